@@ -1,0 +1,313 @@
+//! The in-memory index: which versions each key has and which keys expire when.
+//!
+//! It holds what the disk holds, never more: the committer installs a batch after the
+//! engine has it. Values stay in the engine; a key costs about 150 bytes here and each
+//! further version 16.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+};
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::{
+    envelope::LogEntry,
+    keys::{self, Position},
+    types::Revision,
+};
+
+/// One version of a key. A length of `u32::MAX` marks a delete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Version {
+    revision: Revision,
+    sub: u32,
+    length: u32,
+}
+
+const DELETED: u32 = u32::MAX;
+
+impl Version {
+    pub(crate) fn put(at: Position, length: u32) -> Self {
+        Self {
+            revision: at.revision,
+            sub: at.sub,
+            length,
+        }
+    }
+
+    pub(crate) fn delete(at: Position) -> Self {
+        Self {
+            revision: at.revision,
+            sub: at.sub,
+            length: DELETED,
+        }
+    }
+
+    pub(crate) fn at(self) -> Position {
+        Position {
+            revision: self.revision,
+            sub: self.sub,
+        }
+    }
+
+    pub(crate) fn is_delete(self) -> bool {
+        self.length == DELETED
+    }
+
+    pub(crate) fn length(self) -> u32 {
+        if self.is_delete() { 0 } else { self.length }
+    }
+}
+
+/// What a write needs to know about the key's present version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) create_revision: Revision,
+    pub(crate) mod_revision: Revision,
+    pub(crate) version: u64,
+    pub(crate) expires_at: Option<u64>,
+}
+
+/// A change of one key, ready to become visible.
+pub(crate) struct Change {
+    pub(crate) key: Bytes,
+    pub(crate) version: Version,
+    /// `None` for a delete.
+    pub(crate) head: Option<Head>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// Ascending by revision; never empty.
+    versions: SmallVec<[Version; 1]>,
+    /// Of the last version; zeros after a delete.
+    create_revision: Revision,
+    version: u64,
+    /// 0: never.
+    expires_at: u64,
+}
+
+impl Entry {
+    /// The newest version at or below `revision`.
+    fn at(&self, revision: Revision) -> Option<Version> {
+        let newer = self
+            .versions
+            .partition_point(|version| version.revision <= revision);
+        newer
+            .checked_sub(1)
+            .map(|last| self.versions[last])
+            .filter(|version| !version.is_delete())
+    }
+
+    fn head(&self) -> Option<Head> {
+        let last = self
+            .versions
+            .last()
+            .filter(|version| !version.is_delete())?;
+        Some(Head {
+            create_revision: self.create_revision,
+            mod_revision: last.revision,
+            version: self.version,
+            expires_at: (self.expires_at != 0).then_some(self.expires_at),
+        })
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    keys: BTreeMap<Box<[u8]>, Entry>,
+    /// By time, then by revision, so that keys due together go in the order they came.
+    expiry: BTreeSet<(u64, Revision, Box<[u8]>)>,
+    /// Bytes of all versions together: what a freshly written engine would hold.
+    bytes: u64,
+}
+
+/// What an entry costs in the engine beside its value: keys, envelope, page share.
+const ENTRY_OVERHEAD_BYTES: u64 = 160;
+
+impl Index {
+    pub(crate) fn head(&self, key: &[u8]) -> Option<Head> {
+        self.keys.get(key)?.head()
+    }
+
+    pub(crate) fn version_at(&self, key: &[u8], revision: Revision) -> Option<Version> {
+        self.keys.get(key)?.at(revision)
+    }
+
+    /// Live keys of a range at a revision, at most `limit`; and whether there are more.
+    pub(crate) fn range(
+        &self,
+        start: &[u8],
+        end: &[u8],
+        revision: Revision,
+        limit: usize,
+    ) -> (Vec<(Bytes, Version)>, bool) {
+        let mut found = Vec::new();
+        for (key, entry) in self.keys.range::<[u8], _>(bounds(start, end)) {
+            let Some(version) = entry.at(revision) else {
+                continue;
+            };
+            if limit != 0 && found.len() == limit {
+                return (found, true);
+            }
+            found.push((Bytes::copy_from_slice(key), version));
+        }
+        (found, false)
+    }
+
+    pub(crate) fn install(&mut self, change: Change) {
+        let Change { key, version, head } = change;
+        self.bytes += u64::from(version.length()) + ENTRY_OVERHEAD_BYTES + key.len() as u64;
+        let entry = match self.keys.get_mut(key.as_ref()) {
+            Some(entry) => entry,
+            None => self.keys.entry(Box::from(key.as_ref())).or_insert(Entry {
+                versions: SmallVec::new(),
+                create_revision: 0,
+                version: 0,
+                expires_at: 0,
+            }),
+        };
+        if entry.expires_at != 0 {
+            let written = entry.versions.last().map_or(0, |last| last.revision);
+            self.expiry
+                .remove(&(entry.expires_at, written, Box::from(key.as_ref())));
+        }
+        entry.versions.push(version);
+        entry.create_revision = head.map_or(0, |head| head.create_revision);
+        entry.version = head.map_or(0, |head| head.version);
+        entry.expires_at = head.and_then(|head| head.expires_at).unwrap_or(0);
+        if entry.expires_at != 0 {
+            self.expiry
+                .insert((entry.expires_at, version.revision, Box::from(key.as_ref())));
+        }
+    }
+
+    /// Installs what a log entry says; for rebuilding.
+    pub(crate) fn replay(&mut self, at: Position, entry: &LogEntry<'_>) {
+        let (version, head) = match entry.put {
+            None => (Version::delete(at), None),
+            Some(put) => (
+                Version::put(at, put.length),
+                Some(Head {
+                    create_revision: put.create_revision,
+                    mod_revision: at.revision,
+                    version: put.version,
+                    expires_at: put.expires_at_unix_seconds,
+                }),
+            ),
+        };
+        self.install(Change {
+            key: Bytes::copy_from_slice(entry.key),
+            version,
+            head,
+        });
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Keys due at `now`, by revision, at most `limit`.
+    pub(crate) fn due(&self, now: u64, limit: usize) -> Vec<Bytes> {
+        let mut due: Vec<_> = self
+            .expiry
+            .iter()
+            .take_while(|(at, ..)| *at <= now)
+            .take(limit)
+            .map(|(_, revision, key)| (*revision, key))
+            .collect();
+        due.sort();
+        due.into_iter()
+            .map(|(_, key)| Bytes::copy_from_slice(key))
+            .collect()
+    }
+
+    pub(crate) fn next_expiry(&self) -> Option<u64> {
+        self.expiry.first().map(|(at, ..)| *at)
+    }
+
+    /// Versions no read at or after `upto` can see. Looks at keys from `cursor` on (`None`:
+    /// from the start) until it has seen `max_keys` or found enough to make `max_entries`
+    /// engine entries; leaves the cursor where to go on, `None` at the end.
+    pub(crate) fn superseded(
+        &self,
+        upto: Revision,
+        cursor: &mut Option<Box<[u8]>>,
+        max_keys: usize,
+        max_entries: usize,
+    ) -> Vec<Obsolete> {
+        let start = cursor.take().unwrap_or_default();
+        let (mut found, mut entries) = (Vec::new(), 0);
+        for (seen, (key, entry)) in self.keys.range::<[u8], _>(bounds(&start, b"")).enumerate() {
+            if seen == max_keys || entries >= max_entries {
+                *cursor = Some(key.clone());
+                break;
+            }
+            let below = entry
+                .versions
+                .partition_point(|version| version.revision <= upto);
+            let Some(newest) = below.checked_sub(1) else {
+                continue;
+            };
+            let keep_newest = !entry.versions[newest].is_delete();
+            let gone = if keep_newest { newest } else { below };
+            if gone == 0 {
+                continue;
+            }
+            let gone = &entry.versions[..gone];
+            entries += gone
+                .iter()
+                .map(|v| 1 + usize::from(keys::chunks(v.length())))
+                .sum::<usize>();
+            found.push(Obsolete {
+                key: Bytes::copy_from_slice(key),
+                versions: gone.iter().copied().collect(),
+            });
+        }
+        found
+    }
+
+    /// Forgets versions found by [`Index::superseded`].
+    pub(crate) fn forget(&mut self, obsolete: &Obsolete) {
+        let Some(entry) = self.keys.get_mut(obsolete.key.as_ref()) else {
+            return;
+        };
+        let before = entry.versions.len();
+        entry
+            .versions
+            .retain(|version| !obsolete.versions.contains(version));
+        entry.versions.shrink_to_fit();
+        let removed = (before - entry.versions.len()) as u64;
+        let freed: u64 = obsolete
+            .versions
+            .iter()
+            .map(|v| u64::from(v.length()))
+            .sum();
+        self.bytes = self
+            .bytes
+            .saturating_sub(freed + removed * (ENTRY_OVERHEAD_BYTES + obsolete.key.len() as u64));
+        if entry.versions.is_empty() {
+            self.keys.remove(obsolete.key.as_ref());
+        }
+    }
+}
+
+/// Versions of one key that can go.
+#[derive(Debug)]
+pub(crate) struct Obsolete {
+    pub(crate) key: Bytes,
+    pub(crate) versions: SmallVec<[Version; 4]>,
+}
+
+fn bounds<'a>(start: &'a [u8], end: &'a [u8]) -> (Bound<&'a [u8]>, Bound<&'a [u8]>) {
+    if end.is_empty() {
+        (Bound::Included(start), Bound::Unbounded)
+    } else if end <= start {
+        // BTreeMap panics on an inverted range; this one is empty.
+        (Bound::Included(start), Bound::Excluded(start))
+    } else {
+        (Bound::Included(start), Bound::Excluded(end))
+    }
+}
