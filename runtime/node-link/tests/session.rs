@@ -43,6 +43,10 @@ impl Cluster {
     }
 
     fn server(self: &Arc<Self>, address: SocketAddr) -> Server {
+        self.try_server(address).unwrap()
+    }
+
+    fn try_server(self: &Arc<Self>, address: SocketAddr) -> Result<Server, LinkError> {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec!["pintle-server".into()]).unwrap();
         let leaf = params.signed_by(&key, &self.ca).unwrap();
@@ -51,7 +55,7 @@ impl Cluster {
             key: PrivateKeyDer::Pkcs8(key.serialize_der().into()),
             ca: self.ca_der.clone(),
         };
-        Server::bind(address, identity, self.clone()).unwrap()
+        Server::bind(address, identity, self.clone())
     }
 
     fn sign(&self, csr: &[u8], node: &str) -> Vec<CertificateDer<'static>> {
@@ -280,7 +284,17 @@ async fn a_session_comes_back_after_the_server_restarts() {
 
     server.shutdown().await;
     drop(server);
-    let server = cluster.server(address.parse().unwrap());
+    // Within one process the old socket closes when quinn's driver task is done,
+    // which nothing announces; a restarted process has no such wait.
+    let server = within(async {
+        loop {
+            match cluster.try_server(address.parse().unwrap()) {
+                Ok(server) => break server,
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    })
+    .await;
     let mut state = link.state();
     within(state.wait_for(|s| *s == LinkState::Connected { session: 2 }))
         .await
