@@ -1,0 +1,149 @@
+//! Keeps the number of pods that a ReplicaSet asks for.
+//!
+//! Watches ReplicaSets, and Pods through their controlling owner and through
+//! the selector (a pod without owner that matches is adopted, an owned one that
+//! matches no longer is released). Creates and deletes at most
+//! [`Config::burst_replicas`] pods at a time; writes `status`.
+//!
+//! Config (all optional): `burstReplicas` (500).
+//!
+//! Does not know: rollouts (the deployment plugin), nodes, or who owns the
+//! ReplicaSet. Read first: [`plan::plan`].
+
+pub mod plan;
+pub mod rank;
+pub mod status;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pintle_sdk::prelude::*;
+
+#[derive(Debug, Clone, serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Config {
+    /// Pods created or deleted in one step.
+    pub burst_replicas: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config { burst_replicas: 500 }
+    }
+}
+
+pub struct Plugin {
+    config: Config,
+}
+
+impl Controller for Plugin {
+    type Config = Config;
+
+    fn new(config: Config) -> Result<Self, String> {
+        if config.burst_replicas == 0 {
+            return Err("spec.config.burstReplicas: must be at least 1".to_owned());
+        }
+        Ok(Plugin { config })
+    }
+
+    fn describe(&self) -> Description {
+        let seen = &[
+            "metadata.labels",
+            "metadata.ownerReferences",
+            "metadata.deletionTimestamp",
+            "status.phase",
+            "status.conditions",
+        ];
+        Description::new(
+            Manifest::new("replicaset", env!("CARGO_PKG_VERSION"))
+                .needs(
+                    REPLICA_SET,
+                    &["get", "list", "watch", "patch/status"],
+                    "reads what is wanted, reports what is there",
+                )
+                .needs(
+                    POD,
+                    &["get", "list", "watch", "create", "patch", "delete"],
+                    "creates, adopts, releases and deletes pods",
+                )
+                .needs(EVENT, &["create"], "says which pods it created and deleted"),
+        )
+        .watch(Watch::of(REPLICA_SET).when_changed(&[
+            "spec",
+            "metadata.deletionTimestamp",
+            "metadata.labels",
+        ]))
+        .watch(Watch::of(POD).when_changed(seen).enqueue(Enqueue::ControllerOwner(REPLICA_SET)))
+        .watch(
+            Watch::of(POD)
+                .on(Change::ADDED.or(Change::MODIFIED))
+                .when_changed(&["metadata.labels", "metadata.ownerReferences"])
+                .enqueue(Enqueue::SelectedBy(REPLICA_SET, "spec.selector.matchLabels".to_owned())),
+        )
+    }
+
+    fn reconcile(
+        &self,
+        context: &Context,
+        lister: &dyn Lister,
+        request: &Request,
+    ) -> Result<Outcome, Error> {
+        let reference = &request.reference;
+        let Some(set) = lister.read::<ReplicaSet>(&reference.namespace, &reference.name)? else {
+            return Ok(Outcome::done()); // its pods are the garbage collector's
+        };
+        if set.spec.selector.is_empty() {
+            return Ok(Outcome::done()); // would select every pod; never valid
+        }
+        let pods = candidates(lister, &set)?;
+        let siblings = || pods_per_node(lister, &set);
+        plan::plan(context, &self.config, &set, &pods, &siblings)
+    }
+}
+
+/// Pods that the set owns, and the ones that match its selector without being
+/// owned by it.
+fn candidates(lister: &dyn Lister, set: &Typed<ReplicaSet>) -> Result<Vec<Typed<Pod>>, Error> {
+    let namespace = &set.reference.namespace;
+    let mut pods =
+        lister.read_all::<Pod>(Query::any_kind().namespace(namespace).owned_by(&set.uid))?;
+    let owned: BTreeSet<&str> = pods.iter().map(|pod| pod.uid.as_str()).collect();
+    let matching =
+        Query::of(POD).namespace(namespace).labels(set.spec.selector.to_string()).metadata_only();
+    let strangers: Vec<_> = lister
+        .list(&matching)
+        .into_iter()
+        .filter(|object| !owned.contains(object.uid.as_str()))
+        .collect();
+    for stranger in strangers {
+        pods.extend(lister.read::<Pod>(namespace, &stranger.reference.name)?);
+    }
+    Ok(pods)
+}
+
+/// How many active pods of this set and of its siblings (ReplicaSets of the same
+/// controller) each node has: the crowded ones lose a pod first.
+fn pods_per_node(
+    lister: &dyn Lister,
+    set: &Typed<ReplicaSet>,
+) -> Result<BTreeMap<String, usize>, Error> {
+    let namespace = &set.reference.namespace;
+    let siblings: BTreeSet<String> = match set.metadata.controller() {
+        Some(owner) => lister
+            .list(&Query::of(REPLICA_SET).namespace(namespace).owned_by(&owner.uid).metadata_only())
+            .into_iter()
+            .map(|object| object.uid)
+            .collect(),
+        None => BTreeSet::from([set.uid.clone()]),
+    };
+    let mut counts = BTreeMap::new();
+    for uid in siblings {
+        for pod in lister.read_all::<Pod>(Query::any_kind().namespace(namespace).owned_by(uid))? {
+            if pod.is_active() && !pod.spec.node_name.is_empty() {
+                *counts.entry(pod.object.spec.node_name).or_default() += 1;
+            }
+        }
+    }
+    Ok(counts)
+}
+
+pintle_sdk::export_controller!(Plugin);

@@ -1,0 +1,34 @@
+//! The lister of a guest: the host's own, through the imports.
+
+use super::convert::{kind_out, object, ref_out};
+use crate::bindings::controller::pintle::plugin::lister as host;
+use crate::lister::{Lister, Query};
+use crate::object::{Object, ObjectRef};
+
+pub struct HostLister;
+
+impl Lister for HostLister {
+    fn get(&self, reference: &ObjectRef) -> Option<Object> {
+        host::get(&ref_out(reference.clone())).map(object)
+    }
+
+    fn list(&self, query: &Query) -> Vec<Object> {
+        host::list(&encode(query)).into_iter().map(object).collect()
+    }
+
+    fn count(&self, query: &Query) -> u32 {
+        host::count(&encode(query))
+    }
+}
+
+fn encode(query: &Query) -> host::Query {
+    host::Query {
+        kind: query.kind.clone().map(kind_out),
+        namespace: query.namespace.clone(),
+        owner_uid: query.owner_uid.clone(),
+        label_selector: query.label_selector.clone(),
+        field: query.field.clone(),
+        metadata_only: query.metadata_only,
+        limit: query.limit,
+    }
+}

@@ -1,0 +1,34 @@
+//! Between the generated bindings and the SDK's own types; only in guests.
+
+pub mod admission;
+pub mod cni;
+pub mod controller;
+mod convert;
+mod lister;
+pub mod scheduler;
+
+use std::cell::RefCell;
+
+pub use lister::HostLister;
+
+/// The plugin, from its first `describe` on. Every instance of a component is
+/// described before anything else is asked of it.
+pub struct Slot<T>(RefCell<Option<T>>);
+
+impl<T> Slot<T> {
+    pub const fn new() -> Self {
+        Slot(RefCell::new(None))
+    }
+
+    fn set(&self, plugin: T) {
+        *self.0.borrow_mut() = Some(plugin);
+    }
+
+    /// `None` when `describe` has not been called with a valid configuration.
+    fn with<R>(&self, call: impl FnOnce(&mut T) -> R) -> Option<R> {
+        self.0.borrow_mut().as_mut().map(call)
+    }
+}
+
+const NOT_DESCRIBED: &str =
+    "describe has not been called with a valid configuration on this instance";

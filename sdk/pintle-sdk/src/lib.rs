@@ -1,0 +1,121 @@
+//! What a Pintle plugin is written with.
+//!
+//! A plugin implements one trait and exports it with one macro:
+//!
+//! | Role | Trait | Macro |
+//! |---|---|---|
+//! | controller | [`Controller`] | [`export_controller!`] |
+//! | scheduler | [`Scheduler`] | [`export_scheduler!`] |
+//! | admission | [`Admission`] | [`export_admission!`] |
+//! | pod network | [`Cni`] | [`export_cni!`] |
+//!
+//! Everything a plugin learns comes in as an argument: its configuration, the
+//! object to look at, a [`Lister`] that reads the cluster at one revision, and a
+//! [`Context`] that stands in for the clock and for randomness. Everything it
+//! wants comes out as data: [`Action`]s, decisions, plans. So a plugin is a
+//! deterministic function, and its tests are ordinary native unit tests (the
+//! crate `pintle-sdk-testing` has a cluster in memory for them).
+//!
+//! Does not know: the host, HTTP, storage, any clock, and how the component
+//! interface is encoded (the macros do that, only when built for wasm).
+//!
+//! Rules that keep a plugin deterministic: `BTreeMap` instead of `HashMap`, no
+//! `Instant`, no global counters, ties broken by a name or by [`Context::seed`].
+//!
+//! Read first: [`Controller`], then [`Action`].
+//!
+//! ```
+//! use pintle_sdk::prelude::*;
+//!
+//! /// Writes an Event on every ConfigMap that appears.
+//! struct Greeter { greeting: String }
+//!
+//! #[derive(serde::Deserialize, Default)]
+//! #[serde(deny_unknown_fields, default)]
+//! struct Config { greeting: Option<String> }
+//!
+//! const CONFIG_MAP: KindRef = KindRef::new("", "v1", "ConfigMap");
+//!
+//! impl Controller for Greeter {
+//!     type Config = Config;
+//!
+//!     fn new(config: Config) -> Result<Self, String> {
+//!         Ok(Greeter { greeting: config.greeting.unwrap_or_else(|| "hello".to_owned()) })
+//!     }
+//!
+//!     fn describe(&self) -> Description {
+//!         Description::new(
+//!             Manifest::new("greeter", env!("CARGO_PKG_VERSION"))
+//!                 .needs(CONFIG_MAP, &["get", "watch"], "greets every ConfigMap")
+//!                 .needs(EVENT, &["create"], "the greeting is an Event"),
+//!         )
+//!         .watch(Watch::of(CONFIG_MAP).on(Change::ADDED))
+//!     }
+//!
+//!     fn reconcile(&self, _: &Context, lister: &dyn Lister, request: &Request) -> Result<Outcome, Error> {
+//!         let mut outcome = Outcome::done();
+//!         if let Some(map) = lister.get(&request.reference) {
+//!             outcome.push(Event::normal(&map.reference, &map.uid, "Greeted", "Greet", &self.greeting));
+//!         }
+//!         Ok(outcome)
+//!     }
+//! }
+//!
+//! pintle_sdk::export_controller!(Greeter);
+//! ```
+
+// The macros name this crate by its path, also from within.
+extern crate self as pintle_sdk;
+
+pub mod action;
+pub mod admission;
+pub mod cni;
+pub mod conditions;
+pub mod config;
+pub mod context;
+pub mod controller;
+pub mod error;
+pub mod lister;
+pub mod log;
+pub mod manifest;
+pub mod names;
+pub mod object;
+pub mod scheduler;
+pub mod selector;
+pub mod types;
+
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+pub mod bindings;
+#[doc(hidden)]
+pub mod export;
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+pub mod glue;
+
+pub use action::{Action, Outcome};
+pub use admission::Admission;
+pub use cni::Cni;
+pub use context::Context;
+pub use controller::Controller;
+pub use error::Error;
+pub use lister::Lister;
+pub use object::{KindRef, Object, ObjectRef};
+pub use pintle_api as api;
+pub use scheduler::Scheduler;
+pub use serde;
+pub use serde_json;
+
+/// Everything a plugin's source usually names.
+pub mod prelude {
+    pub use crate::action::{Action, Create, Delete, Event, Outcome, Patch, Propagation, Update};
+    pub use crate::conditions::{Condition, Conditions};
+    pub use crate::context::Context;
+    pub use crate::controller::{Change, Controller, Description, Enqueue, Request, Watch};
+    pub use crate::error::Error;
+    pub use crate::lister::{Lister, Query, Typed};
+    pub use crate::manifest::Manifest;
+    pub use crate::object::{KindRef, Object, ObjectRef, Resource};
+    pub use crate::types::*;
+    pub use pintle_api::meta::{ObjectMeta, OwnerReference};
+}

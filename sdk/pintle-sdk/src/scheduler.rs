@@ -1,0 +1,76 @@
+//! The role of a scheduler: a resident view of nodes and bound pods, fed by
+//! deltas, and decisions for batches of pending pods.
+
+use serde::de::DeserializeOwned;
+
+use crate::context::Context;
+use crate::manifest::Manifest;
+use crate::object::{KindRef, Object};
+
+pub trait Scheduler: Sized {
+    /// `spec.config` of the Plugin object; use `#[serde(deny_unknown_fields, default)]`.
+    type Config: DeserializeOwned;
+
+    fn new(config: Self::Config) -> Result<Self, String>;
+
+    fn describe(&self) -> Description;
+
+    /// Changes of nodes, of bound pods and of the other watched kinds, in
+    /// revision order. On activation the whole present comes in as upserts.
+    fn sync(&mut self, deltas: Vec<Delta>);
+
+    /// One decision per pod, in the same order. A pod that is bound counts from
+    /// then on as if its delta had arrived; [`Scheduler::forget`] takes that back.
+    fn schedule(&mut self, context: &Context, pods: Vec<Object>) -> Vec<Decision>;
+
+    /// These pods were not bound after all: release what was assumed for them.
+    fn forget(&mut self, pod_uids: Vec<String>);
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    pub manifest: Manifest,
+    /// `spec.schedulerName` values this scheduler answers to.
+    pub scheduler_names: Vec<String>,
+    /// Kinds besides Node and Pod that `sync` wants.
+    pub watches: Vec<KindRef>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Delta {
+    /// The object exists in this form now.
+    Upsert(Object),
+    /// The object is gone; this was its last form.
+    Remove(Object),
+}
+
+/// What may make a pod schedulable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Wake {
+    pub node_changed: bool,
+    pub pod_removed: bool,
+    pub pod_added: bool,
+    pub other_changed: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    Bind {
+        pod_uid: String,
+        node: String,
+    },
+    Unschedulable {
+        pod_uid: String,
+        message: String,
+        wake_on: Wake,
+    },
+    /// `victims` are pod uids; the pod is nominated to `node`.
+    Preempt {
+        pod_uid: String,
+        node: String,
+        victims: Vec<String>,
+        message: String,
+    },
+    /// Not for this scheduler, or no longer pending; says why.
+    Ignore(String),
+}
