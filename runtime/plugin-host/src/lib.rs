@@ -1,0 +1,18 @@
+//! The plugin host: WebAssembly components that decide, run under budgets,
+//! and replaced while the cluster keeps working.
+//!
+//! For: turning a `Plugin` object into a running, metered, supervised instance
+//! of one role (controller, scheduler, admission, CNI); feeding it; checking
+//! every action it asks for against its grants; handing the granted ones to the
+//! cluster; swapping versions and rolling back by itself.
+//!
+//! Does not know: HTTP, storage, the network, or any rule of a controller. The
+//! cluster is one trait, [`cluster::Cluster`]; time and identity come through it.
+//!
+//! Read first: [`cluster::Cluster`], then [`plugin::PluginSpec`].
+
+pub mod action;
+pub mod admission;
+pub mod cluster;
+pub mod fields;
+pub mod plugin;

@@ -1,0 +1,213 @@
+//! The `Plugin` object: its group and kind, and the fields of spec and status.
+//!
+//! A Plugin says which component plays which role, with which configuration,
+//! what it may touch and what it may use up. Applying a changed one swaps it.
+
+use pintle_api::meta::{GroupVersionKind, ObjectMeta};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub const GROUP: &str = "plugins.pintle.dev";
+pub const VERSION: &str = "v1alpha1";
+pub const KIND: &str = "Plugin";
+
+pub fn kind() -> GroupVersionKind {
+    GroupVersionKind::new(GROUP, VERSION, KIND)
+}
+
+/// What a plugin decides; each role is one WIT world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    Controller,
+    Scheduler,
+    Admission,
+    Cni,
+}
+
+impl Role {
+    /// The interface a component of this role exports.
+    pub fn interface(self) -> &'static str {
+        match self {
+            Self::Controller => "pintle:plugin/controller",
+            Self::Scheduler => "pintle:plugin/scheduler",
+            Self::Admission => "pintle:plugin/admission",
+            Self::Cni => "pintle:plugin/cni",
+        }
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Controller => "controller",
+            Self::Scheduler => "scheduler",
+            Self::Admission => "admission",
+            Self::Cni => "cni",
+        }
+    }
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Plugin {
+    #[serde(default)]
+    pub metadata: ObjectMeta,
+    pub spec: PluginSpec,
+    #[serde(default)]
+    pub status: PluginStatus,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PluginSpec {
+    pub role: Role,
+    pub source: Source,
+    /// `sha256:<hex>` of the component. The host refuses bytes with another
+    /// digest. May be left out for an embedded source only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Handed to the plugin as JSON; laid over the embedded plugin's own defaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<Value>,
+    /// What the plugin may touch. Absent on an embedded source: what its
+    /// manifest asks for; absent on any other: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grants: Option<Vec<GrantRule>>,
+    #[serde(default)]
+    pub budgets: BudgetSpec,
+    #[serde(default)]
+    pub rollout: RolloutSpec,
+    /// Admission: lower numbers are asked first, equal ones by name.
+    #[serde(default)]
+    pub priority: i32,
+    /// Loaded by nobody until false again.
+    #[serde(default)]
+    pub suspended: bool,
+}
+
+/// Where the component comes from. Exactly one field is set.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Source {
+    /// Built into the server binary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedded: Option<EmbeddedSource>,
+    /// A file on the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<FileSource>,
+    /// In the object itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inline: Option<InlineSource>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmbeddedSource {
+    pub name: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileSource {
+    /// Absolute path.
+    pub path: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InlineSource {
+    /// The component in base64.
+    pub data: String,
+}
+
+/// Kinds × verbs × namespaces.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GrantRule {
+    /// `""` is the core group, `*` every group.
+    pub api_groups: Vec<String>,
+    /// `Pod`; `*` is every kind.
+    pub kinds: Vec<String>,
+    /// `get`, `update/status`; `*` is every verb, `update/*` every subresource.
+    pub verbs: Vec<String>,
+    /// Empty or `*`: every namespace and the cluster-scoped objects.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<String>,
+    /// For people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+/// What one call may use; the role's defaults fill what is absent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct BudgetSpec {
+    /// Units of work per call, about one per WebAssembly instruction.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fuel_per_call: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline_milliseconds: Option<u64>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RolloutSpec {
+    /// How long the previous version is kept warm to roll back to; 60 when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window_seconds: Option<u64>,
+    /// So many faulty calls in a row and the plugin is stopped; 5 when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_strikes: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    #[default]
+    Pending,
+    Loading,
+    Active,
+    /// The version of the spec misbehaved; the one before it decides again.
+    RolledBack,
+    /// The version of the spec could not be loaded; the one before it goes on.
+    Rejected,
+    /// Nothing decides.
+    Failed,
+    Suspended,
+}
+
+/// Counters are those of this server process since the plugin was loaded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PluginStatus {
+    pub phase: Phase,
+    /// One word, for programs: `DigestMismatch`, `UngrantedImport`, `OutOfFuel`, ...
+    pub reason: String,
+    pub message: String,
+    pub observed_generation: i64,
+    /// The version that the plugin gives itself.
+    pub version: String,
+    pub active_digest: String,
+    pub previous_digest: String,
+    /// What the active version asked for in its manifest.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<GrantRule>,
+    pub calls: u64,
+    pub p50_microseconds: u64,
+    pub p99_microseconds: u64,
+    pub fuel_consumed: u64,
+    pub memory_bytes: u64,
+    pub traps: u64,
+    /// Faulty calls in a row.
+    pub strikes: u64,
+    pub strikes_total: u64,
+    pub actions: u64,
+    pub conflicts: u64,
+    pub queue_depth: u64,
+    pub swaps: u64,
+    pub last_swap_pause_microseconds: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_transition_time: Option<String>,
+}
