@@ -1,0 +1,55 @@
+//! The paths below an object.
+
+/// A subresource of a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Subresource {
+    Status,
+    Scale,
+    Binding,
+    Log,
+    Exec,
+    Attach,
+    PortForward,
+    Eviction,
+    Finalize,
+}
+
+impl Subresource {
+    /// The path segment.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Scale => "scale",
+            Self::Binding => "binding",
+            Self::Log => "log",
+            Self::Exec => "exec",
+            Self::Attach => "attach",
+            Self::PortForward => "portforward",
+            Self::Eviction => "eviction",
+            Self::Finalize => "finalize",
+        }
+    }
+
+    /// Group, version and kind of the body where they differ from the object's own.
+    pub fn body(self) -> Option<(&'static str, &'static str, &'static str)> {
+        match self {
+            Self::Status | Self::Log | Self::Finalize => None,
+            Self::Scale => Some(("autoscaling", "v1", "Scale")),
+            Self::Binding => Some(("", "v1", "Binding")),
+            Self::Exec => Some(("", "v1", "PodExecOptions")),
+            Self::Attach => Some(("", "v1", "PodAttachOptions")),
+            Self::PortForward => Some(("", "v1", "PodPortForwardOptions")),
+            Self::Eviction => Some(("policy", "v1", "Eviction")),
+        }
+    }
+
+    pub fn verbs(self) -> &'static [&'static str] {
+        match self {
+            Self::Status | Self::Scale => &["get", "patch", "update"],
+            Self::Log => &["get"],
+            Self::Exec | Self::Attach | Self::PortForward => &["create", "get"],
+            Self::Binding | Self::Eviction => &["create"],
+            Self::Finalize => &["update"],
+        }
+    }
+}
