@@ -33,40 +33,20 @@ const EXPIRE_KEYS: usize = 1024;
 type Reply<T> = oneshot::Sender<Result<T, CommitError>>;
 
 pub(crate) enum Job {
-    Txn {
-        txn: Txn,
-        reply: Reply<Committed>,
-    },
-    Expire {
-        now_unix_seconds: u64,
-        reply: Reply<usize>,
-    },
-    Compact {
-        upto: Revision,
-        reply: Reply<()>,
-    },
-    Forget {
-        obsolete: Vec<Obsolete>,
-        reply: Reply<()>,
-    },
+    Txn { txn: Txn, reply: Reply<Committed> },
+    Expire { now_unix_seconds: u64, reply: Reply<usize> },
+    Compact { upto: Revision, reply: Reply<()> },
+    Forget { obsolete: Vec<Obsolete>, reply: Reply<()> },
 }
 
 /// Refuses what can be seen to be wrong without the store.
 pub(crate) fn check(txn: &Txn) -> Result<(), CommitError> {
     let within = |what, size, limit| {
-        if size <= limit {
-            Ok(())
-        } else {
-            Err(CommitError::TooLarge { what, size, limit })
-        }
+        if size <= limit { Ok(()) } else { Err(CommitError::TooLarge { what, size, limit }) }
     };
     within("operations", txn.ops.len(), limits::TXN_OPS)?;
     within("guards", txn.guards.len(), limits::TXN_OPS)?;
-    let keys = txn
-        .ops
-        .iter()
-        .map(Op::key)
-        .chain(txn.guards.iter().map(|guard| &guard.key));
+    let keys = txn.ops.iter().map(Op::key).chain(txn.guards.iter().map(|guard| &guard.key));
     for key in keys {
         within("key bytes", key.len(), limits::KEY_BYTES)?;
         if key.is_empty() {
@@ -91,9 +71,7 @@ pub(crate) fn check(txn: &Txn) -> Result<(), CommitError> {
         keys.sort_unstable();
         if let Some(twice) = keys.windows(2).find(|pair| pair[0] == pair[1]) {
             let key = twice[0].escape_ascii();
-            return Err(CommitError::Malformed(format!(
-                "key {key} is written twice"
-            )));
+            return Err(CommitError::Malformed(format!("key {key} is written twice")));
         }
     }
     Ok(())
@@ -106,11 +84,7 @@ pub(crate) fn run<E: Engine>(shared: &Shared<E>, mut jobs: mpsc::Receiver<Job>) 
         let mut next = Some(first);
         while let Some(job) = next {
             group.take(job);
-            next = if group.is_full() {
-                None
-            } else {
-                jobs.try_recv().ok()
-            };
+            next = if group.is_full() { None } else { jobs.try_recv().ok() };
         }
         let Group { index, work, .. } = group;
         drop(index);
@@ -169,17 +143,12 @@ impl<'a> Group<'a> {
                 let result = self.txn(txn);
                 self.work.answers.push(Answer::Txn(reply, result));
             }
-            Job::Expire {
-                now_unix_seconds,
-                reply,
-            } => {
+            Job::Expire { now_unix_seconds, reply } => {
                 let expired = self.expire(now_unix_seconds);
                 self.work.answers.push(Answer::Expire(reply, expired));
             }
             Job::Compact { upto, reply } => {
-                self.work
-                    .batch
-                    .put(keys::meta(keys::COMPACTED), upto.to_string().into_bytes());
+                self.work.batch.put(keys::meta(keys::COMPACTED), upto.to_string().into_bytes());
                 self.work.compacted = self.work.compacted.max(Some(upto));
                 self.work.answers.push(Answer::Done(reply));
             }
@@ -198,10 +167,7 @@ impl<'a> Group<'a> {
     }
 
     fn head(&self, key: &[u8]) -> Option<Head> {
-        self.heads
-            .get(key)
-            .copied()
-            .unwrap_or_else(|| self.index.head(key))
+        self.heads.get(key).copied().unwrap_or_else(|| self.index.head(key))
     }
 
     fn txn(&mut self, txn: Txn) -> Result<Committed, CommitError> {
@@ -221,11 +187,7 @@ impl<'a> Group<'a> {
         for op in txn.ops {
             let at = Position { revision, sub };
             match op {
-                Op::Put {
-                    key,
-                    value,
-                    expires_at_unix_seconds,
-                } => {
+                Op::Put { key, value, expires_at_unix_seconds } => {
                     records.push(Some(self.put(at, key, value, expires_at_unix_seconds)?));
                     sub += 1;
                 }
@@ -241,24 +203,15 @@ impl<'a> Group<'a> {
         if sub > 0 {
             self.revision = revision;
         }
-        Ok(Committed {
-            revision: self.revision,
-            records,
-        })
+        Ok(Committed { revision: self.revision, records })
     }
 
     fn expire(&mut self, now: u64) -> usize {
         let mut expired = 0;
         for key in self.index.due(now, EXPIRE_KEYS) {
             // An earlier job of this group may have renewed or deleted it.
-            let due = self
-                .head(&key)
-                .and_then(|head| head.expires_at)
-                .is_some_and(|at| at <= now);
-            let at = Position {
-                revision: self.revision + 1,
-                sub: 0,
-            };
+            let due = self.head(&key).and_then(|head| head.expires_at).is_some_and(|at| at <= now);
+            let at = Position { revision: self.revision + 1, sub: 0 };
             if due && self.delete(at, key).is_ok() {
                 self.revision += 1;
                 expired += 1;
@@ -290,18 +243,10 @@ impl<'a> Group<'a> {
             revision_span,
             expires_at_unix_seconds: expires_at,
         };
-        self.log(
-            at,
-            LogEntry {
-                key: &key,
-                put: Some(put),
-            },
-        )?;
+        self.log(at, LogEntry { key: &key, put: Some(put) })?;
         for (n, offset) in (0..).zip((0..value.len()).step_by(CHUNK_BYTES)) {
             let end = value.len().min(offset + CHUNK_BYTES);
-            self.work
-                .batch
-                .put(keys::chunk(at, n), value.slice(offset..end));
+            self.work.batch.put(keys::chunk(at, n), value.slice(offset..end));
         }
         self.bytes += value.len();
         let record = Record {
@@ -312,24 +257,12 @@ impl<'a> Group<'a> {
             mod_revision: at.revision,
             version: head.version,
         };
-        self.change(
-            at,
-            key,
-            Version::put(at, put.length),
-            Some(head),
-            Some(record.clone()),
-        );
+        self.change(at, key, Version::put(at, put.length), Some(head), Some(record.clone()));
         Ok(record)
     }
 
     fn delete(&mut self, at: Position, key: Bytes) -> Result<(), CommitError> {
-        self.log(
-            at,
-            LogEntry {
-                key: &key,
-                put: None,
-            },
-        )?;
+        self.log(at, LogEntry { key: &key, put: None })?;
         self.change(at, key, Version::delete(at), None, None);
         Ok(())
     }
@@ -350,30 +283,15 @@ impl<'a> Group<'a> {
         record: Option<Record>,
     ) {
         self.heads.insert(key.clone(), head);
-        self.work.changes.push(Change {
-            key: key.clone(),
-            version,
-            head,
-        });
-        self.work.events.push(StoreEvent {
-            key,
-            revision: at.revision,
-            record,
-        });
+        self.work.changes.push(Change { key: key.clone(), version, head });
+        self.work.events.push(StoreEvent { key, revision: at.revision, record });
     }
 }
 
 impl Work {
     /// Disk, then readers, then followers, then writers.
     fn finish<E: Engine>(self, shared: &Shared<E>) {
-        let Self {
-            batch,
-            changes,
-            events,
-            compacted,
-            forget,
-            answers,
-        } = self;
+        let Self { batch, changes, events, compacted, forget, answers } = self;
         if let Some(why) = shared.failure.get() {
             return fail(answers, why);
         }
@@ -434,11 +352,7 @@ fn fail(answers: Vec<Answer>, why: &str) {
 
 /// Writes the revision's digits into the value.
 fn splice(value: Value, revision: Revision) -> (Bytes, Option<(u32, u8)>) {
-    let Value {
-        bytes,
-        revision_at: Some(at),
-    } = value
-    else {
+    let Value { bytes, revision_at: Some(at) } = value else {
         return (value.bytes, None);
     };
     let digits = revision.to_string();

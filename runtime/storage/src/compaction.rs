@@ -24,29 +24,17 @@ pub(crate) async fn run<E: Engine>(store: &MvccStore<E>, upto: Revision) -> Resu
     let shared = store.shared();
     let current = shared.revision.load(Ordering::Acquire);
     if upto > current {
-        return Err(ReadError::Future {
-            requested: upto,
-            current,
-        });
+        return Err(ReadError::Future { requested: upto, current });
     }
     if upto <= shared.compacted.load(Ordering::Acquire) {
         return Ok(());
     }
-    store
-        .ask(|reply| Job::Compact { upto, reply })
-        .await
-        .map_err(failed)?;
+    store.ask(|reply| Job::Compact { upto, reply }).await.map_err(failed)?;
     let mut cursor = None;
     loop {
-        let obsolete = shared
-            .index
-            .read()
-            .superseded(upto, &mut cursor, STEP_KEYS, STEP_ENTRIES);
+        let obsolete = shared.index.read().superseded(upto, &mut cursor, STEP_KEYS, STEP_ENTRIES);
         if !obsolete.is_empty() {
-            store
-                .ask(|reply| Job::Forget { obsolete, reply })
-                .await
-                .map_err(failed)?;
+            store.ask(|reply| Job::Forget { obsolete, reply }).await.map_err(failed)?;
         }
         if cursor.is_none() {
             return Ok(());

@@ -73,14 +73,8 @@ mod tests {
             expires_at_unix_seconds: Some(1_800_000_000),
         };
         for entry in [
-            LogEntry {
-                key: b"/registry/pods/default/web",
-                put: Some(put),
-            },
-            LogEntry {
-                key: b"",
-                put: None,
-            },
+            LogEntry { key: b"/registry/pods/default/web", put: Some(put) },
+            LogEntry { key: b"", put: None },
         ] {
             let bytes = encode(entry).unwrap();
             assert_eq!(decode(&bytes).unwrap(), entry);

@@ -30,26 +30,15 @@ const DELETED: u32 = u32::MAX;
 
 impl Version {
     pub(crate) fn put(at: Position, length: u32) -> Self {
-        Self {
-            revision: at.revision,
-            sub: at.sub,
-            length,
-        }
+        Self { revision: at.revision, sub: at.sub, length }
     }
 
     pub(crate) fn delete(at: Position) -> Self {
-        Self {
-            revision: at.revision,
-            sub: at.sub,
-            length: DELETED,
-        }
+        Self { revision: at.revision, sub: at.sub, length: DELETED }
     }
 
     pub(crate) fn at(self) -> Position {
-        Position {
-            revision: self.revision,
-            sub: self.sub,
-        }
+        Position { revision: self.revision, sub: self.sub }
     }
 
     pub(crate) fn is_delete(self) -> bool {
@@ -92,20 +81,12 @@ struct Entry {
 impl Entry {
     /// The newest version at or below `revision`.
     fn at(&self, revision: Revision) -> Option<Version> {
-        let newer = self
-            .versions
-            .partition_point(|version| version.revision <= revision);
-        newer
-            .checked_sub(1)
-            .map(|last| self.versions[last])
-            .filter(|version| !version.is_delete())
+        let newer = self.versions.partition_point(|version| version.revision <= revision);
+        newer.checked_sub(1).map(|last| self.versions[last]).filter(|version| !version.is_delete())
     }
 
     fn head(&self) -> Option<Head> {
-        let last = self
-            .versions
-            .last()
-            .filter(|version| !version.is_delete())?;
+        let last = self.versions.last().filter(|version| !version.is_delete())?;
         Some(Head {
             create_revision: self.create_revision,
             mod_revision: last.revision,
@@ -171,16 +152,14 @@ impl Index {
         };
         if entry.expires_at != 0 {
             let written = entry.versions.last().map_or(0, |last| last.revision);
-            self.expiry
-                .remove(&(entry.expires_at, written, Box::from(key.as_ref())));
+            self.expiry.remove(&(entry.expires_at, written, Box::from(key.as_ref())));
         }
         entry.versions.push(version);
         entry.create_revision = head.map_or(0, |head| head.create_revision);
         entry.version = head.map_or(0, |head| head.version);
         entry.expires_at = head.and_then(|head| head.expires_at).unwrap_or(0);
         if entry.expires_at != 0 {
-            self.expiry
-                .insert((entry.expires_at, version.revision, Box::from(key.as_ref())));
+            self.expiry.insert((entry.expires_at, version.revision, Box::from(key.as_ref())));
         }
     }
 
@@ -198,11 +177,7 @@ impl Index {
                 }),
             ),
         };
-        self.install(Change {
-            key: Bytes::copy_from_slice(entry.key),
-            version,
-            head,
-        });
+        self.install(Change { key: Bytes::copy_from_slice(entry.key), version, head });
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -219,9 +194,7 @@ impl Index {
             .map(|(_, revision, key)| (*revision, key))
             .collect();
         due.sort();
-        due.into_iter()
-            .map(|(_, key)| Bytes::copy_from_slice(key))
-            .collect()
+        due.into_iter().map(|(_, key)| Bytes::copy_from_slice(key)).collect()
     }
 
     pub(crate) fn next_expiry(&self) -> Option<u64> {
@@ -245,9 +218,7 @@ impl Index {
                 *cursor = Some(key.clone());
                 break;
             }
-            let below = entry
-                .versions
-                .partition_point(|version| version.revision <= upto);
+            let below = entry.versions.partition_point(|version| version.revision <= upto);
             let Some(newest) = below.checked_sub(1) else {
                 continue;
             };
@@ -257,10 +228,8 @@ impl Index {
                 continue;
             }
             let gone = &entry.versions[..gone];
-            entries += gone
-                .iter()
-                .map(|v| 1 + usize::from(keys::chunks(v.length())))
-                .sum::<usize>();
+            entries +=
+                gone.iter().map(|v| 1 + usize::from(keys::chunks(v.length()))).sum::<usize>();
             found.push(Obsolete {
                 key: Bytes::copy_from_slice(key),
                 versions: gone.iter().copied().collect(),
@@ -275,16 +244,10 @@ impl Index {
             return;
         };
         let before = entry.versions.len();
-        entry
-            .versions
-            .retain(|version| !obsolete.versions.contains(version));
+        entry.versions.retain(|version| !obsolete.versions.contains(version));
         entry.versions.shrink_to_fit();
         let removed = (before - entry.versions.len()) as u64;
-        let freed: u64 = obsolete
-            .versions
-            .iter()
-            .map(|v| u64::from(v.length()))
-            .sum();
+        let freed: u64 = obsolete.versions.iter().map(|v| u64::from(v.length())).sum();
         self.bytes = self
             .bytes
             .saturating_sub(freed + removed * (ENTRY_OVERHEAD_BYTES + obsolete.key.len() as u64));

@@ -93,15 +93,8 @@ mod tests {
 
     #[test]
     fn log_keys_sort_like_positions_and_parse_back() {
-        let positions = [
-            (0, 0),
-            (1, 0),
-            (1, 1),
-            (255, 7),
-            (256, 0),
-            (u64::MAX, u32::MAX),
-        ]
-        .map(|(revision, sub)| Position { revision, sub });
+        let positions = [(0, 0), (1, 0), (1, 1), (255, 7), (256, 0), (u64::MAX, u32::MAX)]
+            .map(|(revision, sub)| Position { revision, sub });
         for pair in positions.windows(2) {
             assert!(log(pair[0]) < log(pair[1]));
             assert!(chunk(pair[0], u16::MAX) < chunk(pair[1], 0));

@@ -94,10 +94,7 @@ impl<E: Engine> MvccStore<E> {
     ) -> Result<T, CommitError> {
         let (reply, answer) = oneshot::channel();
         let queue = self.queue.as_ref().ok_or(CommitError::Closed)?;
-        queue
-            .send(job(reply))
-            .await
-            .map_err(|_| self.shared.closed())?;
+        queue.send(job(reply)).await.map_err(|_| self.shared.closed())?;
         answer.await.map_err(|_| self.shared.closed())?
     }
 
@@ -115,9 +112,7 @@ impl<E: Engine> MvccStore<E> {
         read: impl FnOnce(&Shared<E>) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, ReadError> {
         let shared = Arc::clone(&self.shared);
-        tokio::task::spawn_blocking(move || read(&shared))
-            .await
-            .map_err(|_| ReadError::Closed)?
+        tokio::task::spawn_blocking(move || read(&shared)).await.map_err(|_| ReadError::Closed)?
     }
 }
 
@@ -153,8 +148,7 @@ impl<E: Engine> Store for MvccStore<E> {
         limit: usize,
     ) -> Result<Page, ReadError> {
         let (start, end) = (start.to_vec(), end.to_vec());
-        self.blocking(move |shared| shared.range(&start, &end, at, limit))
-            .await
+        self.blocking(move |shared| shared.range(&start, &end, at, limit)).await
     }
 
     async fn events(
@@ -164,8 +158,7 @@ impl<E: Engine> Store for MvccStore<E> {
         max: usize,
     ) -> Result<Vec<StoreEvent>, ReadError> {
         let prefix = prefix.to_vec();
-        self.blocking(move |shared| shared.events(&prefix, after, max))
-            .await
+        self.blocking(move |shared| shared.events(&prefix, after, max)).await
     }
 
     fn revision(&self) -> Revision {
@@ -183,12 +176,7 @@ impl<E: Engine> Store for MvccStore<E> {
     async fn expire(&self, now_unix_seconds: u64) -> Result<usize, CommitError> {
         let mut expired = 0;
         loop {
-            let some = self
-                .ask(|reply| Job::Expire {
-                    now_unix_seconds,
-                    reply,
-                })
-                .await?;
+            let some = self.ask(|reply| Job::Expire { now_unix_seconds, reply }).await?;
             expired += some;
             if some == 0 {
                 return Ok(expired);
@@ -214,9 +202,7 @@ impl<E: Engine> Store for MvccStore<E> {
 impl<E> Shared<E> {
     /// Why the committer did not answer.
     pub(crate) fn closed(&self) -> CommitError {
-        self.failure
-            .get()
-            .map_or(CommitError::Closed, |why| CommitError::Storage(why.clone()))
+        self.failure.get().map_or(CommitError::Closed, |why| CommitError::Storage(why.clone()))
     }
 
     /// The revision to read at, if it can be read.
@@ -279,11 +265,7 @@ impl<E: Engine> Shared<E> {
                     }
                 }
             }
-            return Ok(Page {
-                records,
-                more,
-                revision,
-            });
+            return Ok(Page { records, more, revision });
         }
     }
 
@@ -301,33 +283,27 @@ impl<E: Engine> Shared<E> {
         let mut found: Vec<(Bytes, Position, Option<Put>)> = Vec::new();
         let mut damage = None;
         self.engine
-            .scan(
-                &keys::log_after(after),
-                &keys::log_after(current),
-                &mut |key, value| {
-                    let Some(at) = keys::parse_log(key) else {
-                        return ControlFlow::Continue(());
-                    };
-                    if found.len() >= max
-                        && found
-                            .last()
-                            .is_none_or(|(_, last, _)| last.revision != at.revision)
-                    {
-                        return ControlFlow::Break(());
+            .scan(&keys::log_after(after), &keys::log_after(current), &mut |key, value| {
+                let Some(at) = keys::parse_log(key) else {
+                    return ControlFlow::Continue(());
+                };
+                if found.len() >= max
+                    && found.last().is_none_or(|(_, last, _)| last.revision != at.revision)
+                {
+                    return ControlFlow::Break(());
+                }
+                match envelope::decode(value) {
+                    Ok(entry) if entry.key.starts_with(prefix) => {
+                        found.push((Bytes::copy_from_slice(entry.key), at, entry.put));
+                        ControlFlow::Continue(())
                     }
-                    match envelope::decode(value) {
-                        Ok(entry) if entry.key.starts_with(prefix) => {
-                            found.push((Bytes::copy_from_slice(entry.key), at, entry.put));
-                            ControlFlow::Continue(())
-                        }
-                        Ok(_) => ControlFlow::Continue(()),
-                        Err(error) => {
-                            damage = Some(format!("at revision {}: {error}", at.revision));
-                            ControlFlow::Break(())
-                        }
+                    Ok(_) => ControlFlow::Continue(()),
+                    Err(error) => {
+                        damage = Some(format!("at revision {}: {error}", at.revision));
+                        ControlFlow::Break(())
                     }
-                },
-            )
+                }
+            })
             .map_err(storage)?;
         if let Some(damage) = damage {
             return Err(ReadError::Storage(damage));
@@ -344,11 +320,7 @@ impl<E: Engine> Shared<E> {
                     }
                 },
             };
-            events.push(StoreEvent {
-                key,
-                revision: at.revision,
-                record,
-            });
+            events.push(StoreEvent { key, revision: at.revision, record });
         }
         // A compaction that overtook the scan has left gaps in it.
         self.readable(Some(after))?;
@@ -412,10 +384,7 @@ fn record(key: Bytes, value: Bytes, at: Position, put: Put) -> Record {
 }
 
 fn lost(at: Position) -> ReadError {
-    ReadError::Storage(format!(
-        "the value written at revision {} is missing",
-        at.revision
-    ))
+    ReadError::Storage(format!("the value written at revision {} is missing", at.revision))
 }
 
 fn storage(error: EngineError) -> ReadError {

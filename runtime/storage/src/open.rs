@@ -82,11 +82,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            cache_bytes: 16 << 20,
-            rewrite_above_bytes: 64 << 20,
-            rewrite_factor: 4,
-        }
+        Self { cache_bytes: 16 << 20, rewrite_above_bytes: 64 << 20, rewrite_factor: 4 }
     }
 }
 
@@ -96,23 +92,11 @@ pub enum OpenError {
         .pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}")))]
     InUse { dir: PathBuf, pid: Option<u32> },
     #[error("data directory {dir} was created with --storage {found}, not {asked}")]
-    OtherEngine {
-        dir: PathBuf,
-        found: EngineKind,
-        asked: EngineKind,
-    },
+    OtherEngine { dir: PathBuf, found: EngineKind, asked: EngineKind },
     #[error("{what} {path}")]
-    Io {
-        what: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
+    Io { what: &'static str, path: PathBuf, source: io::Error },
     #[error("the {engine} files in {dir} cannot be opened: {message}")]
-    Engine {
-        engine: EngineKind,
-        dir: PathBuf,
-        message: String,
-    },
+    Engine { engine: EngineKind, dir: PathBuf, message: String },
     #[error("{dir} holds storage format {found:?}, this version reads format {FORMAT_VERSION}")]
     Format { dir: PathBuf, found: String },
     #[error("the storage in {dir} is damaged: {message}")]
@@ -145,29 +129,18 @@ fn open_with<E: Engine>(
         .create(dir)
         .map_err(io_error("cannot create data directory", dir))?;
     let lock = DirLock::acquire(dir).map_err(|error| match error {
-        LockError::Held(pid) => OpenError::InUse {
-            dir: dir.to_owned(),
-            pid,
-        },
-        LockError::Io(source) => OpenError::Io {
-            what: "cannot lock data directory",
-            path: dir.to_owned(),
-            source,
-        },
+        LockError::Held(pid) => OpenError::InUse { dir: dir.to_owned(), pid },
+        LockError::Io(source) => {
+            OpenError::Io { what: "cannot lock data directory", path: dir.to_owned(), source }
+        }
     })?;
-    let opener = Opener {
-        kind,
-        dir,
-        cache_bytes: options.cache_bytes,
-    };
+    let opener = Opener { kind, dir, cache_bytes: options.cache_bytes };
     let mut generation = opener.current()?;
     let mut engine = opener.engine::<E>(&mut generation)?;
     opener.remove_others(generation.number)?;
     let state = opener.load(&engine)?;
 
-    let size = engine
-        .size_on_disk()
-        .map_err(|error| opener.engine_error(&error))?;
+    let size = engine.size_on_disk().map_err(|error| opener.engine_error(&error))?;
     let held = state.index.bytes();
     if size > options.rewrite_above_bytes && size > held.saturating_mul(options.rewrite_factor) {
         let next = generation.number + 1;
@@ -204,19 +177,14 @@ impl Opener<'_> {
                         stray.1.display()
                     )));
                 }
-                let first = Generation {
-                    number: 1,
-                    new: true,
-                };
+                let first = Generation { number: 1, new: true };
                 self.set_current(&first)?;
                 return Ok(first);
             }
             Err(source) => return Err(io_error("cannot read", &path)(source)),
         };
         let line = text.trim();
-        let (name, new) = line
-            .strip_suffix(" new")
-            .map_or((line, false), |name| (name, true));
+        let (name, new) = line.strip_suffix(" new").map_or((line, false), |name| (name, true));
         let (kind, number) = parse_generation(name)
             .ok_or_else(|| self.damaged(format!("{CURRENT} says {line:?}")))?;
         if kind != self.kind {
@@ -235,10 +203,7 @@ impl Opener<'_> {
         let new = if generation.new { " new" } else { "" };
         let line = format!("{}-{}{new}\n", self.kind, generation.number);
         let written = fs::File::create(&temporary)
-            .and_then(|mut file| {
-                file.write_all(line.as_bytes())
-                    .and_then(|()| file.sync_all())
-            })
+            .and_then(|mut file| file.write_all(line.as_bytes()).and_then(|()| file.sync_all()))
             .and_then(|()| fs::rename(&temporary, &path));
         written.map_err(io_error("cannot write", &path))?;
         sync_dir(self.dir).map_err(|error| self.engine_error(&error))
@@ -288,13 +253,8 @@ impl Opener<'_> {
         let engine: E = self.create(&path)?;
         let mut facts = WriteBatch::default();
         facts.put(keys::meta(keys::FORMAT), FORMAT_VERSION.as_bytes());
-        facts.put(
-            keys::meta(keys::CLUSTER_ID),
-            uuid::Uuid::new_v4().to_string().into_bytes(),
-        );
-        engine
-            .commit(facts)
-            .map_err(|error| self.engine_error(&error))?;
+        facts.put(keys::meta(keys::CLUSTER_ID), uuid::Uuid::new_v4().to_string().into_bytes());
+        engine.commit(facts).map_err(|error| self.engine_error(&error))?;
         generation.new = false;
         self.set_current(generation)?;
         Ok(engine)
@@ -311,10 +271,7 @@ impl Opener<'_> {
     fn load<E: Engine>(&self, engine: &E) -> Result<State, OpenError> {
         let format = self.fact(engine, keys::FORMAT)?.unwrap_or_default();
         if format != FORMAT_VERSION {
-            return Err(OpenError::Format {
-                dir: self.dir.to_owned(),
-                found: format,
-            });
+            return Err(OpenError::Format { dir: self.dir.to_owned(), found: format });
         }
         let cluster_id = self
             .fact(engine, keys::CLUSTER_ID)?
@@ -349,19 +306,12 @@ impl Opener<'_> {
             .map_err(|error| self.engine_error(&error))?;
         match damage {
             Some(message) => Err(self.damaged(message)),
-            None => Ok(State {
-                index,
-                revision,
-                compacted,
-                cluster_id,
-            }),
+            None => Ok(State { index, revision, compacted, cluster_id }),
         }
     }
 
     fn fact<E: Engine>(&self, engine: &E, name: &str) -> Result<Option<String>, OpenError> {
-        let value = engine
-            .get(&keys::meta(name))
-            .map_err(|error| self.engine_error(&error))?;
+        let value = engine.get(&keys::meta(name)).map_err(|error| self.engine_error(&error))?;
         Ok(value.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
@@ -378,11 +328,7 @@ impl Opener<'_> {
                 bytes = 0;
                 result = new.commit(std::mem::take(&mut batch));
             }
-            if result.is_ok() {
-                ControlFlow::Continue(())
-            } else {
-                ControlFlow::Break(())
-            }
+            if result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })
         .and(result)
         .and_then(|()| new.commit(batch))
@@ -400,10 +346,7 @@ impl Opener<'_> {
     }
 
     fn damaged(&self, message: String) -> OpenError {
-        OpenError::Damaged {
-            dir: self.dir.to_owned(),
-            message,
-        }
+        OpenError::Damaged { dir: self.dir.to_owned(), message }
     }
 }
 
@@ -413,9 +356,5 @@ fn parse_generation(name: &str) -> Option<(EngineKind, u64)> {
 }
 
 fn io_error<'a>(what: &'static str, path: &'a Path) -> impl Fn(io::Error) -> OpenError + 'a {
-    move |source| OpenError::Io {
-        what,
-        path: path.to_owned(),
-        source,
-    }
+    move |source| OpenError::Io { what, path: path.to_owned(), source }
 }

@@ -31,10 +31,7 @@ pub struct Value {
 impl Value {
     /// A value that does not want to know its revision.
     pub fn plain(bytes: impl Into<Bytes>) -> Self {
-        Self {
-            bytes: bytes.into(),
-            revision_at: None,
-        }
+        Self { bytes: bytes.into(), revision_at: None }
     }
 }
 
@@ -78,7 +75,9 @@ pub enum Op {
         expires_at_unix_seconds: Option<u64>,
     },
     /// Deleting what does not exist is no change: no event, no revision.
-    Delete { key: Bytes },
+    Delete {
+        key: Bytes,
+    },
 }
 
 impl Op {
@@ -101,28 +100,18 @@ impl Txn {
     pub fn put(key: impl Into<Bytes>, value: Value) -> Self {
         Self {
             guards: Vec::new(),
-            ops: vec![Op::Put {
-                key: key.into(),
-                value,
-                expires_at_unix_seconds: None,
-            }],
+            ops: vec![Op::Put { key: key.into(), value, expires_at_unix_seconds: None }],
         }
     }
 
     /// A transaction of one unguarded delete.
     pub fn delete(key: impl Into<Bytes>) -> Self {
-        Self {
-            guards: Vec::new(),
-            ops: vec![Op::Delete { key: key.into() }],
-        }
+        Self { guards: Vec::new(), ops: vec![Op::Delete { key: key.into() }] }
     }
 
     /// The same transaction, on condition.
     pub fn guard(mut self, key: impl Into<Bytes>, expect: Expect) -> Self {
-        self.guards.push(Guard {
-            key: key.into(),
-            expect,
-        });
+        self.guards.push(Guard { key: key.into(), expect });
         self
     }
 }
@@ -172,11 +161,7 @@ pub enum CommitError {
         actual: Option<Revision>,
     },
     #[error("the transaction is too large: {what} {size} exceeds {limit}")]
-    TooLarge {
-        what: &'static str,
-        size: usize,
-        limit: usize,
-    },
+    TooLarge { what: &'static str, size: usize, limit: usize },
     #[error("the transaction is malformed: {0}")]
     Malformed(String),
     #[error("the store is closed")]
@@ -191,15 +176,9 @@ pub enum CommitError {
 #[derive(Clone, Debug, Error)]
 pub enum ReadError {
     #[error("revision {requested} has been compacted, the oldest readable one is {oldest}")]
-    Compacted {
-        requested: Revision,
-        oldest: Revision,
-    },
+    Compacted { requested: Revision, oldest: Revision },
     #[error("revision {requested} is in the future, the current one is {current}")]
-    Future {
-        requested: Revision,
-        current: Revision,
-    },
+    Future { requested: Revision, current: Revision },
     #[error("the store is closed")]
     Closed,
     #[error("cannot read from storage: {0}")]
@@ -211,8 +190,5 @@ fn printable(key: &[u8]) -> String {
 }
 
 fn found(actual: Option<Revision>) -> String {
-    actual.map_or_else(
-        || "none (it does not exist)".to_owned(),
-        |revision| revision.to_string(),
-    )
+    actual.map_or_else(|| "none (it does not exist)".to_owned(), |revision| revision.to_string())
 }

@@ -5,10 +5,7 @@ use pintle_storage::*;
 use std::sync::{Arc, Mutex};
 
 fn run(test: impl AsyncFn(EngineKind, Arc<dyn Store>)) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for kind in EngineKind::ALL {
         let dir = tempfile::tempdir().unwrap();
         let store = open(kind, dir.path(), Options::default()).unwrap();
@@ -29,10 +26,7 @@ fn a_write_is_read_followed_and_spliced() {
             sink.lock().unwrap().extend(batch.events.iter().cloned());
         }));
         assert_eq!(from, 0);
-        let json = Value {
-            bytes: Bytes::from_static(br#"{"rv":""}"#),
-            revision_at: Some(7),
-        };
+        let json = Value { bytes: Bytes::from_static(br#"{"rv":""}"#), revision_at: Some(7) };
         let done = store.commit(Txn::put("/a", json)).await.unwrap();
         assert_eq!(done.revision, 1);
         let record = store.get(b"/a", None).await.unwrap().unwrap();
@@ -46,10 +40,7 @@ fn a_write_is_read_followed_and_spliced() {
         assert!(store.get(b"/a", Some(1)).await.unwrap().is_some());
         assert_eq!(seen.lock().unwrap().len(), 2);
         let page = store.range(b"/", b"", Some(1), 0).await.unwrap();
-        assert_eq!(
-            (page.records.len(), page.more, page.revision),
-            (1, false, 1)
-        );
+        assert_eq!((page.records.len(), page.more, page.revision), (1, false, 1));
         let _ = value("");
     });
 }

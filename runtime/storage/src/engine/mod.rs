@@ -41,20 +41,12 @@ pub(crate) enum EngineError {
     #[error("redb: {0}")]
     Redb(#[from] Box<::redb::Error>),
     #[error("{what} {path}: {source}")]
-    Io {
-        what: &'static str,
-        path: String,
-        source: std::io::Error,
-    },
+    Io { what: &'static str, path: String, source: std::io::Error },
 }
 
 impl EngineError {
     pub(crate) fn io(what: &'static str, path: &Path, source: std::io::Error) -> Self {
-        Self::Io {
-            what,
-            path: path.display().to_string(),
-            source,
-        }
+        Self::Io { what, path: path.display().to_string(), source }
     }
 }
 

@@ -58,9 +58,7 @@ impl Engine for RedbEngine {
             for (key, value) in &batch.ops {
                 match value {
                     Some(value) => {
-                        table
-                            .insert(key.as_slice(), value.as_ref())
-                            .map_err(failed)?;
+                        table.insert(key.as_slice(), value.as_ref()).map_err(failed)?;
                     }
                     None => {
                         table.remove(key.as_slice()).map_err(failed)?;

@@ -36,17 +36,13 @@ impl Engine for SledEngine {
             .write(true)
             .open(&path)
             .map_err(|source| EngineError::io("cannot open", &path, source))?;
-        file.sync_all()
-            .map_err(|source| EngineError::io("cannot sync", &path, source))?;
+        file.sync_all().map_err(|source| EngineError::io("cannot sync", &path, source))?;
         sync_dir(dir)?;
         Ok(Self { db, file, path })
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
-        Ok(self
-            .db
-            .get(key)?
-            .map(|value| Bytes::copy_from_slice(&value)))
+        Ok(self.db.get(key)?.map(|value| Bytes::copy_from_slice(&value)))
     }
 
     fn scan(&self, start: &[u8], end: &[u8], visit: &mut Visit<'_>) -> Result<(), EngineError> {
@@ -69,9 +65,7 @@ impl Engine for SledEngine {
         }
         self.db.apply_batch(ops)?;
         self.db.flush()?;
-        self.file
-            .sync_data()
-            .map_err(|source| EngineError::io("cannot sync", &self.path, source))
+        self.file.sync_data().map_err(|source| EngineError::io("cannot sync", &self.path, source))
     }
 
     fn size_on_disk(&self) -> Result<u64, EngineError> {
