@@ -1,0 +1,30 @@
+#!/bin/sh
+# Installs what is missing on Debian and Ubuntu; elsewhere says what to install.
+set -eu
+missing=""
+need() { # PROGRAM PACKAGE
+    PATH=$PATH:/usr/sbin:/sbin command -v "$1" > /dev/null 2>&1 || missing="$missing $2"
+}
+need runc runc
+need nft nftables
+need ip iproute2
+need nsenter util-linux
+need busybox busybox-static
+need cc gcc
+if [ -n "$missing" ]; then
+    if command -v apt-get > /dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
+        echo "installing:$missing"
+        # shellcheck disable=SC2086
+        { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $missing; } > /dev/null || {
+            echo "apt-get could not install:$missing" >&2
+            exit 1
+        }
+    else
+        echo "please install:$missing (as root with apt-get, or with your system's packages)" >&2
+        exit 1
+    fi
+fi
+command -v cargo > /dev/null 2>&1 || {
+    echo "Rust is missing: install it from https://rustup.rs, then try again" >&2
+    exit 1
+}

@@ -1,0 +1,57 @@
+//! Builds the default plugins into components and lists them for embedding.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+/// What the binary carries: crate `pintle-plugin-<name>` in `plugins/<name>`,
+/// and the role it plays.
+const DEFAULTS: [(&str, &str); 10] = [
+    ("admission-defaults", "Admission"),
+    ("cni-routed", "Cni"),
+    ("deployment", "Controller"),
+    ("endpointslice", "Controller"),
+    ("garbage-collector", "Controller"),
+    ("namespace", "Controller"),
+    ("node-ipam", "Controller"),
+    ("node-lifecycle", "Controller"),
+    ("replicaset", "Controller"),
+    ("scheduler", "Scheduler"),
+];
+
+fn main() {
+    let manifest_dir = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo"));
+    let root = manifest_dir.join("../..").canonicalize().expect("the workspace's root");
+    // Everything that a guest is made of; a change elsewhere rebuilds no guest.
+    for input in ["plugins", "sdk/pintle-sdk", "runtime/api", "wit", "Cargo.lock"] {
+        println!("cargo::rerun-if-changed={}", root.join(input).display());
+    }
+    let packages: Vec<String> =
+        DEFAULTS.iter().map(|(name, _)| format!("pintle-plugin-{name}")).collect();
+    let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
+    let target_dir = guests_dir(&root);
+    let built = match pintle_plugin_build::build(&root, &packages, &target_dir) {
+        Ok(built) => built,
+        Err(error) => {
+            eprintln!("the default plugins cannot be built: {error}");
+            std::process::exit(1);
+        }
+    };
+    let mut code = String::from("&[\n");
+    for ((name, role), built) in DEFAULTS.iter().zip(&built) {
+        let _ = writeln!(
+            code,
+            "    Embedded {{ name: {name:?}, role: Role::{role}, wasm: include_bytes!({:?}) }},",
+            built.path
+        );
+    }
+    code.push_str("]\n");
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("set by cargo")).join("plugins.rs");
+    fs::write(out, code).expect("OUT_DIR is writable");
+}
+
+/// Beside the host's artefacts, in a folder of its own: the outer cargo holds
+/// the lock of the target directory while this runs.
+fn guests_dir(root: &Path) -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from).join("guests")
+}

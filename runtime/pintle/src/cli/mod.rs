@@ -1,0 +1,321 @@
+//! The command line: what a person can say, and nothing of how it is done.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::config::Settings;
+
+/// An orchestrator with the Kubernetes API whose decisions are WebAssembly plugins.
+///
+/// Start a one-machine cluster with `pintle up`, then use kubectl with the
+/// kubeconfig it names, or `pintle get pods` where there is no kubectl.
+#[derive(Debug, Parser)]
+#[command(name = "pintle", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run server and node in one process, in the foreground
+    Up(Run),
+    /// Run the server: API, storage, controllers, scheduler
+    Server(Run),
+    /// Run a node: joins a server and runs pods
+    ///
+    /// The first start needs --server and --join; later ones find both in the
+    /// data directory.
+    Agent(Run),
+    /// Create, list and revoke tokens with which nodes join
+    Token(TokenCommand),
+    /// Import, list and remove container images of this node
+    Image(ImageCommand),
+    /// See, load, swap and roll back plugins
+    Plugin(PluginCommand),
+    /// Print objects as a table, or as YAML or JSON
+    Get(Get),
+    /// Create objects from a file, or change them to what the file says
+    Apply(Apply),
+    /// Delete an object, or everything that a file names
+    Delete(Delete),
+    /// Print the log of a container
+    Logs(Logs),
+    /// Run a command in a container
+    Exec(Exec),
+    /// Print the versions of this program and of the server
+    Version(Connection),
+    /// Print a completion script, e.g. `pintle completions bash > /etc/bash_completion.d/pintle`
+    Completions { shell: Shell },
+}
+
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Configuration file (TOML); its keys are the names of these flags
+    #[arg(long, env = "PINTLE_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// How to reach the server.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Connection {
+    /// Kubeconfig to use [default: $KUBECONFIG, the data directory's, ~/.kube/config]
+    #[arg(long, env = "PINTLE_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Data directory whose admin.kubeconfig is used when no other is given
+    #[arg(long, env = "PINTLE_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Namespace {
+    /// Namespace [default: default]
+    #[arg(short, long, value_name = "NAME")]
+    pub namespace: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    #[default]
+    Table,
+    Wide,
+    Name,
+    Yaml,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub struct Get {
+    /// Kind in any form that kubectl takes: pods, po, deployment, deploy/web
+    #[arg(value_name = "KIND[/NAME]")]
+    pub kind: String,
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub namespace: Namespace,
+    /// All namespaces
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// Label selector, `app=web,tier in (a,b)`
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    pub selector: Option<String>,
+    #[arg(long, value_name = "SELECTOR")]
+    pub field_selector: Option<String>,
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+    /// Go on printing changes
+    #[arg(short, long)]
+    pub watch: bool,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// YAML or JSON, several documents allowed; `-` reads standard input
+    #[arg(short, long, value_name = "FILE", required = true)]
+    pub filename: Vec<PathBuf>,
+    #[command(flatten)]
+    pub namespace: Namespace,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub struct Delete {
+    #[arg(value_name = "KIND[/NAME]", required_unless_present = "filename")]
+    pub kind: Option<String>,
+    pub name: Option<String>,
+    #[arg(short, long, value_name = "FILE", conflicts_with = "kind")]
+    pub filename: Option<PathBuf>,
+    #[command(flatten)]
+    pub namespace: Namespace,
+    /// Seconds that containers get to stop
+    #[arg(long, value_name = "SECONDS")]
+    pub grace_period: Option<i64>,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub struct Logs {
+    pub pod: String,
+    #[arg(short, long)]
+    pub container: Option<String>,
+    /// Go on printing new lines
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Of the container before the last restart
+    #[arg(short, long)]
+    pub previous: bool,
+    #[arg(long, value_name = "LINES")]
+    pub tail: Option<u64>,
+    #[arg(long)]
+    pub timestamps: bool,
+    #[command(flatten)]
+    pub namespace: Namespace,
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub struct Exec {
+    pub pod: String,
+    #[arg(short, long)]
+    pub container: Option<String>,
+    /// Pass standard input on
+    #[arg(short = 'i', long)]
+    pub stdin: bool,
+    /// With a terminal
+    #[arg(short = 't', long)]
+    pub tty: bool,
+    #[command(flatten)]
+    pub namespace: Namespace,
+    #[command(flatten)]
+    pub connection: Connection,
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct TokenCommand {
+    #[command(subcommand)]
+    pub action: TokenAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TokenAction {
+    /// Make a token that one node can join with, and print it
+    Create {
+        /// Valid for so long: 30m, 24h
+        #[arg(long, default_value = "24h", value_parser = duration, value_name = "DURATION")]
+        ttl: u64,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Print the tokens that are still valid, without their secrets
+    List {
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Make a token useless
+    Revoke {
+        id: String,
+        #[command(flatten)]
+        connection: Connection,
+    },
+}
+
+/// `90`, `90s`, `30m`, `24h`, `7d` in seconds.
+fn duration(text: &str) -> Result<u64, String> {
+    let (digits, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
+        Some(at) => text.split_at(at),
+        None => (text, "s"),
+    };
+    let scale = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err(format!("{unit:?} is no unit; use s, m, h or d")),
+    };
+    let number: u64 = digits.parse().map_err(|_| "a number and a unit, like 24h".to_owned())?;
+    number.checked_mul(scale).filter(|s| *s > 0).ok_or_else(|| "out of range".to_owned())
+}
+
+#[derive(Debug, Args)]
+pub struct ImageCommand {
+    /// Data directory of the node [default: /var/lib/pintle]
+    #[arg(long, env = "PINTLE_DATA_DIR", value_name = "DIR", global = true)]
+    pub data_dir: Option<PathBuf>,
+    #[command(subcommand)]
+    pub action: ImageAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ImageAction {
+    /// Import an OCI layout (folder or tar) or a docker archive
+    Import {
+        /// File or folder; `-` reads standard input
+        path: PathBuf,
+        /// Name to give the image, when the archive names none or another
+        #[arg(long, value_name = "NAME[:TAG]")]
+        name: Option<String>,
+    },
+    /// Print the images of this node
+    List,
+    /// Remove an image; its layers go when nothing else uses them
+    Rm { name: String },
+}
+
+#[derive(Debug, Args)]
+pub struct PluginCommand {
+    #[command(flatten)]
+    pub connection: Connection,
+    #[command(subcommand)]
+    pub action: PluginAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PluginAction {
+    /// Print all plugins
+    List,
+    /// Print one plugin whole, as YAML
+    Get { name: String },
+    /// Load a component as a new plugin
+    Load {
+        name: String,
+        /// The component (.wasm)
+        file: PathBuf,
+        /// What it decides
+        #[arg(long, value_parser = ["Controller", "Scheduler", "Admission", "CNI"], ignore_case = true)]
+        role: String,
+        /// Its configuration, as JSON
+        #[arg(long, value_name = "JSON")]
+        config: Option<String>,
+        /// Grant what its manifest asks for, after printing it
+        #[arg(long)]
+        grant: bool,
+    },
+    /// Replace a plugin's component while it works
+    Swap {
+        name: String,
+        /// The component (.wasm); leave out with --embedded
+        #[arg(required_unless_present = "embedded")]
+        file: Option<PathBuf>,
+        /// Go back to the one that is built into pintle
+        #[arg(long, conflicts_with = "file")]
+        embedded: bool,
+    },
+    /// Go back to the component that was active before the last swap
+    Rollback { name: String },
+    /// Unload and delete a plugin
+    Rm { name: String },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_have_units() {
+        let check = |text: &str, expect: Result<u64, &str>| {
+            assert_eq!(duration(text), expect.map_err(str::to_owned), "{text}");
+        };
+        check("90", Ok(90));
+        check("30m", Ok(1800));
+        check("24h", Ok(86_400));
+        check("1w", Err("\"w\" is no unit; use s, m, h or d"));
+        check("h", Err("a number and a unit, like 24h"));
+        check("0s", Err("out of range"));
+    }
+}

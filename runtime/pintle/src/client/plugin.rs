@@ -1,0 +1,212 @@
+//! `pintle plugin`: the Plugin objects, with the file handling that kubectl lacks.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::Method;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::http::Client;
+use super::table::Printer;
+use crate::cli::{PluginAction, PluginCommand};
+
+const PLUGINS: &str = "/apis/plugins.pintle.dev/v1alpha1/plugins";
+const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+
+/// What goes into the object itself; larger components stay in a file on the server.
+const MAX_INLINE_BYTES: usize = 1 << 20;
+
+/// Where a swap remembers what it replaced, for `rollback`.
+const PREVIOUS: &str = "plugins.pintle.dev/previous-source";
+
+pub async fn run(command: PluginCommand) -> Result<()> {
+    let client = Client::connect(&command.connection)?;
+    match command.action {
+        PluginAction::List => {
+            let table =
+                client.json(Method::GET, PLUGINS, &[("accept", TABLE)], Bytes::new()).await?;
+            print!("{}", Printer::new(false, false).render(&table));
+        }
+        PluginAction::Get { name } => {
+            let mut plugin = client.get(&format!("{PLUGINS}/{name}")).await?;
+            shorten(&mut plugin["spec"]["source"]);
+            if let Some(annotations) = plugin["metadata"]["annotations"].as_object_mut() {
+                annotations.remove(PREVIOUS);
+            }
+            print!("{}", serde_yaml_ng::to_string(&plugin)?);
+        }
+        PluginAction::Load { name, file, role, config, grant } => {
+            load(&client, &name, &file, &role, config.as_deref(), grant).await?;
+        }
+        PluginAction::Swap { name, file, embedded } => {
+            let source = match file {
+                Some(file) => source(&file)?,
+                None if embedded => (json!({"embedded": {"name": name}}), Value::Null),
+                None => bail!("name the component to swap in, or --embedded"),
+            };
+            swap(&client, &name, source).await?;
+        }
+        PluginAction::Rollback { name } => rollback(&client, &name).await?,
+        PluginAction::Rm { name } => {
+            let path = format!("{PLUGINS}/{name}");
+            client.json(Method::DELETE, &path, &[], Bytes::new()).await?;
+            println!("plugin.plugins.pintle.dev/{name} deleted");
+        }
+    }
+    Ok(())
+}
+
+/// Source and digest of a component file.
+fn source(file: &Path) -> Result<(Value, Value)> {
+    let wasm = std::fs::read(file)
+        .with_context(|| format!("cannot read the component {}", file.display()))?;
+    let digest = format!("sha256:{}", hex::encode(Sha256::digest(&wasm)));
+    let source = if wasm.len() <= MAX_INLINE_BYTES {
+        json!({"inline": {"data": STANDARD.encode(&wasm)}})
+    } else {
+        // The server reads it from its own disk, so the path must hold there.
+        json!({"file": {"path": file.canonicalize()?}})
+    };
+    Ok((source, json!(digest)))
+}
+
+async fn load(
+    client: &Client,
+    name: &str,
+    file: &Path,
+    role: &str,
+    config: Option<&str>,
+    grant: bool,
+) -> Result<()> {
+    let (source, digest) = source(file)?;
+    let config = config
+        .map(serde_json::from_str::<Value>)
+        .transpose()
+        .context("--config is not valid JSON")?;
+    let mut plugin = json!({
+        "apiVersion": "plugins.pintle.dev/v1alpha1",
+        "kind": "Plugin",
+        "metadata": {"name": name},
+        "spec": {"role": role, "source": source, "digest": digest},
+    });
+    if let Some(config) = config {
+        plugin["spec"]["config"] = config;
+    }
+    let headers = [("content-type", "application/json")];
+    let body = Bytes::from(serde_json::to_vec(&plugin)?);
+    client.json(Method::POST, PLUGINS, &headers, body).await?;
+    let mut plugin = settled(client, name, digest.as_str()).await?;
+    let needs = plugin["status"]["needs"].clone();
+    if plugin["status"]["reason"] == "NeedsNotGranted" {
+        println!("The plugin asks for:\n{}", serde_yaml_ng::to_string(&needs)?);
+        if !grant {
+            bail!(
+                "nothing is granted yet: repeat with --grant after `pintle plugin rm {name}`, \
+                 or set spec.grants with kubectl"
+            );
+        }
+        patch(client, name, &json!({"spec": {"grants": needs}})).await?;
+        plugin = settled(client, name, digest.as_str()).await?;
+    }
+    report(name, &plugin)
+}
+
+async fn swap(client: &Client, name: &str, (source, digest): (Value, Value)) -> Result<()> {
+    let before = client.get(&format!("{PLUGINS}/{name}")).await?;
+    let remembered = json!({
+        "source": before["spec"]["source"],
+        "digest": before["spec"]["digest"],
+    });
+    replace(client, name, &before, &source, &digest, &remembered).await?;
+    let plugin = settled(client, name, digest.as_str()).await?;
+    report(name, &plugin)
+}
+
+async fn rollback(client: &Client, name: &str) -> Result<()> {
+    let before = client.get(&format!("{PLUGINS}/{name}")).await?;
+    let remembered = before["metadata"]["annotations"][PREVIOUS]
+        .as_str()
+        .with_context(|| format!("plugin {name} was not swapped, there is nothing to go back to"))?;
+    let remembered: Value = serde_json::from_str(remembered)
+        .with_context(|| format!("the annotation {PREVIOUS} was changed by hand"))?;
+    let now = json!({"source": before["spec"]["source"], "digest": before["spec"]["digest"]});
+    let digest = remembered["digest"].clone();
+    replace(client, name, &before, &remembered["source"], &digest, &now).await?;
+    let plugin = settled(client, name, digest.as_str()).await?;
+    report(name, &plugin)
+}
+
+/// Puts another component into the object, remembering the one that was there.
+async fn replace(
+    client: &Client,
+    name: &str,
+    before: &Value,
+    source: &Value,
+    digest: &Value,
+    remembered: &Value,
+) -> Result<()> {
+    // Exactly one kind of source may stay, so the others are taken out.
+    let mut new_source = json!({"embedded": null, "file": null, "inline": null});
+    for (kind, value) in source.as_object().into_iter().flatten() {
+        new_source[kind] = value.clone();
+    }
+    // An annotation may hold 256 KiB; a larger component is not remembered.
+    let remembered = remembered.to_string();
+    let remembered = if remembered.len() < 200 << 10 { json!(remembered) } else { Value::Null };
+    let change = json!({
+        "metadata": {
+            "resourceVersion": before["metadata"]["resourceVersion"],
+            "annotations": {PREVIOUS: remembered},
+        },
+        "spec": {"source": new_source, "digest": digest},
+    });
+    patch(client, name, &change).await
+}
+
+async fn patch(client: &Client, name: &str, change: &Value) -> Result<()> {
+    let headers = [("content-type", "application/merge-patch+json")];
+    let body = Bytes::from(serde_json::to_vec(change)?);
+    client.json(Method::PATCH, &format!("{PLUGINS}/{name}"), &headers, body).await.map(drop)
+}
+
+/// Waits, by a watch, until the host has decided about the present generation.
+async fn settled(client: &Client, name: &str, _digest: Option<&str>) -> Result<Value> {
+    let path = format!("{PLUGINS}?watch=true&fieldSelector=metadata.name%3D{name}&timeoutSeconds=60");
+    let mut last = Value::Null;
+    super::get::watch_objects(client, &path, |plugin| {
+        let generation = plugin["metadata"]["generation"].as_i64();
+        let observed = plugin["status"]["observedGeneration"].as_i64();
+        let phase = plugin["status"]["phase"].as_str().unwrap_or("Pending");
+        last = plugin.clone();
+        generation == observed && !matches!(phase, "Pending" | "Loading")
+    })
+    .await?;
+    Ok(last)
+}
+
+fn report(name: &str, plugin: &Value) -> Result<()> {
+    let status = &plugin["status"];
+    let text = |field: &str| status[field].as_str().unwrap_or("").to_owned();
+    match text("phase").as_str() {
+        "Active" => {
+            println!(
+                "plugin.plugins.pintle.dev/{name} active, {} (pause {} µs)",
+                text("activeDigest"),
+                status["lastSwapPauseMicroseconds"].as_i64().unwrap_or(0)
+            );
+            Ok(())
+        }
+        phase => bail!("plugin {name} is {phase}: {} ({})", text("message"), text("reason")),
+    }
+}
+
+fn shorten(source: &mut Value) {
+    if let Some(data) = source["inline"]["data"].as_str() {
+        let size = data.len() / 4 * 3;
+        source["inline"]["data"] = json!(format!("<{size} bytes>"));
+    }
+}

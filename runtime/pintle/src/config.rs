@@ -1,0 +1,228 @@
+//! Settings: flags over environment over the configuration file over defaults.
+//!
+//! One struct is read from both the command line and the file, so a setting has
+//! one name everywhere: `--data-dir`, `PINTLE_DATA_DIR`, `data-dir = "…"`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use pintle_storage::EngineKind;
+use serde::Deserialize;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Storage {
+    /// Faster with few writers; larger files.
+    Sled,
+    /// Compact files.
+    Redb,
+}
+
+impl From<Storage> for EngineKind {
+    fn from(storage: Storage) -> Self {
+        match storage {
+            Storage::Sled => EngineKind::Sled,
+            Storage::Redb => EngineKind::Redb,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// As given: what is absent falls through to the next layer.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Settings {
+    /// Directory of all state [default: /var/lib/pintle]
+    #[arg(long, env = "PINTLE_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Format of the log on standard error [default: text]
+    #[arg(long, env = "PINTLE_LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// What to log, as `level` or `target=level,…` [default: info]
+    #[arg(long, env = "PINTLE_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+
+    /// Address of the HTTPS API [default: 0.0.0.0:6443]
+    #[arg(long, env = "PINTLE_LISTEN", value_name = "ADDR:PORT", help_heading = "Server")]
+    pub listen: Option<SocketAddr>,
+    /// UDP address at which nodes connect over QUIC [default: 0.0.0.0:6444]
+    #[arg(long, env = "PINTLE_NODE_LISTEN", value_name = "ADDR:PORT", help_heading = "Server")]
+    pub node_listen: Option<SocketAddr>,
+    /// Where the administrator's kubeconfig is written [default: DATA-DIR/admin.kubeconfig]
+    #[arg(long, env = "PINTLE_KUBECONFIG", value_name = "FILE", help_heading = "Server")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Storage engine of a new data directory [default: sled]
+    #[arg(long, env = "PINTLE_STORAGE", help_heading = "Server")]
+    pub storage: Option<Storage>,
+    /// Further names or addresses that the API's certificate is valid for
+    #[arg(
+        long,
+        env = "PINTLE_TLS_SAN",
+        value_name = "NAME",
+        value_delimiter = ',',
+        help_heading = "Server"
+    )]
+    pub tls_san: Option<Vec<String>>,
+    /// Addresses of all pods; every node gets a part [default: 10.244.0.0/16]
+    #[arg(long, env = "PINTLE_CLUSTER_CIDR", value_name = "CIDR", help_heading = "Server")]
+    pub cluster_cidr: Option<String>,
+
+    /// Name of this node [default: the host's name]
+    #[arg(long, env = "PINTLE_NODE_NAME", value_name = "NAME", help_heading = "Node")]
+    pub node_name: Option<String>,
+    /// Address at which other nodes reach this one [default: found by its route to the server]
+    #[arg(long, env = "PINTLE_NODE_IP", value_name = "ADDR", help_heading = "Node")]
+    pub node_ip: Option<IpAddr>,
+    /// Labels of this node, `key=value,…`
+    #[arg(
+        long,
+        env = "PINTLE_NODE_LABELS",
+        value_name = "K=V",
+        value_delimiter = ',',
+        help_heading = "Node"
+    )]
+    pub node_labels: Option<Vec<String>>,
+    /// Server to join, `host:port` of its node address
+    #[arg(long, env = "PINTLE_SERVER", value_name = "HOST:PORT", help_heading = "Node")]
+    pub server: Option<String>,
+    /// Join token from `pintle token create`; needed once
+    #[arg(
+        long,
+        env = "PINTLE_JOIN",
+        value_name = "TOKEN",
+        hide_env_values = true,
+        help_heading = "Node"
+    )]
+    pub join: Option<String>,
+    /// The pod supervisor [default: pintle-shim beside this program]
+    #[arg(long, env = "PINTLE_SHIM", value_name = "FILE", help_heading = "Node")]
+    pub shim: Option<PathBuf>,
+    /// The OCI runtime [default: runc]
+    #[arg(long, env = "PINTLE_OCI_RUNTIME", value_name = "PROGRAM", help_heading = "Node")]
+    pub oci_runtime: Option<PathBuf>,
+}
+
+macro_rules! lay_over {
+    ($top:ident, $below:ident, $($field:ident),+ $(,)?) => {
+        Settings { $($field: $top.$field.or($below.$field)),+ }
+    };
+}
+
+impl Settings {
+    /// These settings, completed from the file if one is given.
+    pub fn with_file(self, file: Option<&Path>) -> Result<Self> {
+        let Some(file) = file else { return Ok(self) };
+        let text = std::fs::read_to_string(file)
+            .with_context(|| format!("cannot read the configuration file {}", file.display()))?;
+        let below: Settings = toml::from_str(&text)
+            .with_context(|| format!("the configuration file {} is not valid", file.display()))?;
+        let top = self;
+        Ok(lay_over!(
+            top, below, data_dir, log_format, log, listen, node_listen, kubeconfig, storage, tls_san,
+            cluster_cidr, node_name, node_ip, node_labels, server, join, shim, oci_runtime,
+        ))
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.data_dir.clone().unwrap_or_else(|| PathBuf::from("/var/lib/pintle"))
+    }
+
+    pub fn listen(&self) -> SocketAddr {
+        self.listen.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 6443)))
+    }
+
+    pub fn node_listen(&self) -> SocketAddr {
+        self.node_listen.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 6444)))
+    }
+
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.kubeconfig.clone().unwrap_or_else(|| self.data_dir().join("admin.kubeconfig"))
+    }
+
+    pub fn node_name(&self) -> Result<String> {
+        let name = match &self.node_name {
+            Some(name) => name.clone(),
+            None => nix::unistd::gethostname()
+                .context("the host's name cannot be read; give --node-name")?
+                .to_string_lossy()
+                .to_lowercase(),
+        };
+        let problems = pintle_api::names::dns1123_subdomain(&name);
+        anyhow::ensure!(
+            problems.is_empty(),
+            "{name:?} cannot be a node's name: {}",
+            problems.join("; ")
+        );
+        Ok(name)
+    }
+
+    pub fn node_labels(&self) -> Result<Vec<(String, String)>> {
+        self.node_labels
+            .iter()
+            .flatten()
+            .map(|label| {
+                let (key, value) = label
+                    .split_once('=')
+                    .with_context(|| format!("node label {label:?} must look like key=value"))?;
+                Ok((key.to_owned(), value.to_owned()))
+            })
+            .collect()
+    }
+
+    pub fn shim(&self) -> Result<PathBuf> {
+        if let Some(shim) = &self.shim {
+            return Ok(shim.clone());
+        }
+        let own = std::env::current_exe().context("cannot tell where this program lies")?;
+        let shim = own.with_file_name("pintle-shim");
+        anyhow::ensure!(
+            shim.is_file(),
+            "{} is missing; it is built together with pintle, or name another place with --shim",
+            shim.display()
+        );
+        Ok(shim)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> Result<Settings> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("pintle.toml");
+        std::fs::write(&path, text)?;
+        let flags = Settings { node_name: Some("from-flag".into()), ..Settings::default() };
+        flags.with_file(Some(&path))
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let settings =
+            file("data-dir = '/x'\nnode-name = 'from-file'\nstorage = 'redb'").unwrap();
+        assert_eq!(settings.data_dir(), Path::new("/x"));
+        assert_eq!(settings.node_name().unwrap(), "from-flag");
+        assert_eq!(settings.storage, Some(Storage::Redb));
+        assert_eq!(settings.listen().port(), 6443);
+        assert_eq!(settings.kubeconfig(), Path::new("/x/admin.kubeconfig"));
+    }
+
+    #[test]
+    fn unknown_keys_and_wrong_types_are_errors_that_name_them() {
+        let check = |text: &str, expect: &str| {
+            let error = format!("{:#}", file(text).unwrap_err());
+            assert!(error.contains(expect), "{error}");
+        };
+        check("dataa-dir = '/x'", "dataa-dir");
+        check("listen = 'nowhere'", "listen");
+        check("storage = 'etcdd'", "etcdd");
+    }
+}

@@ -1,0 +1,107 @@
+//! What a cluster has from its first start on: namespaces and default plugins.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow};
+use pintle_api::kinds::{Registry, Resource};
+use pintle_api::status::StatusError;
+use pintle_apiserver::verbs::{Patch, WriteOptions};
+use pintle_apiserver::{ApiServer, Authorizer, StaticAuthorizer, User};
+use pintle_watch::Bus;
+use serde_json::{Value, json};
+
+use crate::embedded;
+
+/// Remembers which default plugins this cluster was given, so that one that a
+/// person has deleted does not come back at the next start.
+const MARKER: &str = "pintle-default-plugins";
+
+pub fn authorizer(bus: &Arc<Bus>) -> Arc<dyn Authorizer> {
+    Arc::new(StaticAuthorizer::new(bus.clone()))
+}
+
+fn user() -> User {
+    User::system("system:pintle:bootstrap")
+}
+
+fn row(kind: &str) -> Result<&'static Resource> {
+    let registry = Registry::builtin();
+    registry
+        .by_kind("", "v1", kind)
+        .or_else(|| registry.by_kind("plugins.pintle.dev", "v1alpha1", kind))
+        .with_context(|| format!("the table of kinds has no {kind}"))
+}
+
+fn failed(what: impl std::fmt::Display) -> impl FnOnce(StatusError) -> anyhow::Error {
+    move |error| anyhow!("{what} cannot be created: {}", error.message())
+}
+
+async fn create(api: &ApiServer, kind: &str, namespace: &str, object: Value) -> Result<()> {
+    let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let row = row(kind)?;
+    match api.verbs().create(&user(), row, namespace, object, &WriteOptions::default()).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_already_exists() => Ok(()),
+        Err(error) => Err(failed(format!("{kind} {name}"))(error)),
+    }
+}
+
+pub async fn create_secret(api: &ApiServer, secret: Value) -> Result<()> {
+    create(api, "Secret", "kube-system", secret).await
+}
+
+pub async fn namespaces(api: &ApiServer) -> Result<()> {
+    for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
+        if api.verbs().get(row("Namespace")?, "", name).is_err() {
+            let object =
+                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+            create(api, "Namespace", "", object).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A Plugin object for each embedded plugin that this cluster has not seen yet.
+pub async fn plugins(api: &ApiServer) -> Result<()> {
+    let marker = row("ConfigMap")?;
+    let known: Vec<String> = api
+        .verbs()
+        .get(marker, "kube-system", MARKER)
+        .ok()
+        .and_then(|map| serde_json::from_str(map.parse()["data"]["names"].as_str()?).ok())
+        .unwrap_or_default();
+    let missing: Vec<_> =
+        embedded::PLUGINS.iter().filter(|p| !known.iter().any(|name| name == p.name)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for plugin in missing {
+        let object = json!({
+            "apiVersion": "plugins.pintle.dev/v1alpha1",
+            "kind": "Plugin",
+            "metadata": {"name": plugin.name},
+            "spec": {
+                "role": plugin.role.as_str(),
+                "source": {"embedded": {"name": plugin.name}},
+            },
+        });
+        create(api, "Plugin", "", object).await?;
+    }
+    let names: Vec<&str> = embedded::PLUGINS.iter().map(|plugin| plugin.name).collect();
+    let data = json!({"names": serde_json::to_string(&names)?});
+    create(
+        api,
+        "ConfigMap",
+        "kube-system",
+        json!({"apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": MARKER, "namespace": "kube-system"}, "data": data.clone()}),
+    )
+    .await?;
+    let patch = Patch::Merge(json!({"data": data}));
+    let options = WriteOptions::default();
+    api.verbs()
+        .patch(&user(), marker, None, "kube-system", MARKER, &patch, &options)
+        .await
+        .map_err(failed(MARKER))?;
+    Ok(())
+}

@@ -1,0 +1,2 @@
+//! Nothing but tests: they read the workspace with `cargo metadata` and compare
+//! it with the table in docs/ARCHITECTURE.md.
