@@ -2,6 +2,8 @@
 .PHONY: help deps build demo demo-stop test bench fmt clean
 .DEFAULT_GOAL := help
 
+VARIANT := target/guests/variants/scheduler-most-allocated.wasm
+
 help: ## Print this
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -12,7 +14,7 @@ build: deps ## Build target/release/pintle and pintle-shim
 	cargo build --release
 
 demo: build ## Two nodes, four pods, one swap of the scheduler; as root
-	@cargo run --release --quiet -p pintle-plugin-build --bin build-variants
+	@cargo run --release --quiet -p pintle-plugin-build -- pintle-plugin-scheduler $(VARIANT) most-allocated
 	@docs/examples/demo.sh
 
 demo-stop: ## Remove what the demo made
@@ -25,6 +27,7 @@ test: deps ## Everything that CI runs
 	cargo test --workspace
 
 bench: build ## Print the table of figures, next to floors and peers
+	@cargo run --release --quiet -p pintle-plugin-build -- pintle-plugin-scheduler $(VARIANT) most-allocated
 	cargo run --release -p pintle-bench
 
 fmt: ## Format all code

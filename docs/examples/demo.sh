@@ -158,7 +158,7 @@ step "Swapping the scheduler while a second Deployment grows from 0 to 20"
 hint "pintle plugin get scheduler"
 "$PINTLE" apply -f docs/examples/batch.yaml
 sed 's/replicas: 0/replicas: 20/' docs/examples/batch.yaml | "$PINTLE" apply -f -
-"$PINTLE" plugin swap scheduler "$STATE/../target/guests/variants/scheduler-most-allocated.wasm"
+"$PINTLE" plugin swap scheduler "$PWD/target/guests/variants/scheduler-most-allocated.wasm"
 await_ready_pods batch 20
 "$PINTLE" get plugins
 

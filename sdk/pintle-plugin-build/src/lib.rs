@@ -57,6 +57,17 @@ pub enum Error {
 /// `target_dir` must not be the one of an outer cargo that is running, whose
 /// lock it would wait for; `<workspace>/target/guests` is the usual place.
 pub fn build(workspace_root: &Path, packages: &[&str], target_dir: &Path) -> Result<Vec<Built>, Error> {
+    build_with(workspace_root, packages, &[], target_dir)
+}
+
+/// [`build`] with cargo features of the packages switched on. Another set of
+/// features overwrites the component files, so copy what is to be kept.
+pub fn build_with(
+    workspace_root: &Path,
+    packages: &[&str],
+    features: &[&str],
+    target_dir: &Path,
+) -> Result<Vec<Built>, Error> {
     let toolchain = Toolchain::find()?;
     let mut command = toolchain.cargo();
     isolate(&mut command);
@@ -65,6 +76,9 @@ pub fn build(workspace_root: &Path, packages: &[&str], target_dir: &Path) -> Res
     toolchain.arguments(&mut command);
     for package in packages {
         command.args(["--package", package]);
+    }
+    if !features.is_empty() {
+        command.args(["--features", &features.join(",")]);
     }
     for (key, value) in profile() {
         command.env(key, value);
