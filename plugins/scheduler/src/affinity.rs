@@ -1,0 +1,221 @@
+//! Node selectors: `spec.nodeSelector` and `spec.affinity.nodeAffinity`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// Which nodes a pod may run on, and which it would rather.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NodeMatch {
+    selector: BTreeMap<String, String>,
+    /// `None`: no requirement. Terms are alternatives; no term matches nothing.
+    required: Option<Vec<Term>>,
+    preferred: Vec<(i32, Term)>,
+    preferred_sum: i32,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Term {
+    match_expressions: Option<Vec<Requirement>>,
+    match_fields: Option<Vec<Requirement>>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+struct Requirement {
+    key: String,
+    operator: String,
+    values: Option<Vec<String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct Affinity {
+    node_affinity: Option<NodeAffinity>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct NodeAffinity {
+    required_during_scheduling_ignored_during_execution: Option<NodeSelector>,
+    preferred_during_scheduling_ignored_during_execution: Option<Vec<Preference>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct NodeSelector {
+    node_selector_terms: Option<Vec<Term>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Preference {
+    weight: i32,
+    preference: Term,
+}
+
+impl NodeMatch {
+    pub fn read(
+        selector: Option<&RawValue>,
+        affinity: Option<&RawValue>,
+    ) -> Result<Self, serde_json::Error> {
+        let parse = |raw: &RawValue| serde_json::from_str(raw.get());
+        let selector = selector.map(parse).transpose()?.flatten().unwrap_or_default();
+        let affinity: Option<Option<Affinity>> =
+            affinity.map(|raw| serde_json::from_str(raw.get())).transpose()?;
+        let affinity =
+            affinity.flatten().and_then(|affinity| affinity.node_affinity).unwrap_or_default();
+        let required = affinity
+            .required_during_scheduling_ignored_during_execution
+            .map(|selector| selector.node_selector_terms.unwrap_or_default());
+        let preferred: Vec<(i32, Term)> = affinity
+            .preferred_during_scheduling_ignored_during_execution
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|preference| preference.weight > 0 && !preference.preference.is_empty())
+            .map(|preference| (preference.weight, preference.preference))
+            .collect();
+        let preferred_sum = preferred.iter().map(|(weight, _)| weight).sum();
+        Ok(NodeMatch { selector, required, preferred, preferred_sum })
+    }
+
+    pub fn is_everything(&self) -> bool {
+        self.selector.is_empty() && self.required.is_none()
+    }
+
+    pub fn has_preferences(&self) -> bool {
+        !self.preferred.is_empty()
+    }
+
+    pub fn matches(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
+        self.selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+            && self
+                .required
+                .as_ref()
+                .is_none_or(|terms| terms.iter().any(|term| term.matches(name, labels)))
+    }
+
+    /// Which share of the preferences a node meets, 0 to 1.
+    pub fn preference(&self, name: &str, labels: &BTreeMap<String, String>) -> f64 {
+        if self.preferred.is_empty() {
+            return 0.0;
+        }
+        let met: i32 = self
+            .preferred
+            .iter()
+            .filter(|(_, term)| term.matches(name, labels))
+            .map(|(weight, _)| weight)
+            .sum();
+        f64::from(met) / f64::from(self.preferred_sum)
+    }
+}
+
+impl Term {
+    fn is_empty(&self) -> bool {
+        self.match_expressions.as_ref().is_none_or(Vec::is_empty)
+            && self.match_fields.as_ref().is_none_or(Vec::is_empty)
+    }
+
+    fn matches(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
+        let expressions = self.match_expressions.as_deref().unwrap_or_default();
+        let fields = self.match_fields.as_deref().unwrap_or_default();
+        !self.is_empty()
+            && expressions
+                .iter()
+                .all(|wanted| wanted.matches(labels.get(&wanted.key).map(String::as_str)))
+            && fields
+                .iter()
+                .all(|wanted| wanted.key == "metadata.name" && wanted.matches(Some(name)))
+    }
+}
+
+impl Requirement {
+    fn matches(&self, value: Option<&str>) -> bool {
+        let values = self.values.as_deref().unwrap_or_default();
+        let listed = || value.is_some_and(|value| values.iter().any(|wanted| wanted == value));
+        let compare = |holds: fn(i64, i64) -> bool| match (value.map(str::parse), values) {
+            (Some(Ok(value)), [bound]) => bound.parse().is_ok_and(|bound| holds(value, bound)),
+            _ => false,
+        };
+        match self.operator.as_str() {
+            "In" => listed(),
+            "NotIn" => !listed(),
+            "Exists" => value.is_some(),
+            "DoesNotExist" => value.is_none(),
+            "Gt" => compare(|value, bound| value > bound),
+            "Lt" => compare(|value, bound| value < bound),
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node_match(selector: &str, affinity: &str) -> NodeMatch {
+        let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
+        NodeMatch::read(Some(&raw(selector)), Some(&raw(affinity))).unwrap()
+    }
+
+    fn check(selector: &str, terms: &str, expect: bool) {
+        let affinity = format!(
+            r#"{{"nodeAffinity":{{"requiredDuringSchedulingIgnoredDuringExecution":{{"nodeSelectorTerms":{terms}}}}}}}"#
+        );
+        let labels =
+            [("zone", "a"), ("cores", "8")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        assert_eq!(
+            node_match(selector, &affinity).matches("n1", &labels),
+            expect,
+            "{selector} {terms}"
+        );
+    }
+
+    #[test]
+    fn every_operator() {
+        let one = |key: &str, operator: &str, values: &str| {
+            format!(
+                r#"[{{"matchExpressions":[{{"key":"{key}","operator":"{operator}","values":{values}}}]}}]"#
+            )
+        };
+        check("{}", &one("zone", "In", r#"["a","b"]"#), true);
+        check("{}", &one("zone", "In", r#"["b"]"#), false);
+        check("{}", &one("zone", "NotIn", r#"["b"]"#), true);
+        check("{}", &one("other", "NotIn", r#"["b"]"#), true);
+        check("{}", &one("zone", "Exists", "[]"), true);
+        check("{}", &one("other", "Exists", "null"), false);
+        check("{}", &one("other", "DoesNotExist", "[]"), true);
+        check("{}", &one("cores", "Gt", r#"["7"]"#), true);
+        check("{}", &one("cores", "Gt", r#"["8"]"#), false);
+        check("{}", &one("cores", "Lt", r#"["9"]"#), true);
+        check("{}", &one("zone", "Lt", r#"["9"]"#), false);
+        check(r#"{"zone":"a"}"#, &one("zone", "Exists", "[]"), true);
+        check(r#"{"zone":"b"}"#, &one("zone", "Exists", "[]"), false);
+    }
+
+    #[test]
+    fn fields_alternatives_and_empty_terms() {
+        let field = |name: &str| {
+            format!(
+                r#"{{"matchFields":[{{"key":"metadata.name","operator":"In","values":["{name}"]}}]}}"#
+            )
+        };
+        check("{}", &format!("[{}]", field("n1")), true);
+        check("{}", &format!("[{}]", field("n2")), false);
+        check("{}", &format!("[{},{}]", field("n2"), field("n1")), true);
+        check("{}", "[{}]", false);
+        check("{}", "[]", false);
+    }
+
+    #[test]
+    fn preferences_count_by_weight() {
+        let preferred = r#"{"nodeAffinity":{"preferredDuringSchedulingIgnoredDuringExecution":[
+            {"weight":3,"preference":{"matchExpressions":[{"key":"zone","operator":"In","values":["a"]}]}},
+            {"weight":1,"preference":{"matchExpressions":[{"key":"zone","operator":"In","values":["b"]}]}},
+            {"weight":9,"preference":{}}]}}"#;
+        let labels = [("zone".to_owned(), "a".to_owned())].into();
+        assert_eq!(node_match("{}", preferred).preference("n", &labels), 0.75);
+    }
+}

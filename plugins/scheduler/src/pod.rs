@@ -1,0 +1,153 @@
+//! A pod as the scheduler reads it: the few fields that differ between pods,
+//! and the others as raw text, which is the same for all pods of one template.
+
+use std::borrow::Cow;
+
+use pintle_sdk::Object;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+
+#[derive(Deserialize)]
+pub struct RawPod<'a> {
+    #[serde(borrow)]
+    pub metadata: RawMeta<'a>,
+    #[serde(borrow, default)]
+    pub spec: RawSpec<'a>,
+    #[serde(borrow, default)]
+    pub status: RawStatus<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RawMeta<'a> {
+    #[serde(borrow, default)]
+    pub namespace: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    pub labels: Option<&'a RawValue>,
+    #[serde(default)]
+    pub deletion_timestamp: Option<IgnoredAny>,
+    #[serde(borrow, default)]
+    pub owner_references: Option<Vec<RawOwner<'a>>>,
+}
+
+#[derive(Deserialize)]
+pub struct RawOwner<'a> {
+    #[serde(borrow, default)]
+    pub uid: Cow<'a, str>,
+    #[serde(default)]
+    pub controller: Option<bool>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RawSpec<'a> {
+    #[serde(borrow)]
+    pub node_name: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub node_selector: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub affinity: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub tolerations: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub containers: Option<Vec<RawContainer<'a>>>,
+    #[serde(borrow)]
+    pub init_containers: Option<Vec<RawContainer<'a>>>,
+    #[serde(borrow)]
+    pub overhead: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub resources: Option<&'a RawValue>,
+    pub priority: Option<i32>,
+    #[serde(borrow)]
+    pub preemption_policy: Option<Cow<'a, str>>,
+    pub host_network: Option<bool>,
+    pub scheduling_gates: Option<Vec<IgnoredAny>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RawContainer<'a> {
+    #[serde(borrow)]
+    pub resources: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub ports: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub restart_policy: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RawStatus<'a> {
+    #[serde(borrow)]
+    pub phase: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub start_time: Option<Cow<'a, str>>,
+}
+
+impl<'a> RawPod<'a> {
+    pub fn read(object: &'a Object) -> Result<Self, String> {
+        serde_json::from_slice(&object.json)
+            .map_err(|error| format!("{}: cannot be read: {error}", object.reference))
+    }
+
+    pub fn node_name(&self) -> &str {
+        self.spec.node_name.as_deref().unwrap_or_default()
+    }
+
+    pub fn is_terminating(&self) -> bool {
+        self.metadata.deletion_timestamp.is_some()
+    }
+
+    pub fn is_finished(&self) -> bool {
+        matches!(self.status.phase.as_deref(), Some("Succeeded" | "Failed"))
+    }
+
+    pub fn priority(&self) -> i32 {
+        self.spec.priority.unwrap_or(0)
+    }
+
+    pub fn may_preempt(&self) -> bool {
+        self.spec.preemption_policy.as_deref() != Some("Never")
+    }
+
+    pub fn namespace(&self) -> &str {
+        self.metadata.namespace.as_deref().unwrap_or_default()
+    }
+
+    /// What pods are spread by: their controller, else their labels.
+    pub fn group(&self) -> Option<String> {
+        let owners = self.metadata.owner_references.as_deref().unwrap_or_default();
+        if let Some(owner) = owners.iter().find(|owner| owner.controller == Some(true)) {
+            return Some(owner.uid.to_string());
+        }
+        let labels = self.metadata.labels.map(RawValue::get).filter(|labels| labels.len() > 2)?;
+        Some(format!("{}{labels}", self.namespace()))
+    }
+
+    /// Equal for pods that no rule of this scheduler can tell apart.
+    pub fn key(&self) -> String {
+        let spec = &self.spec;
+        let mut key = String::with_capacity(512);
+        let mut part = |text: &str| {
+            key.push_str(text);
+            key.push('\u{1f}');
+        };
+        part(&self.group().unwrap_or_default());
+        for raw in
+            [spec.node_selector, spec.affinity, spec.tolerations, spec.overhead, spec.resources]
+        {
+            part(raw.map(RawValue::get).unwrap_or_default());
+        }
+        part(if spec.host_network == Some(true) { "host" } else { "" });
+        for containers in [&spec.init_containers, &spec.containers] {
+            part("\u{1e}");
+            for container in containers.iter().flatten() {
+                part(container.resources.map(RawValue::get).unwrap_or_default());
+                part(container.ports.map(RawValue::get).unwrap_or_default());
+                part(container.restart_policy.as_deref().unwrap_or_default());
+            }
+        }
+        key
+    }
+}
