@@ -17,7 +17,8 @@ struct Pair {
 fn pairs() -> Vec<Pair> {
     // A second folder may be named to check pairs that are not kept here.
     let folder = std::env::var_os("PINTLE_GOLDEN_DIR").map(PathBuf::from);
-    let folder = folder.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden"));
+    let folder =
+        folder.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden"));
     let mut pairs = Vec::new();
     for entry in std::fs::read_dir(&folder).unwrap() {
         let path = entry.unwrap().path();
@@ -40,7 +41,8 @@ fn pairs() -> Vec<Pair> {
 #[test]
 fn protobuf_decodes_to_the_json_of_the_pair() {
     for pair in pairs() {
-        let (gvk, value) = protobuf::decode_as(&pair.gvk, &pair.protobuf).unwrap_or_else(|error| panic!("{}: {error}", pair.name));
+        let (gvk, value) = protobuf::decode_as(&pair.gvk, &pair.protobuf)
+            .unwrap_or_else(|error| panic!("{}: {error}", pair.name));
         assert_eq!(gvk, pair.gvk, "{}", pair.name);
         assert_eq!(without_nulls(&value), without_nulls(&pair.json), "{}", pair.name);
     }
@@ -49,7 +51,8 @@ fn protobuf_decodes_to_the_json_of_the_pair() {
 #[test]
 fn json_encodes_to_the_bytes_of_the_pair() {
     for pair in pairs() {
-        let body = protobuf::encode(&pair.gvk, &pair.json).unwrap_or_else(|error| panic!("{}: {error}", pair.name));
+        let body = protobuf::encode(&pair.gvk, &pair.json)
+            .unwrap_or_else(|error| panic!("{}: {error}", pair.name));
         assert_eq!(body, pair.protobuf, "{}", pair.name);
     }
 }
@@ -86,7 +89,8 @@ fn damaged_bodies_never_panic() {
                 body.truncate(next() as usize % body.len());
             }
             if let Ok((gvk, value)) = protobuf::decode_as(&pair.gvk, &body) {
-                protobuf::encode(&gvk, &value).unwrap_or_else(|error| panic!("{}: {error}", pair.name));
+                protobuf::encode(&gvk, &value)
+                    .unwrap_or_else(|error| panic!("{}: {error}", pair.name));
             }
         }
         for length in (0..pair.protobuf.len()).step_by(7) {

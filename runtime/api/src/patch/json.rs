@@ -10,7 +10,8 @@ const MAX_NESTING: usize = 256;
 
 /// Applies the operations in order.
 pub fn json_patch(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
-    let operations = patch.as_array().ok_or_else(|| malformed("a JSON patch is a list of operations"))?;
+    let operations =
+        patch.as_array().ok_or_else(|| malformed("a JSON patch is a list of operations"))?;
     if operations.len() > MAX_JSON_PATCH_OPERATIONS {
         return Err(PatchError::TooManyOperations(operations.len()));
     }
@@ -24,11 +25,15 @@ pub fn json_patch(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
 fn apply(target: &mut Value, operation: &Value, moved: &mut usize) -> Result<(), PatchError> {
     let text = |name: &str| operation.get(name).and_then(Value::as_str);
     let path_of = |name: &str| {
-        let text = text(name).ok_or_else(|| malformed(&format!("operation {operation} has no string {name:?}")))?;
+        let text = text(name)
+            .ok_or_else(|| malformed(&format!("operation {operation} has no string {name:?}")))?;
         Pointer::parse(text)
     };
     let value = || {
-        operation.get("value").cloned().ok_or_else(|| malformed(&format!("operation {operation} has no \"value\"")))
+        operation
+            .get("value")
+            .cloned()
+            .ok_or_else(|| malformed(&format!("operation {operation} has no \"value\"")))
     };
     match text("op") {
         Some("add") => add(target, &path_of("path")?, value()?, "add"),
@@ -80,7 +85,9 @@ struct Pointer<'a> {
 impl<'a> Pointer<'a> {
     fn parse(text: &'a str) -> Result<Self, PatchError> {
         let steps = match text.strip_prefix('/') {
-            Some(rest) => rest.split('/').map(|step| step.replace("~1", "/").replace("~0", "~")).collect(),
+            Some(rest) => {
+                rest.split('/').map(|step| step.replace("~1", "/").replace("~0", "~")).collect()
+            }
             None if text.is_empty() => Vec::new(),
             None => return Err(malformed(&format!("path {text:?} does not start with a slash"))),
         };
@@ -126,7 +133,12 @@ fn index(step: &str) -> Option<usize> {
     if plain { step.parse().ok() } else { None }
 }
 
-fn add(target: &mut Value, path: &Pointer<'_>, value: Value, operation: &'static str) -> Result<(), PatchError> {
+fn add(
+    target: &mut Value,
+    path: &Pointer<'_>,
+    value: Value,
+    operation: &'static str,
+) -> Result<(), PatchError> {
     if path.steps.len() + depth(&value) > MAX_NESTING {
         return Err(PatchError::DoesNotApply {
             operation,
@@ -148,7 +160,11 @@ fn add(target: &mut Value, path: &Pointer<'_>, value: Value, operation: &'static
     Ok(())
 }
 
-fn remove(target: &mut Value, path: &Pointer<'_>, operation: &'static str) -> Result<Value, PatchError> {
+fn remove(
+    target: &mut Value,
+    path: &Pointer<'_>,
+    operation: &'static str,
+) -> Result<Value, PatchError> {
     let removed = match path.parent(target).ok_or_else(|| missing(operation, path))? {
         None => Some(target.take()),
         Some((Value::Object(entries), name)) => entries.remove(name),
@@ -188,7 +204,10 @@ fn malformed(what: &str) -> PatchError {
 }
 
 fn missing(operation: &'static str, path: &Pointer<'_>) -> PatchError {
-    PatchError::DoesNotApply { operation, reason: format!("doc is missing path: {:?}: missing value", path.text) }
+    PatchError::DoesNotApply {
+        operation,
+        reason: format!("doc is missing path: {:?}: missing value", path.text),
+    }
 }
 
 #[cfg(test)]
@@ -219,40 +238,113 @@ mod tests {
         check(json!({"a": 1}), add("", json!([])), json!([]));
         check(json!({}), add("/x~1y~0z", json!(1)), json!({"x/y~z": 1}));
         check(json!({"a": [1, 2]}), json!([{"op": "remove", "path": "/a/0"}]), json!({"a": [2]}));
-        check(json!({"a": 1}), json!([{"op": "replace", "path": "/a", "value": null}]), json!({"a": null}));
-        check(json!({"a": {"b": 1}}), json!([{"op": "move", "from": "/a/b", "path": "/c"}]), json!({"a": {}, "c": 1}));
-        check(json!({"a": [1]}), json!([{"op": "copy", "from": "/a/0", "path": "/a/0"}]), json!({"a": [1, 1]}));
-        check(json!({"a": 1}), json!([{"op": "test", "path": "/a", "value": 1}, {"op": "test", "path": "/b", "value": null}]),
-            json!({"a": 1}));
+        check(
+            json!({"a": 1}),
+            json!([{"op": "replace", "path": "/a", "value": null}]),
+            json!({"a": null}),
+        );
+        check(
+            json!({"a": {"b": 1}}),
+            json!([{"op": "move", "from": "/a/b", "path": "/c"}]),
+            json!({"a": {}, "c": 1}),
+        );
+        check(
+            json!({"a": [1]}),
+            json!([{"op": "copy", "from": "/a/0", "path": "/a/0"}]),
+            json!({"a": [1, 1]}),
+        );
+        check(
+            json!({"a": 1}),
+            json!([{"op": "test", "path": "/a", "value": 1}, {"op": "test", "path": "/b", "value": null}]),
+            json!({"a": 1}),
+        );
     }
 
     #[test]
     fn refusals_say_why() {
         let missing = |operation: &str, path: &str| {
-            format!("{operation} operation does not apply: doc is missing path: {path:?}: missing value")
+            format!(
+                "{operation} operation does not apply: doc is missing path: {path:?}: missing value"
+            )
         };
         refused(json!({}), json!({}), 400, "a JSON patch is a list of operations");
-        refused(json!({}), json!([{"op": "turn", "path": "/a"}]), 400, "unexpected kind of operation: \"turn\"");
-        refused(json!({}), json!([{"op": "remove"}]), 400, "operation {\"op\":\"remove\"} has no string \"path\"");
-        refused(json!({}), json!([{"op": "remove", "path": "a"}]), 400, "path \"a\" does not start with a slash");
-        refused(json!({}), json!([{"op": "add", "path": "/a/b", "value": 1}]), 422, &missing("add", "/a/b"));
-        refused(json!({}), json!([{"op": "replace", "path": "/a", "value": 1}]), 422, &missing("replace", "/a"));
-        refused(json!({"a": []}), json!([{"op": "remove", "path": "/a/0"}]), 422, &missing("remove", "/a/0"));
-        refused(json!({"a": [1, 2]}), json!([{"op": "remove", "path": "/a/01"}]), 422, &missing("remove", "/a/01"));
-        refused(json!({"a": [1]}), json!([{"op": "add", "path": "/a/2", "value": 1}]), 422, &missing("add", "/a/2"));
-        refused(json!({"a": 1}), json!([{"op": "test", "path": "/a", "value": 2}]), 422, "testing value /a failed");
-        refused(json!({"a": {}}), json!([{"op": "move", "from": "/a", "path": "/a/b"}]), 422,
-            "move operation does not apply: \"/a/b\" lies inside \"/a\"");
+        refused(
+            json!({}),
+            json!([{"op": "turn", "path": "/a"}]),
+            400,
+            "unexpected kind of operation: \"turn\"",
+        );
+        refused(
+            json!({}),
+            json!([{"op": "remove"}]),
+            400,
+            "operation {\"op\":\"remove\"} has no string \"path\"",
+        );
+        refused(
+            json!({}),
+            json!([{"op": "remove", "path": "a"}]),
+            400,
+            "path \"a\" does not start with a slash",
+        );
+        refused(
+            json!({}),
+            json!([{"op": "add", "path": "/a/b", "value": 1}]),
+            422,
+            &missing("add", "/a/b"),
+        );
+        refused(
+            json!({}),
+            json!([{"op": "replace", "path": "/a", "value": 1}]),
+            422,
+            &missing("replace", "/a"),
+        );
+        refused(
+            json!({"a": []}),
+            json!([{"op": "remove", "path": "/a/0"}]),
+            422,
+            &missing("remove", "/a/0"),
+        );
+        refused(
+            json!({"a": [1, 2]}),
+            json!([{"op": "remove", "path": "/a/01"}]),
+            422,
+            &missing("remove", "/a/01"),
+        );
+        refused(
+            json!({"a": [1]}),
+            json!([{"op": "add", "path": "/a/2", "value": 1}]),
+            422,
+            &missing("add", "/a/2"),
+        );
+        refused(
+            json!({"a": 1}),
+            json!([{"op": "test", "path": "/a", "value": 2}]),
+            422,
+            "testing value /a failed",
+        );
+        refused(
+            json!({"a": {}}),
+            json!([{"op": "move", "from": "/a", "path": "/a/b"}]),
+            422,
+            "move operation does not apply: \"/a/b\" lies inside \"/a\"",
+        );
     }
 
     #[test]
     fn a_patch_cannot_grow_without_bound() {
         let doubling = vec![json!({"op": "copy", "from": "/x", "path": "/x/-"}); 40];
         let mut target = json!({"x": [1, 2, 3, 4]});
-        assert_eq!(json_patch(&mut target, &Value::Array(doubling)), Err(PatchError::TooMuchCopied));
+        assert_eq!(
+            json_patch(&mut target, &Value::Array(doubling)),
+            Err(PatchError::TooMuchCopied)
+        );
         let deep: String = "[".repeat(120) + &"]".repeat(120);
         let deep: Value = serde_json::from_str(&deep).unwrap();
-        let nested = Value::Array((0..4).map(|n| json!({"op": "add", "path": "/0".repeat(n * 119), "value": deep})).collect());
+        let nested = Value::Array(
+            (0..4)
+                .map(|n| json!({"op": "add", "path": "/0".repeat(n * 119), "value": deep}))
+                .collect(),
+        );
         assert_eq!(json_patch(&mut json!([]), &nested).unwrap_err().code(), 422);
         let many = vec![json!({"op": "test", "path": "/a"}); MAX_JSON_PATCH_OPERATIONS + 1];
         assert_eq!(json_patch(&mut target, &Value::Array(many)).unwrap_err().code(), 413);

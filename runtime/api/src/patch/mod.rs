@@ -6,12 +6,12 @@
 
 mod json;
 mod merge;
+#[cfg(all(test, feature = "schema"))]
+mod scenarios;
 #[cfg(feature = "schema")]
 mod strategic;
 #[cfg(feature = "schema")]
 mod strategic_list;
-#[cfg(all(test, feature = "schema"))]
-mod scenarios;
 
 pub use json::json_patch;
 pub use merge::merge_patch;
@@ -29,9 +29,13 @@ pub const MAX_COPIED_VALUES: usize = 200_000;
 pub enum PatchError {
     #[error("{0}")]
     Malformed(String),
-    #[error("the allowed maximum operations in a JSON patch is {MAX_JSON_PATCH_OPERATIONS}, got {0}")]
+    #[error(
+        "the allowed maximum operations in a JSON patch is {MAX_JSON_PATCH_OPERATIONS}, got {0}"
+    )]
     TooManyOperations(usize),
-    #[error("the copy and move operations of the JSON patch touch more than {MAX_COPIED_VALUES} values")]
+    #[error(
+        "the copy and move operations of the JSON patch touch more than {MAX_COPIED_VALUES} values"
+    )]
     TooMuchCopied,
     #[error("{operation} operation does not apply: {reason}")]
     DoesNotApply { operation: &'static str, reason: String },

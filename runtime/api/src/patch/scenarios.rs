@@ -26,21 +26,64 @@ fn named(names: &str) -> Value {
 
 #[test]
 fn plain_fields() {
-    check("apps.v1.Deployment", json!({"spec": {"replicas": 1, "paused": true}}), json!({"spec": {"replicas": 3}}),
-        json!({"spec": {"replicas": 3, "paused": true}}));
-    check("apps.v1.Deployment", json!({"spec": {"replicas": 1}}), json!({"spec": {"replicas": null}}), json!({"spec": {}}));
-    check("apps.v1.Deployment", json!({}), json!({"spec": {"replicas": null, "paused": true}}), json!({"spec": {"paused": true}}));
-    check("core.v1.Pod", json!({"spec": "wrong"}), json!({"spec": {"nodeName": "n"}}), json!({"spec": {"nodeName": "n"}}));
+    check(
+        "apps.v1.Deployment",
+        json!({"spec": {"replicas": 1, "paused": true}}),
+        json!({"spec": {"replicas": 3}}),
+        json!({"spec": {"replicas": 3, "paused": true}}),
+    );
+    check(
+        "apps.v1.Deployment",
+        json!({"spec": {"replicas": 1}}),
+        json!({"spec": {"replicas": null}}),
+        json!({"spec": {}}),
+    );
+    check(
+        "apps.v1.Deployment",
+        json!({}),
+        json!({"spec": {"replicas": null, "paused": true}}),
+        json!({"spec": {"paused": true}}),
+    );
+    check(
+        "core.v1.Pod",
+        json!({"spec": "wrong"}),
+        json!({"spec": {"nodeName": "n"}}),
+        json!({"spec": {"nodeName": "n"}}),
+    );
 }
 
 #[test]
 fn maps_of_strings() {
-    check(META, json!({"labels": {"a": "1", "b": "2"}}), json!({"labels": {"a": null, "c": "3"}}),
-        json!({"labels": {"b": "2", "c": "3"}}));
-    check(META, json!({}), json!({"annotations": {"a": "1", "b": null}}), json!({"annotations": {"a": "1"}}));
-    check(META, json!({"labels": {"a": "1"}}), json!({"labels": {"$patch": "replace", "b": "2"}}), json!({"labels": {"b": "2"}}));
-    check(META, json!({"labels": {"a": "1"}}), json!({"labels": {"$patch": "delete"}}), json!({"labels": {}}));
-    check("core.v1.ConfigMap", json!({"data": {"a": "1"}}), json!({"data": {"b": "2"}}), json!({"data": {"a": "1", "b": "2"}}));
+    check(
+        META,
+        json!({"labels": {"a": "1", "b": "2"}}),
+        json!({"labels": {"a": null, "c": "3"}}),
+        json!({"labels": {"b": "2", "c": "3"}}),
+    );
+    check(
+        META,
+        json!({}),
+        json!({"annotations": {"a": "1", "b": null}}),
+        json!({"annotations": {"a": "1"}}),
+    );
+    check(
+        META,
+        json!({"labels": {"a": "1"}}),
+        json!({"labels": {"$patch": "replace", "b": "2"}}),
+        json!({"labels": {"b": "2"}}),
+    );
+    check(
+        META,
+        json!({"labels": {"a": "1"}}),
+        json!({"labels": {"$patch": "delete"}}),
+        json!({"labels": {}}),
+    );
+    check(
+        "core.v1.ConfigMap",
+        json!({"data": {"a": "1"}}),
+        json!({"data": {"b": "2"}}),
+        json!({"data": {"a": "1", "b": "2"}}),
+    );
 }
 
 #[test]
@@ -52,39 +95,113 @@ fn containers_merge_by_name() {
         json!({"containers": [{"name": "a", "image": "a:1", "tty": true}, {"name": "b", "image": "b:2"}]}),
     );
     // A new element has no place in the object, so it comes first.
-    check(POD_SPEC, json!({"containers": named("a b")}), json!({"containers": named("c")}), json!({"containers": named("c a b")}));
-    check(POD_SPEC, json!({"containers": named("a b c")}), json!({"containers": named("c d")}), json!({"containers": named("a b c d")}));
-    check(POD_SPEC, json!({"containers": named("a b")}), json!({"containers": [{"$patch": "delete", "name": "a"}]}),
-        json!({"containers": named("b")}));
-    check(POD_SPEC, json!({"containers": named("a b")}), json!({"containers": [{"$patch": "replace"}, {"name": "c"}]}),
-        json!({"containers": named("c")}));
-    check(POD_SPEC, json!({"containers": named("a b")}), json!({"containers": [{"$patch": "replace", "name": "c"}]}),
-        json!({"containers": named("c")}));
-    check(POD_SPEC, json!({"containers": named("a")}), json!({"containers": [{"$patch": "merge", "name": "a", "image": "x"}]}),
-        json!({"containers": [{"name": "a", "image": "x"}]}));
-    check(POD_SPEC, json!({}), json!({"containers": [{"$patch": "delete", "name": "a"}, {"name": "b"}]}), json!({"containers": named("b")}));
+    check(
+        POD_SPEC,
+        json!({"containers": named("a b")}),
+        json!({"containers": named("c")}),
+        json!({"containers": named("c a b")}),
+    );
+    check(
+        POD_SPEC,
+        json!({"containers": named("a b c")}),
+        json!({"containers": named("c d")}),
+        json!({"containers": named("a b c d")}),
+    );
+    check(
+        POD_SPEC,
+        json!({"containers": named("a b")}),
+        json!({"containers": [{"$patch": "delete", "name": "a"}]}),
+        json!({"containers": named("b")}),
+    );
+    check(
+        POD_SPEC,
+        json!({"containers": named("a b")}),
+        json!({"containers": [{"$patch": "replace"}, {"name": "c"}]}),
+        json!({"containers": named("c")}),
+    );
+    check(
+        POD_SPEC,
+        json!({"containers": named("a b")}),
+        json!({"containers": [{"$patch": "replace", "name": "c"}]}),
+        json!({"containers": named("c")}),
+    );
+    check(
+        POD_SPEC,
+        json!({"containers": named("a")}),
+        json!({"containers": [{"$patch": "merge", "name": "a", "image": "x"}]}),
+        json!({"containers": [{"name": "a", "image": "x"}]}),
+    );
+    check(
+        POD_SPEC,
+        json!({}),
+        json!({"containers": [{"$patch": "delete", "name": "a"}, {"name": "b"}]}),
+        json!({"containers": named("b")}),
+    );
     check(POD_SPEC, json!({"containers": named("a")}), json!({"containers": null}), json!({}));
 }
 
 #[test]
 fn order_can_be_set() {
     let order = |names: &str, patch: Value| json!({"$setElementOrder/containers": named(names), "containers": patch});
-    check(POD_SPEC, json!({"containers": named("a b")}), order("b a", named("b a")), json!({"containers": named("b a")}));
-    check(POD_SPEC, json!({"containers": named("a b")}), order("a b c", named("c")), json!({"containers": named("a b c")}));
-    check(POD_SPEC, json!({"containers": named("a b c")}), json!({"$setElementOrder/containers": named("c a b")}),
-        json!({"containers": named("c a b")}));
+    check(
+        POD_SPEC,
+        json!({"containers": named("a b")}),
+        order("b a", named("b a")),
+        json!({"containers": named("b a")}),
+    );
+    check(
+        POD_SPEC,
+        json!({"containers": named("a b")}),
+        order("a b c", named("c")),
+        json!({"containers": named("a b c")}),
+    );
+    check(
+        POD_SPEC,
+        json!({"containers": named("a b c")}),
+        json!({"$setElementOrder/containers": named("c a b")}),
+        json!({"containers": named("c a b")}),
+    );
     // What only the object has keeps its place between the named ones.
-    check(POD_SPEC, json!({"containers": named("a x b")}), order("b a", json!([])), json!({"containers": named("x b a")}));
-    check(POD_SPEC, json!({"containers": named("x a b")}), order("a b", json!([])), json!({"containers": named("x a b")}));
-    check(POD_SPEC, json!({"containers": named("a x b")}), order("a c b", named("c")), json!({"containers": named("a c x b")}));
+    check(
+        POD_SPEC,
+        json!({"containers": named("a x b")}),
+        order("b a", json!([])),
+        json!({"containers": named("x b a")}),
+    );
+    check(
+        POD_SPEC,
+        json!({"containers": named("x a b")}),
+        order("a b", json!([])),
+        json!({"containers": named("x a b")}),
+    );
+    check(
+        POD_SPEC,
+        json!({"containers": named("a x b")}),
+        order("a c b", named("c")),
+        json!({"containers": named("a c x b")}),
+    );
     check(POD_SPEC, json!({}), order("b a", named("b a")), json!({"containers": named("b a")}));
     check(POD_SPEC, json!({}), json!({"$setElementOrder/containers": named("a")}), json!({}));
-    check(POD_SPEC, json!({"containers": named("a b")}),
-        order("b", json!([{"$patch": "delete", "name": "a"}])), json!({"containers": named("b")}));
-    refused(POD_SPEC, json!({"containers": named("a b")}), order("a b", named("b a")), 422,
-        "the order in patch list [\"b\" \"a\"] does not match the $setElementOrder list [\"a\" \"b\"]");
-    refused(POD_SPEC, json!({"containers": named("a b")}), order("a b", named("c")), 422,
-        "the order in patch list [\"c\"] does not match the $setElementOrder list [\"a\" \"b\"]");
+    check(
+        POD_SPEC,
+        json!({"containers": named("a b")}),
+        order("b", json!([{"$patch": "delete", "name": "a"}])),
+        json!({"containers": named("b")}),
+    );
+    refused(
+        POD_SPEC,
+        json!({"containers": named("a b")}),
+        order("a b", named("b a")),
+        422,
+        "the order in patch list [\"b\" \"a\"] does not match the $setElementOrder list [\"a\" \"b\"]",
+    );
+    refused(
+        POD_SPEC,
+        json!({"containers": named("a b")}),
+        order("a b", named("c")),
+        422,
+        "the order in patch list [\"c\"] does not match the $setElementOrder list [\"a\" \"b\"]",
+    );
 }
 
 #[test]
@@ -106,103 +223,212 @@ fn env_merges_by_name() {
 
 #[test]
 fn ports_merge_by_number_and_then_by_protocol() {
-    check(CONTAINER, json!({"ports": [{"containerPort": 80, "name": "old"}]}), json!({"ports": [{"containerPort": 80, "name": "web"}]}),
-        json!({"ports": [{"containerPort": 80, "name": "web"}]}));
+    check(
+        CONTAINER,
+        json!({"ports": [{"containerPort": 80, "name": "old"}]}),
+        json!({"ports": [{"containerPort": 80, "name": "web"}]}),
+        json!({"ports": [{"containerPort": 80, "name": "web"}]}),
+    );
     let dns = json!({"ports": [{"containerPort": 53}, {"containerPort": 53, "protocol": "UDP"}]});
-    check(CONTAINER, dns.clone(), json!({"ports": [{"containerPort": 53, "protocol": "UDP", "name": "dns"}]}),
-        json!({"ports": [{"containerPort": 53}, {"containerPort": 53, "protocol": "UDP", "name": "dns"}]}));
-    check(CONTAINER, dns.clone(), json!({"ports": [{"containerPort": 53, "protocol": "TCP", "name": "dns"}]}),
-        json!({"ports": [{"containerPort": 53, "protocol": "TCP", "name": "dns"}, {"containerPort": 53, "protocol": "UDP"}]}));
+    check(
+        CONTAINER,
+        dns.clone(),
+        json!({"ports": [{"containerPort": 53, "protocol": "UDP", "name": "dns"}]}),
+        json!({"ports": [{"containerPort": 53}, {"containerPort": 53, "protocol": "UDP", "name": "dns"}]}),
+    );
+    check(
+        CONTAINER,
+        dns.clone(),
+        json!({"ports": [{"containerPort": 53, "protocol": "TCP", "name": "dns"}]}),
+        json!({"ports": [{"containerPort": 53, "protocol": "TCP", "name": "dns"}, {"containerPort": 53, "protocol": "UDP"}]}),
+    );
     // Both protocols in one patch meet only one in the object: the second is new.
     check(CONTAINER, json!({"ports": [{"containerPort": 53}]}), dns.clone(), dns);
-    check("core.v1.ServiceSpec", json!({"ports": [{"port": 80, "targetPort": 8080}]}), json!({"ports": [{"port": 443}, {"port": 80}]}),
-        json!({"ports": [{"port": 443}, {"port": 80, "targetPort": 8080}]}));
+    check(
+        "core.v1.ServiceSpec",
+        json!({"ports": [{"port": 80, "targetPort": 8080}]}),
+        json!({"ports": [{"port": 443}, {"port": 80}]}),
+        json!({"ports": [{"port": 443}, {"port": 80, "targetPort": 8080}]}),
+    );
 }
 
 #[test]
 fn volumes_and_retained_keys() {
-    check(POD_SPEC, json!({"volumes": [{"name": "v", "emptyDir": {}}]}),
+    check(
+        POD_SPEC,
+        json!({"volumes": [{"name": "v", "emptyDir": {}}]}),
         json!({"volumes": [{"name": "v", "$retainKeys": ["name", "configMap"], "configMap": {"name": "c"}}]}),
-        json!({"volumes": [{"name": "v", "configMap": {"name": "c"}}]}));
-    check("apps.v1.DeploymentSpec",
+        json!({"volumes": [{"name": "v", "configMap": {"name": "c"}}]}),
+    );
+    check(
+        "apps.v1.DeploymentSpec",
         json!({"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}),
         json!({"strategy": {"$retainKeys": ["type"], "type": "Recreate"}}),
-        json!({"strategy": {"type": "Recreate"}}));
-    check("apps.v1.DeploymentSpec",
+        json!({"strategy": {"type": "Recreate"}}),
+    );
+    check(
+        "apps.v1.DeploymentSpec",
         json!({"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1}}}),
         json!({"strategy": {"$retainKeys": ["type"], "type": "Recreate", "rollingUpdate": null}}),
-        json!({"strategy": {"type": "Recreate"}}));
-    refused("apps.v1.DeploymentSpec", json!({"strategy": {"type": "RollingUpdate"}}),
-        json!({"strategy": {"$retainKeys": ["type"], "type": "Recreate", "rollingUpdate": {}}}), 422,
-        "the keys of strategy are not all in its $retainKeys list");
-    check(CONTAINER, json!({"volumeMounts": [{"mountPath": "/a", "name": "v"}]}),
+        json!({"strategy": {"type": "Recreate"}}),
+    );
+    refused(
+        "apps.v1.DeploymentSpec",
+        json!({"strategy": {"type": "RollingUpdate"}}),
+        json!({"strategy": {"$retainKeys": ["type"], "type": "Recreate", "rollingUpdate": {}}}),
+        422,
+        "the keys of strategy are not all in its $retainKeys list",
+    );
+    check(
+        CONTAINER,
+        json!({"volumeMounts": [{"mountPath": "/a", "name": "v"}]}),
         json!({"volumeMounts": [{"mountPath": "/b", "name": "v"}]}),
-        json!({"volumeMounts": [{"mountPath": "/b", "name": "v"}, {"mountPath": "/a", "name": "v"}]}));
+        json!({"volumeMounts": [{"mountPath": "/b", "name": "v"}, {"mountPath": "/a", "name": "v"}]}),
+    );
 }
 
 #[test]
 fn atomic_lists_are_replaced() {
-    check(POD_SPEC, json!({"tolerations": [{"key": "a"}, {"key": "b"}]}), json!({"tolerations": [{"key": "c"}]}),
-        json!({"tolerations": [{"key": "c"}]}));
+    check(
+        POD_SPEC,
+        json!({"tolerations": [{"key": "a"}, {"key": "b"}]}),
+        json!({"tolerations": [{"key": "c"}]}),
+        json!({"tolerations": [{"key": "c"}]}),
+    );
     check(CONTAINER, json!({"args": ["a", "b"]}), json!({"args": ["b"]}), json!({"args": ["b"]}));
     check(CONTAINER, json!({"args": ["a", "b"]}), json!({"args": []}), json!({"args": []}));
-    check("core.v1.NodeSpec", json!({"taints": [{"key": "a", "effect": "NoSchedule"}]}), json!({"taints": null}), json!({}));
+    check(
+        "core.v1.NodeSpec",
+        json!({"taints": [{"key": "a", "effect": "NoSchedule"}]}),
+        json!({"taints": null}),
+        json!({}),
+    );
 }
 
 #[test]
 fn lists_of_primitives() {
-    check(META, json!({"finalizers": ["a", "b"]}), json!({"finalizers": ["b", "c"]}), json!({"finalizers": ["a", "b", "c"]}));
-    check(META, json!({"finalizers": ["a", "b"]}), json!({"$deleteFromPrimitiveList/finalizers": ["a", "x"]}), json!({"finalizers": ["b"]}));
-    check(META, json!({"finalizers": ["a", "b"]}),
+    check(
+        META,
+        json!({"finalizers": ["a", "b"]}),
+        json!({"finalizers": ["b", "c"]}),
+        json!({"finalizers": ["a", "b", "c"]}),
+    );
+    check(
+        META,
+        json!({"finalizers": ["a", "b"]}),
+        json!({"$deleteFromPrimitiveList/finalizers": ["a", "x"]}),
+        json!({"finalizers": ["b"]}),
+    );
+    check(
+        META,
+        json!({"finalizers": ["a", "b"]}),
         json!({"$deleteFromPrimitiveList/finalizers": ["a"], "finalizers": ["c"], "$setElementOrder/finalizers": ["c", "b"]}),
-        json!({"finalizers": ["c", "b"]}));
-    check(META, json!({"finalizers": ["a", "b"]}), json!({"$setElementOrder/finalizers": ["b", "a"]}), json!({"finalizers": ["b", "a"]}));
+        json!({"finalizers": ["c", "b"]}),
+    );
+    check(
+        META,
+        json!({"finalizers": ["a", "b"]}),
+        json!({"$setElementOrder/finalizers": ["b", "a"]}),
+        json!({"finalizers": ["b", "a"]}),
+    );
     check(META, json!({"finalizers": ["a"]}), json!({"finalizers": null}), json!({}));
     check(META, json!({}), json!({"$deleteFromPrimitiveList/finalizers": ["a"]}), json!({}));
-    refused(META, json!({"finalizers": ["a"]}), json!({"$deleteFromPrimitiveList/finalizers": "a"}), 400,
-        "$deleteFromPrimitiveList/finalizers is not a list");
+    refused(
+        META,
+        json!({"finalizers": ["a"]}),
+        json!({"$deleteFromPrimitiveList/finalizers": "a"}),
+        400,
+        "$deleteFromPrimitiveList/finalizers is not a list",
+    );
 }
 
 #[test]
 fn owner_references_merge_by_uid() {
-    check(META, json!({"ownerReferences": [{"uid": "1", "name": "a", "controller": true}]}),
+    check(
+        META,
+        json!({"ownerReferences": [{"uid": "1", "name": "a", "controller": true}]}),
         json!({"ownerReferences": [{"uid": "1", "controller": null}, {"uid": "2", "name": "b"}]}),
-        json!({"ownerReferences": [{"uid": "1", "name": "a"}, {"uid": "2", "name": "b"}]}));
-    check(META, json!({"ownerReferences": [{"uid": "1", "name": "a"}, {"uid": "2", "name": "b"}]}),
+        json!({"ownerReferences": [{"uid": "1", "name": "a"}, {"uid": "2", "name": "b"}]}),
+    );
+    check(
+        META,
+        json!({"ownerReferences": [{"uid": "1", "name": "a"}, {"uid": "2", "name": "b"}]}),
         json!({"ownerReferences": [{"$patch": "delete", "uid": "1"}], "uid": "3"}),
-        json!({"ownerReferences": [{"uid": "2", "name": "b"}], "uid": "3"}));
+        json!({"ownerReferences": [{"uid": "2", "name": "b"}], "uid": "3"}),
+    );
 }
 
 #[test]
 fn conditions_merge_by_type() {
-    check("core.v1.NodeStatus",
+    check(
+        "core.v1.NodeStatus",
         json!({"conditions": [{"type": "Ready", "status": "False", "reason": "x"}, {"type": "DiskPressure", "status": "False"}]}),
         json!({"$setElementOrder/conditions": [{"type": "Ready"}, {"type": "DiskPressure"}],
             "conditions": [{"type": "Ready", "status": "True"}]}),
-        json!({"conditions": [{"type": "Ready", "status": "True", "reason": "x"}, {"type": "DiskPressure", "status": "False"}]}));
+        json!({"conditions": [{"type": "Ready", "status": "True", "reason": "x"}, {"type": "DiskPressure", "status": "False"}]}),
+    );
 }
 
 #[test]
 fn free_form_parts_merge_as_plain_json() {
-    check("plugins.v1alpha1.Plugin", json!({"spec": {"config": {"weights": [{"name": "a"}], "x": 1}}}),
+    check(
+        "plugins.v1alpha1.Plugin",
+        json!({"spec": {"config": {"weights": [{"name": "a"}], "x": 1}}}),
         json!({"spec": {"config": {"weights": [{"name": "b"}], "x": null}}}),
-        json!({"spec": {"config": {"weights": [{"name": "b"}]}}}));
-    check("core.v1.Pod", json!({"unknown": {"a": [1]}}), json!({"unknown": {"a": [2], "b": 1}}), json!({"unknown": {"a": [2], "b": 1}}));
+        json!({"spec": {"config": {"weights": [{"name": "b"}]}}}),
+    );
+    check(
+        "core.v1.Pod",
+        json!({"unknown": {"a": [1]}}),
+        json!({"unknown": {"a": [2], "b": 1}}),
+        json!({"unknown": {"a": [2], "b": 1}}),
+    );
 }
 
 #[test]
 fn refusals() {
-    refused(POD_SPEC, json!({"containers": named("a")}), json!({"containers": [{"image": "x"}]}), 400,
-        "map: {\"image\":\"x\"} does not contain declared merge key: name");
-    refused(POD_SPEC, json!({"containers": named("a")}), json!({"containers": ["a"]}), 400,
-        "an element of containers is not an object");
-    refused(META, json!({"labels": {}}), json!({"labels": {"$patch": "explode"}}), 400, "unknown patch type \"explode\" in labels");
-    refused(POD_SPEC, json!({"containers": named("a")}), json!({"containers": [{"$patch": 1, "name": "a"}]}), 400,
-        "unknown patch type 1 in containers");
-    refused(POD_SPEC, json!({"containers": named("a")}), json!({"$setElementOrder/containers": {}}), 400,
-        "$setElementOrder/containers is not a list");
-    refused(POD_SPEC, json!({"volumes": named("a")}), json!({"volumes": [{"name": "a", "$retainKeys": 1}]}), 400,
-        "$retainKeys of volumes is not a list of strings");
+    refused(
+        POD_SPEC,
+        json!({"containers": named("a")}),
+        json!({"containers": [{"image": "x"}]}),
+        400,
+        "map: {\"image\":\"x\"} does not contain declared merge key: name",
+    );
+    refused(
+        POD_SPEC,
+        json!({"containers": named("a")}),
+        json!({"containers": ["a"]}),
+        400,
+        "an element of containers is not an object",
+    );
+    refused(
+        META,
+        json!({"labels": {}}),
+        json!({"labels": {"$patch": "explode"}}),
+        400,
+        "unknown patch type \"explode\" in labels",
+    );
+    refused(
+        POD_SPEC,
+        json!({"containers": named("a")}),
+        json!({"containers": [{"$patch": 1, "name": "a"}]}),
+        400,
+        "unknown patch type 1 in containers",
+    );
+    refused(
+        POD_SPEC,
+        json!({"containers": named("a")}),
+        json!({"$setElementOrder/containers": {}}),
+        400,
+        "$setElementOrder/containers is not a list",
+    );
+    refused(
+        POD_SPEC,
+        json!({"volumes": named("a")}),
+        json!({"volumes": [{"name": "a", "$retainKeys": 1}]}),
+        400,
+        "$retainKeys of volumes is not a list of strings",
+    );
     refused(META, json!({}), json!([]), 400, "a strategic merge patch is a JSON object");
     let error = strategic_merge(&mut json!({}), &json!({}), "example.v1.Thing").unwrap_err();
     assert_eq!(error, PatchError::UnknownMessage("example.v1.Thing".to_owned()));
@@ -223,12 +449,23 @@ mod properties {
         let leaf = prop_oneof![
             Just(Value::Null),
             any::<i32>().prop_map(Value::from),
-            prop_oneof![Just("a"), Just("b"), Just("delete"), Just("replace")].prop_map(Value::from),
+            prop_oneof![Just("a"), Just("b"), Just("delete"), Just("replace")]
+                .prop_map(Value::from),
         ];
         let key = prop_oneof![
-            Just("name"), Just("containers"), Just("env"), Just("ports"), Just("containerPort"), Just("volumes"),
-            Just("$patch"), Just("$retainKeys"), Just("$setElementOrder/containers"), Just("$setElementOrder/env"),
-            Just("$deleteFromPrimitiveList/args"), Just("args"), Just("securityContext"),
+            Just("name"),
+            Just("containers"),
+            Just("env"),
+            Just("ports"),
+            Just("containerPort"),
+            Just("volumes"),
+            Just("$patch"),
+            Just("$retainKeys"),
+            Just("$setElementOrder/containers"),
+            Just("$setElementOrder/env"),
+            Just("$deleteFromPrimitiveList/args"),
+            Just("args"),
+            Just("securityContext"),
         ];
         leaf.prop_recursive(5, 40, 5, move |inner| {
             prop_oneof![

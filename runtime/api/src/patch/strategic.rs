@@ -21,7 +21,8 @@ const DELETE_FROM_PRIMITIVE_LIST: &str = "$deleteFromPrimitiveList/";
 /// Patches an object of a message such as `core.v1.Pod`.
 pub fn strategic_merge(target: &mut Value, patch: &Value, message: &str) -> Result<(), PatchError> {
     let schema = Schema::get();
-    let id = schema.message(message).ok_or_else(|| PatchError::UnknownMessage(message.to_owned()))?;
+    let id =
+        schema.message(message).ok_or_else(|| PatchError::UnknownMessage(message.to_owned()))?;
     match (target, patch) {
         (Value::Object(target), Value::Object(patch)) => {
             Merger { schema }.object(target, patch, Node::Message(id), "the object")
@@ -106,7 +107,9 @@ impl Merger {
             (Some(Value::Array(_)), Value::Array(items)) => {
                 self.list(target, Some(items), order, field, key)?;
             }
-            (None, Value::Array(items)) if order.is_some() => self.list(target, Some(items), order, field, key)?,
+            (None, Value::Array(items)) if order.is_some() => {
+                self.list(target, Some(items), order, field, key)?
+            }
             (_, change) => {
                 target.insert(key.to_owned(), inserted(change));
             }
@@ -126,7 +129,11 @@ impl Merger {
         let order = match order {
             None | Some(Value::Null) => None,
             Some(Value::Array(order)) => Some(order.as_slice()),
-            Some(_) => return Err(PatchError::Malformed(format!("{SET_ELEMENT_ORDER}{key} is not a list"))),
+            Some(_) => {
+                return Err(PatchError::Malformed(format!(
+                    "{SET_ELEMENT_ORDER}{key} is not a list"
+                )));
+            }
         };
         let current = match target.get_mut(key) {
             Some(Value::Array(current)) => Some(std::mem::take(current)),
@@ -169,11 +176,18 @@ fn child(node: Node, field: Option<&Field>) -> Node {
     }
 }
 
-fn retain_keys(target: &mut Map<String, Value>, patch: &Map<String, Value>, name: &str) -> Result<(), PatchError> {
+fn retain_keys(
+    target: &mut Map<String, Value>,
+    patch: &Map<String, Value>,
+    name: &str,
+) -> Result<(), PatchError> {
     let Some(keys) = patch.get(RETAIN_KEYS) else { return Ok(()) };
-    let keys: Option<Vec<&str>> = keys.as_array().and_then(|keys| keys.iter().map(Value::as_str).collect());
+    let keys: Option<Vec<&str>> =
+        keys.as_array().and_then(|keys| keys.iter().map(Value::as_str).collect());
     let Some(keys) = keys else {
-        return Err(PatchError::Malformed(format!("{RETAIN_KEYS} of {name} is not a list of strings")));
+        return Err(PatchError::Malformed(format!(
+            "{RETAIN_KEYS} of {name} is not a list of strings"
+        )));
     };
     let set = |(key, change): (&String, &Value)| {
         change.is_null() || key.starts_with('$') || keys.contains(&key.as_str())

@@ -65,7 +65,10 @@ impl ListRules<'_> {
         let mut changes: Vec<(Identity, &Map<String, Value>)> = Vec::new();
         for item in patch {
             let Value::Object(change) = item else {
-                return Err(PatchError::Malformed(format!("an element of {} is not an object", self.name)));
+                return Err(PatchError::Malformed(format!(
+                    "an element of {} is not an object",
+                    self.name
+                )));
             };
             match change.get(DIRECTIVE).map(|directive| directive.as_str().unwrap_or_default()) {
                 None | Some("merge") => changes.push((self.required_identity(item, key)?, change)),
@@ -84,7 +87,9 @@ impl ListRules<'_> {
         }
         let named: Vec<_> = changes.iter().map(|(identity, _)| identity.clone()).collect();
         let mut merged = current;
-        merged.retain(|item| !replace && identity(item, Some(key)).is_none_or(|found| !deleted.contains(&found)));
+        merged.retain(|item| {
+            !replace && identity(item, Some(key)).is_none_or(|found| !deleted.contains(&found))
+        });
 
         let mut places: HashMap<Identity, Vec<usize>> = HashMap::new();
         for (at, item) in merged.iter().enumerate() {
@@ -128,7 +133,11 @@ impl ListRules<'_> {
         {
             return Some(*only);
         }
-        let same = |at: usize| self.field.list_keys().all(|key| self.value(merged[at].get(key), key) == self.value(change.get(key), key));
+        let same = |at: usize| {
+            self.field
+                .list_keys()
+                .all(|key| self.value(merged[at].get(key), key) == self.value(change.get(key), key))
+        };
         let several_keys = self.field.list_keys().nth(1).is_some();
         if several_keys {
             let exact = candidates.iter().copied().find(|at| same(*at));
@@ -149,17 +158,27 @@ impl ListRules<'_> {
     }
 
     fn required_identity(&self, item: &Value, key: &str) -> Result<Identity, PatchError> {
-        identity(item, Some(key))
-            .ok_or_else(|| PatchError::NoMergeKey { element: item.to_string(), key: key.to_owned() })
+        identity(item, Some(key)).ok_or_else(|| PatchError::NoMergeKey {
+            element: item.to_string(),
+            key: key.to_owned(),
+        })
     }
 
-    fn identities(&self, items: &[Value], key: Option<&str>, strict: bool) -> Result<Vec<Identity>, PatchError> {
+    fn identities(
+        &self,
+        items: &[Value],
+        key: Option<&str>,
+        strict: bool,
+    ) -> Result<Vec<Identity>, PatchError> {
         let mut found = Vec::with_capacity(items.len());
         for item in items {
             match (identity(item, key), key) {
                 (Some(identity), _) => found.push(identity),
                 (None, Some(key)) if strict => {
-                    return Err(PatchError::NoMergeKey { element: item.to_string(), key: key.to_owned() });
+                    return Err(PatchError::NoMergeKey {
+                        element: item.to_string(),
+                        key: key.to_owned(),
+                    });
                 }
                 // An element without its key has no place of its own.
                 _ => found.push(String::new()),
@@ -174,7 +193,10 @@ impl ListRules<'_> {
         if named.iter().all(|identity| rest.any(|candidate| candidate == identity)) {
             return Ok(());
         }
-        Err(PatchError::OrderMismatch { patch: format!("[{}]", named.join(" ")), order: format!("[{}]", wanted.join(" ")) })
+        Err(PatchError::OrderMismatch {
+            patch: format!("[{}]", named.join(" ")),
+            order: format!("[{}]", wanted.join(" ")),
+        })
     }
 }
 
@@ -188,7 +210,11 @@ fn identity(item: &Value, key: Option<&str>) -> Option<Identity> {
 /// The union, each value once.
 fn primitives(current: Vec<Value>, patch: &[Value]) -> (Vec<Value>, Vec<Identity>) {
     let mut seen = HashSet::new();
-    let merged = current.into_iter().chain(patch.iter().cloned()).filter(|item| seen.insert(item.to_string())).collect();
+    let merged = current
+        .into_iter()
+        .chain(patch.iter().cloned())
+        .filter(|item| seen.insert(item.to_string()))
+        .collect();
     (merged, patch.iter().map(ToString::to_string).collect())
 }
 
@@ -237,11 +263,19 @@ fn arrange(
 }
 
 /// `$deleteFromPrimitiveList`
-pub fn delete_primitives(target: &mut Map<String, Value>, list: &str, values: &Value) -> Result<(), PatchError> {
+pub fn delete_primitives(
+    target: &mut Map<String, Value>,
+    list: &str,
+    values: &Value,
+) -> Result<(), PatchError> {
     let values = match values {
         Value::Array(values) => values,
         Value::Null => return Ok(()),
-        _ => return Err(PatchError::Malformed(format!("$deleteFromPrimitiveList/{list} is not a list"))),
+        _ => {
+            return Err(PatchError::Malformed(format!(
+                "$deleteFromPrimitiveList/{list} is not a list"
+            )));
+        }
     };
     if let Some(Value::Array(current)) = target.get_mut(list) {
         let values: HashSet<Identity> = values.iter().map(ToString::to_string).collect();

@@ -22,7 +22,11 @@ impl<'a> Decoder<'a> {
         Self { schema, depth: 0, values: 0 }
     }
 
-    pub fn object(&mut self, envelope: &Envelope<'_>, id: MessageId) -> Result<Value, ProtobufError> {
+    pub fn object(
+        &mut self,
+        envelope: &Envelope<'_>,
+        id: MessageId,
+    ) -> Result<Value, ProtobufError> {
         let mut entries = Map::new();
         if self.schema[id].is_kind {
             entries.insert("apiVersion".to_owned(), envelope.api_version.into());
@@ -32,7 +36,12 @@ impl<'a> Decoder<'a> {
         Ok(Value::Object(entries))
     }
 
-    fn message(&mut self, id: MessageId, bytes: &[u8], into: &mut Map<String, Value>) -> Result<(), ProtobufError> {
+    fn message(
+        &mut self,
+        id: MessageId,
+        bytes: &[u8],
+        into: &mut Map<String, Value>,
+    ) -> Result<(), ProtobufError> {
         if self.depth == MAX_DEPTH {
             return Err(ProtobufError::Depth);
         }
@@ -41,10 +50,12 @@ impl<'a> Decoder<'a> {
         let mut reader = Reader::new(bytes);
         while let Some(tag) = reader.tag()? {
             match schema.field_by_number(id, tag.number) {
-                Some(field) => self.field(field, tag, &mut reader, into).map_err(|error| match field.name {
-                    "" => error,
-                    name => error.within(name),
-                })?,
+                Some(field) => {
+                    self.field(field, tag, &mut reader, into).map_err(|error| match field.name {
+                        "" => error,
+                        name => error.within(name),
+                    })?
+                }
                 None => reader.skip(tag)?,
             }
         }
@@ -69,7 +80,9 @@ impl<'a> Decoder<'a> {
             Shape::Single => self.single(field, tag, reader, into),
             Shape::Map => {
                 let (key, value) = self.entry(field, reader.bytes(tag)?)?;
-                if let Value::Object(entries) = into.entry(field.name).or_insert_with(|| Map::new().into()) {
+                if let Value::Object(entries) =
+                    into.entry(field.name).or_insert_with(|| Map::new().into())
+                {
                     entries.insert(key, value);
                 }
                 Ok(())
@@ -156,13 +169,20 @@ impl<'a> Decoder<'a> {
     }
 
     /// `None` stands for a time that was never set.
-    fn value(&mut self, ty: FieldType, tag: Tag, reader: &mut Reader<'_>) -> Result<Option<Value>, ProtobufError> {
+    fn value(
+        &mut self,
+        ty: FieldType,
+        tag: Tag,
+        reader: &mut Reader<'_>,
+    ) -> Result<Option<Value>, ProtobufError> {
         Ok(Some(match ty {
             FieldType::String => reader.string(tag)?.into(),
             FieldType::Bool => (reader.integer(tag)? != 0).into(),
             FieldType::Int32 | FieldType::Int64 => integer(ty, reader.integer(tag)?),
             FieldType::Float64 => double(reader.double(tag)?)?,
-            FieldType::Bytes => base64::engine::general_purpose::STANDARD.encode(reader.bytes(tag)?).into(),
+            FieldType::Bytes => {
+                base64::engine::general_purpose::STANDARD.encode(reader.bytes(tag)?).into()
+            }
             FieldType::Time | FieldType::MicroTime => return timestamp(ty, reader.bytes(tag)?),
             FieldType::Duration => format!("{}ns", number_at(reader.bytes(tag)?, 1)?).into(),
             FieldType::Quantity => match text_at(reader.bytes(tag)?, 1)? {
@@ -285,5 +305,6 @@ fn bytes_at(bytes: &[u8], number: u32) -> Result<&[u8], ProtobufError> {
 }
 
 fn text_at(bytes: &[u8], number: u32) -> Result<&str, ProtobufError> {
-    std::str::from_utf8(bytes_at(bytes, number)?).map_err(|_| ProtobufError::Utf8 { path: String::new() })
+    std::str::from_utf8(bytes_at(bytes, number)?)
+        .map_err(|_| ProtobufError::Utf8 { path: String::new() })
 }

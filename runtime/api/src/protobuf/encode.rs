@@ -25,9 +25,16 @@ impl<'a> Encoder<'a> {
     }
 
     /// Prefix and envelope around the object.
-    pub fn object(&mut self, api_version: &str, kind: &str, id: MessageId, value: &Value) -> Result<(), ProtobufError> {
+    pub fn object(
+        &mut self,
+        api_version: &str,
+        kind: &str,
+        id: MessageId,
+        value: &Value,
+    ) -> Result<(), ProtobufError> {
         self.writer.bytes.extend_from_slice(MAGIC);
-        let (api_version, kind) = if self.schema[id].is_kind { (api_version, kind) } else { ("", "") };
+        let (api_version, kind) =
+            if self.schema[id].is_kind { (api_version, kind) } else { ("", "") };
         let meta = self.writer.open(1);
         self.writer.slice(1, api_version.as_bytes());
         self.writer.slice(2, kind.as_bytes());
@@ -41,7 +48,11 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    fn message(&mut self, id: MessageId, entries: &Map<String, Value>) -> Result<(), ProtobufError> {
+    fn message(
+        &mut self,
+        id: MessageId,
+        entries: &Map<String, Value>,
+    ) -> Result<(), ProtobufError> {
         if self.depth == MAX_DEPTH {
             return Err(ProtobufError::Depth);
         }
@@ -57,7 +68,9 @@ impl<'a> Encoder<'a> {
                 }
                 _ => match entries.get(field.name) {
                     None | Some(Value::Null) => {}
-                    Some(value) => self.field(field, value).map_err(|error| error.within(field.name))?,
+                    Some(value) => {
+                        self.field(field, value).map_err(|error| error.within(field.name))?
+                    }
                 },
             }
         }
@@ -92,7 +105,8 @@ impl<'a> Encoder<'a> {
             }
             FieldType::Int32 => {
                 let integer = as_integer(value)?;
-                let integer = i32::try_from(integer).map_err(|_| failed("a number outside of 32 bits"))?;
+                let integer =
+                    i32::try_from(integer).map_err(|_| failed("a number outside of 32 bits"))?;
                 self.writer.integer(number, integer.into());
             }
             FieldType::Int64 => self.writer.integer(number, as_integer(value)?),
@@ -128,8 +142,8 @@ impl<'a> Encoder<'a> {
                 if value.is_null() {
                     return Ok(());
                 }
-                let micros =
-                    time::parse_micros(as_text(value)?).ok_or_else(|| failed("not an RFC 3339 time"))?;
+                let micros = time::parse_micros(as_text(value)?)
+                    .ok_or_else(|| failed("not an RFC 3339 time"))?;
                 self.writer.integer(1, micros.div_euclid(1_000_000));
                 let nanos = micros.rem_euclid(1_000_000) * 1000;
                 self.writer.integer(2, if ty == FieldType::MicroTime { nanos } else { 0 });
@@ -137,7 +151,8 @@ impl<'a> Encoder<'a> {
             FieldType::Duration => {
                 let text = as_text(value)?;
                 let nanos = text.strip_suffix("ns").and_then(|digits| digits.parse().ok());
-                self.writer.integer(1, nanos.ok_or_else(|| failed("a duration not in nanoseconds"))?);
+                self.writer
+                    .integer(1, nanos.ok_or_else(|| failed("a duration not in nanoseconds"))?);
             }
             FieldType::Quantity => match value {
                 Value::Number(number) => self.writer.slice(1, number.to_string().as_bytes()),

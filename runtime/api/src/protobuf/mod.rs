@@ -45,7 +45,11 @@ pub enum ProtobufError {
     #[error("protobuf field {path} is not UTF-8")]
     Utf8 { path: String },
     #[error("protobuf field {path} holds JSON that does not parse")]
-    Json { path: String, #[source] source: serde_json::Error },
+    Json {
+        path: String,
+        #[source]
+        source: serde_json::Error,
+    },
     #[error("protobuf body is nested deeper than {MAX_DEPTH} messages")]
     Depth,
     #[error("protobuf body expands to more than {MAX_VALUES} values")]
@@ -102,7 +106,10 @@ pub fn decode(body: &[u8]) -> Result<(GroupVersionKind, Value), ProtobufError> {
 }
 
 /// As [`decode`], for a body whose kind the request implies and may not name.
-pub fn decode_as(expected: &GroupVersionKind, body: &[u8]) -> Result<(GroupVersionKind, Value), ProtobufError> {
+pub fn decode_as(
+    expected: &GroupVersionKind,
+    body: &[u8],
+) -> Result<(GroupVersionKind, Value), ProtobufError> {
     let mut envelope = envelope(body)?;
     let api_version = expected.api_version();
     if envelope.kind.is_empty() {
@@ -127,8 +134,10 @@ fn resolve(api_version: &str, kind: &str) -> Result<(GroupVersionKind, MessageId
         return Err(ProtobufError::NoKind);
     }
     let gvk = GroupVersionKind::parse(api_version, kind);
-    let unknown =
-        || ProtobufError::UnknownKind { api_version: api_version.to_owned(), kind: kind.to_owned() };
+    let unknown = || ProtobufError::UnknownKind {
+        api_version: api_version.to_owned(),
+        kind: kind.to_owned(),
+    };
     let id = Schema::get().kind(&gvk.group, &gvk.version, &gvk.kind).ok_or_else(unknown)?;
     Ok((gvk, id))
 }
@@ -142,13 +151,21 @@ fn envelope(body: &[u8]) -> Result<Envelope<'_>, ProtobufError> {
                 let mut meta = Reader::new(reader.bytes(tag)?);
                 while let Some(tag) = meta.tag()? {
                     match tag.number {
-                        1 => envelope.api_version = meta.string(tag).map_err(|e| e.within("typeMeta.apiVersion"))?,
-                        2 => envelope.kind = meta.string(tag).map_err(|e| e.within("typeMeta.kind"))?,
+                        1 => {
+                            envelope.api_version =
+                                meta.string(tag).map_err(|e| e.within("typeMeta.apiVersion"))?
+                        }
+                        2 => {
+                            envelope.kind =
+                                meta.string(tag).map_err(|e| e.within("typeMeta.kind"))?
+                        }
                         _ => meta.skip(tag)?,
                     }
                 }
             }
-            Tag { number: 2, .. } => envelope.raw = reader.bytes(tag).map_err(|e| e.within("raw"))?,
+            Tag { number: 2, .. } => {
+                envelope.raw = reader.bytes(tag).map_err(|e| e.within("raw"))?
+            }
             _ => reader.skip(tag)?,
         }
     }
@@ -176,7 +193,11 @@ mod tests {
 
     #[test]
     fn special_types_survive_the_round_trip() {
-        round_trip("v1", "Secret", json!({"metadata": {"name": "s"}, "data": {"a": "AP8=", "b": ""}}));
+        round_trip(
+            "v1",
+            "Secret",
+            json!({"metadata": {"name": "s"}, "data": {"a": "AP8=", "b": ""}}),
+        );
         round_trip(
             "coordination.k8s.io/v1",
             "Lease",
@@ -193,11 +214,23 @@ mod tests {
             json!({"revision": -7, "data": {"spec": {"x": [1.5, "é", null]}}, "metadata": {"managedFields":
                 [{"manager": "m", "fieldsV1": {"f:spec": {}}}]}}),
         );
-        round_trip("plugins.pintle.dev/v1alpha1", "Plugin", json!({"spec": {"role": "cni", "config": {"a": [true]}}}));
-        round_trip("authorization.k8s.io/v1", "SubjectAccessReview", json!({"spec": {"extra": {"a": ["b", "c"], "d": []}},
-            "status": {"allowed": false}}));
-        round_trip("apps/v1", "DeploymentList", json!({"metadata": {"resourceVersion": "1"}, "items":
-            [{"metadata": {"name": "a"}, "spec": {"replicas": 0}}]}));
+        round_trip(
+            "plugins.pintle.dev/v1alpha1",
+            "Plugin",
+            json!({"spec": {"role": "cni", "config": {"a": [true]}}}),
+        );
+        round_trip(
+            "authorization.k8s.io/v1",
+            "SubjectAccessReview",
+            json!({"spec": {"extra": {"a": ["b", "c"], "d": []}},
+            "status": {"allowed": false}}),
+        );
+        round_trip(
+            "apps/v1",
+            "DeploymentList",
+            json!({"metadata": {"resourceVersion": "1"}, "items":
+            [{"metadata": {"name": "a"}, "spec": {"replicas": 0}}]}),
+        );
     }
 
     #[test]
@@ -225,9 +258,18 @@ mod tests {
         let spec = [&[0x72, security.len() as u8][..], &security[..]].concat();
         let pod = [&[0x12, spec.len() as u8][..], &spec[..]].concat();
         let meta = b"\x0a\x02v1\x12\x03Pod";
-        let body =
-            [&b"k8s\0\x0a"[..], &[meta.len() as u8][..], meta, &[0x12, pod.len() as u8][..], &pod[..]].concat();
-        assert_eq!(decode(&body).unwrap().1["spec"], json!({"securityContext": {"supplementalGroups": [5, 6, 7]}}));
+        let body = [
+            &b"k8s\0\x0a"[..],
+            &[meta.len() as u8][..],
+            meta,
+            &[0x12, pod.len() as u8][..],
+            &pod[..],
+        ]
+        .concat();
+        assert_eq!(
+            decode(&body).unwrap().1["spec"],
+            json!({"securityContext": {"supplementalGroups": [5, 6, 7]}})
+        );
     }
 
     #[test]
@@ -236,10 +278,16 @@ mod tests {
         fn check(body: &[u8], expect: &str) {
             assert_eq!(decode(body).unwrap_err().to_string(), expect);
         }
-        check(b"{}", "body does not start with the k8s protobuf prefix; send application/vnd.kubernetes.protobuf or JSON");
+        check(
+            b"{}",
+            "body does not start with the k8s protobuf prefix; send application/vnd.kubernetes.protobuf or JSON",
+        );
         check(b"k8s\0", "protobuf body names no apiVersion and kind");
         check(b"k8s\0\x0a\x06\x0a\x02v1\x12\x00", "protobuf body names no apiVersion and kind");
-        check(b"k8s\0\x0a\x07\x0a\x02v9\x12\x01P", "no kind \"P\" is registered for version \"v9\"");
+        check(
+            b"k8s\0\x0a\x07\x0a\x02v9\x12\x01P",
+            "no kind \"P\" is registered for version \"v9\"",
+        );
         let head = b"k8s\0\x0a\x09\x0a\x02v1\x12\x03Pod\x12";
         check(&[&head[..], b"\x03\x12\x05\x01"].concat(), "truncated protobuf message at spec");
         check(
@@ -250,9 +298,16 @@ mod tests {
             &[&head[..], b"\x04\x0a\x02\x08\x01"].concat(),
             "protobuf field metadata.name holds a varint where a length-delimited value belongs",
         );
-        check(&[&head[..], b"\x05\x0a\x03\x0a\x01\xff"].concat(), "protobuf field metadata.name is not UTF-8");
-        let error = encode(&gvk("apps/v1", "Deployment"), &json!({"spec": {"replicas": "3"}})).unwrap_err();
-        assert_eq!(error.to_string(), "cannot encode spec.replicas as protobuf: a string where a number belongs");
+        check(
+            &[&head[..], b"\x05\x0a\x03\x0a\x01\xff"].concat(),
+            "protobuf field metadata.name is not UTF-8",
+        );
+        let error =
+            encode(&gvk("apps/v1", "Deployment"), &json!({"spec": {"replicas": "3"}})).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "cannot encode spec.replicas as protobuf: a string where a number belongs"
+        );
     }
 
     #[test]

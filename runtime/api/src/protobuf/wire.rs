@@ -67,7 +67,9 @@ impl<'a> Reader<'a> {
             1 => WireType::Fixed64,
             2 => WireType::Bytes,
             5 => WireType::Fixed32,
-            _ => return Err(malformed("a wire type that proto2 messages of Kubernetes do not use")),
+            _ => {
+                return Err(malformed("a wire type that proto2 messages of Kubernetes do not use"));
+            }
         };
         match u32::try_from(key >> 3) {
             Ok(number) if number != 0 => Ok(Some(Tag { number, wire })),
@@ -100,7 +102,8 @@ impl<'a> Reader<'a> {
     }
 
     pub fn string(&mut self, tag: Tag) -> Result<&'a str, ProtobufError> {
-        std::str::from_utf8(self.bytes(tag)?).map_err(|_| ProtobufError::Utf8 { path: String::new() })
+        std::str::from_utf8(self.bytes(tag)?)
+            .map_err(|_| ProtobufError::Utf8 { path: String::new() })
     }
 
     pub fn integer(&mut self, tag: Tag) -> Result<i64, ProtobufError> {

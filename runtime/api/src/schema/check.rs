@@ -73,12 +73,17 @@ impl Schema {
         let mut checker = Checker { schema: self, problems: Vec::new() };
         let root = Trail { parent: None, step: Step::Root };
         match value {
-            Value::Object(_) => checker.value(FieldType::Message(message), None, value, &root, message, 0),
-            other => checker.add(&root, ProblemKind::Type(format!(
-                "json: cannot unmarshal {} into Go value of type {}",
-                described(other),
-                self.go_name(message)
-            ))),
+            Value::Object(_) => {
+                checker.value(FieldType::Message(message), None, value, &root, message, 0)
+            }
+            other => checker.add(
+                &root,
+                ProblemKind::Type(format!(
+                    "json: cannot unmarshal {} into Go value of type {}",
+                    described(other),
+                    self.go_name(message)
+                )),
+            ),
         }
         checker.problems
     }
@@ -138,7 +143,14 @@ impl Checker<'_> {
         }
     }
 
-    fn field(&mut self, field: &Field, value: &Value, trail: &Trail<'_>, owner: MessageId, depth: usize) {
+    fn field(
+        &mut self,
+        field: &Field,
+        value: &Value,
+        trail: &Trail<'_>,
+        owner: MessageId,
+        depth: usize,
+    ) {
         match (field.shape, value) {
             (_, Value::Null) => {}
             (Shape::Single, _) => self.value(field.ty, Some(field), value, trail, owner, depth),
@@ -155,7 +167,9 @@ impl Checker<'_> {
                 }
             }
             (Shape::Repeated, _) => self.mismatch(field.ty, Some(field), "[]", value, trail, owner),
-            (Shape::Map, _) => self.mismatch(field.ty, Some(field), "map[string]", value, trail, owner),
+            (Shape::Map, _) => {
+                self.mismatch(field.ty, Some(field), "map[string]", value, trail, owner)
+            }
         }
     }
 
@@ -185,7 +199,9 @@ impl Checker<'_> {
             }
             (FieldType::String | FieldType::Duration, Value::String(_)) => true,
             (FieldType::Bool, Value::Bool(_)) => true,
-            (FieldType::Int32, Value::Number(number)) => number.as_i64().is_some_and(|n| i32::try_from(n).is_ok()),
+            (FieldType::Int32, Value::Number(number)) => {
+                number.as_i64().is_some_and(|n| i32::try_from(n).is_ok())
+            }
             (FieldType::Int64, Value::Number(number)) => number.as_i64().is_some(),
             (FieldType::Float64, Value::Number(_)) => true,
             (FieldType::FieldsV1, Value::Object(_)) => true,
@@ -194,7 +210,9 @@ impl Checker<'_> {
                 items.iter().all(|item| matches!(item, Value::String(_) | Value::Null))
             }
             (FieldType::Bytes, Value::String(text)) => return self.bytes(text, trail),
-            (FieldType::Time | FieldType::MicroTime, Value::String(text)) => return self.time(ty, text, trail),
+            (FieldType::Time | FieldType::MicroTime, Value::String(text)) => {
+                return self.time(ty, text, trail);
+            }
             (FieldType::IntOrString, Value::String(_)) => true,
             (FieldType::IntOrString, Value::Number(number)) => {
                 number.as_i64().is_some_and(|n| i32::try_from(n).is_ok())
@@ -318,13 +336,25 @@ mod tests {
 
     #[test]
     fn good_objects_pass() {
-        expect("core.v1.Pod", r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a","labels":{"a":"b"}},
+        expect(
+            "core.v1.Pod",
+            r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a","labels":{"a":"b"}},
             "spec":{"containers":[{"name":"c","resources":{"limits":{"cpu":1,"memory":"1Gi"}},
             "livenessProbe":{"httpGet":{"port":"http"}},"readinessProbe":{"tcpSocket":{"port":80}}}],
-            "volumes":[{"name":"v","emptyDir":{}}],"nodeName":null}}"#, "");
+            "volumes":[{"name":"v","emptyDir":{}}],"nodeName":null}}"#,
+            "",
+        );
         expect("core.v1.Secret", r#"{"data":{"a":"aGVsbG8="}}"#, "");
-        expect("plugins.v1alpha1.Plugin", r#"{"spec":{"role":"scheduler","config":{"x":[1,{"y":null}]}}}"#, "");
-        expect("apps.v1.ControllerRevision", r#"{"data":{"spec":{"anything":[1]}},"revision":9007199254740993}"#, "");
+        expect(
+            "plugins.v1alpha1.Plugin",
+            r#"{"spec":{"role":"scheduler","config":{"x":[1,{"y":null}]}}}"#,
+            "",
+        );
+        expect(
+            "apps.v1.ControllerRevision",
+            r#"{"data":{"spec":{"anything":[1]}},"revision":9007199254740993}"#,
+            "",
+        );
     }
 
     #[test]
@@ -341,27 +371,57 @@ mod tests {
     #[test]
     fn wrong_types_read_as_the_decoder_says_them() {
         let cases = [
-            ("apps.v1.Deployment", r#"{"spec":{"replicas":"3"}}"#,
-             "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32"),
-            ("apps.v1.Deployment", r#"{"spec":{"replicas":3000000000}}"#,
-             "json: cannot unmarshal number 3000000000 into Go struct field DeploymentSpec.spec.replicas of type int32"),
-            ("apps.v1.Deployment", r#"{"spec":{"replicas":1.5}}"#,
-             "json: cannot unmarshal number 1.5 into Go struct field DeploymentSpec.spec.replicas of type int32"),
-            ("core.v1.Pod", r#"{"metadata":{"labels":{"a":1}}}"#,
-             "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string"),
-            ("core.v1.Pod", r#"{"metadata":{"labels":[]}}"#,
-             "json: cannot unmarshal array into Go struct field ObjectMeta.metadata.labels of type map[string]string"),
-            ("core.v1.Pod", r#"{"spec":{"containers":{}}}"#,
-             "json: cannot unmarshal object into Go struct field PodSpec.spec.containers of type []v1.Container"),
-            ("core.v1.Pod", r#"{"spec":{"containers":[{"env":[{"name":"A","value":true}]}]}}"#,
-             "json: cannot unmarshal bool into Go struct field EnvVar.spec.containers.env.value of type string"),
-            ("core.v1.Pod", r#"{"spec":{"restartPolicy":1}}"#,
-             "json: cannot unmarshal number into Go struct field PodSpec.spec.restartPolicy of type v1.RestartPolicy"),
-            ("core.v1.Pod", r#"{"spec":"x"}"#,
-             "json: cannot unmarshal string into Go struct field Pod.spec of type v1.PodSpec"),
+            (
+                "apps.v1.Deployment",
+                r#"{"spec":{"replicas":"3"}}"#,
+                "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32",
+            ),
+            (
+                "apps.v1.Deployment",
+                r#"{"spec":{"replicas":3000000000}}"#,
+                "json: cannot unmarshal number 3000000000 into Go struct field DeploymentSpec.spec.replicas of type int32",
+            ),
+            (
+                "apps.v1.Deployment",
+                r#"{"spec":{"replicas":1.5}}"#,
+                "json: cannot unmarshal number 1.5 into Go struct field DeploymentSpec.spec.replicas of type int32",
+            ),
+            (
+                "core.v1.Pod",
+                r#"{"metadata":{"labels":{"a":1}}}"#,
+                "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string",
+            ),
+            (
+                "core.v1.Pod",
+                r#"{"metadata":{"labels":[]}}"#,
+                "json: cannot unmarshal array into Go struct field ObjectMeta.metadata.labels of type map[string]string",
+            ),
+            (
+                "core.v1.Pod",
+                r#"{"spec":{"containers":{}}}"#,
+                "json: cannot unmarshal object into Go struct field PodSpec.spec.containers of type []v1.Container",
+            ),
+            (
+                "core.v1.Pod",
+                r#"{"spec":{"containers":[{"env":[{"name":"A","value":true}]}]}}"#,
+                "json: cannot unmarshal bool into Go struct field EnvVar.spec.containers.env.value of type string",
+            ),
+            (
+                "core.v1.Pod",
+                r#"{"spec":{"restartPolicy":1}}"#,
+                "json: cannot unmarshal number into Go struct field PodSpec.spec.restartPolicy of type v1.RestartPolicy",
+            ),
+            (
+                "core.v1.Pod",
+                r#"{"spec":"x"}"#,
+                "json: cannot unmarshal string into Go struct field Pod.spec of type v1.PodSpec",
+            ),
             ("core.v1.Pod", "[]", "json: cannot unmarshal array into Go value of type v1.Pod"),
-            ("core.v1.Service", r#"{"spec":{"ports":[{"targetPort":true}]}}"#,
-             "json: cannot unmarshal bool into Go struct field ServicePort.spec.ports.targetPort of type int32"),
+            (
+                "core.v1.Service",
+                r#"{"spec":{"ports":[{"targetPort":true}]}}"#,
+                "json: cannot unmarshal bool into Go struct field ServicePort.spec.ports.targetPort of type int32",
+            ),
         ];
         for (message, value, text) in cases {
             expect(message, value, text);
@@ -370,7 +430,11 @@ mod tests {
 
     #[test]
     fn types_that_decode_themselves_name_the_field_last() {
-        expect("core.v1.Secret", r#"{"data":{"a":"%%"}}"#, "illegal base64 data at input byte 0 (field data.a)");
+        expect(
+            "core.v1.Secret",
+            r#"{"data":{"a":"%%"}}"#,
+            "illegal base64 data at input byte 0 (field data.a)",
+        );
         expect(
             "core.v1.Pod",
             r#"{"metadata":{"creationTimestamp":"soon"}}"#,
@@ -397,7 +461,8 @@ mod tests {
 
     #[test]
     fn findings_are_bounded() {
-        let many: serde_json::Map<_, _> = (0..1000).map(|n| (format!("x{n}"), Value::Null)).collect();
+        let many: serde_json::Map<_, _> =
+            (0..1000).map(|n| (format!("x{n}"), Value::Null)).collect();
         assert_eq!(check("core.v1.Pod", &Value::Object(many)).len(), MAX_PROBLEMS);
     }
 }

@@ -17,7 +17,7 @@ mod strict;
 use std::sync::OnceLock;
 
 pub use check::{FieldProblem, ProblemKind, check, strict_error};
-pub use data::DESCRIPTIONS;
+pub use data::{DESCRIPTIONS, FILES as DATA_FILES};
 pub use normalize::normalize;
 pub use strict::{JsonError, decode_json_strict};
 
@@ -192,10 +192,12 @@ impl Schema {
     /// The message of a kind. Options, `Status` and the like belong to every
     /// group and version.
     pub fn kind(&self, group: &str, version: &str, kind: &str) -> Option<MessageId> {
-        let package = self.package(group, version).and_then(|package| self.in_package(package, kind));
+        let package =
+            self.package(group, version).and_then(|package| self.in_package(package, kind));
         let found = package.or_else(|| {
             let meta = self.packages.iter().find(|p| p.name == "meta.v1")?;
-            let shared = kind.ends_with("Options") || (version == "v1" && matches!(group, "" | "meta.k8s.io"));
+            let shared = kind.ends_with("Options")
+                || (version == "v1" && matches!(group, "" | "meta.k8s.io"));
             if shared { self.in_package(meta, kind) } else { None }
         });
         // A watch event is sent like an object, but names no kind.
@@ -330,7 +332,8 @@ mod tests {
         let volume = schema.message("core.v1.Volume").unwrap();
         assert!(schema.field(volume, "hostPath").is_some());
         assert_eq!(schema.field(volume, "name").unwrap().number, 1);
-        let names: Vec<_> = schema.json_fields(schema.message("core.v1.Pod").unwrap()).map(|f| f.name).collect();
+        let names: Vec<_> =
+            schema.json_fields(schema.message("core.v1.Pod").unwrap()).map(|f| f.name).collect();
         assert_eq!(names, ["kind", "spec", "status", "metadata", "apiVersion"]);
     }
 
@@ -340,7 +343,10 @@ mod tests {
         let spec = schema.message("core.v1.PodSpec").unwrap();
         let volumes = schema.field(spec, "volumes").unwrap();
         assert_eq!(volumes.merge_key(), Some("name"));
-        assert_eq!(volumes.strategy(), PatchStrategy { merge: true, retain_keys: true, replace: false });
+        assert_eq!(
+            volumes.strategy(),
+            PatchStrategy { merge: true, retain_keys: true, replace: false }
+        );
         let container = schema.message("core.v1.Container").unwrap();
         let ports = schema.field(container, "ports").unwrap();
         assert_eq!(ports.merge_key(), Some("containerPort"));

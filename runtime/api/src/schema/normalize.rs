@@ -97,7 +97,11 @@ mod tests {
             json!({"metadata": {"name": "a", "creationTimestamp": null, "x": 1}, "spec": {"volumes": [{"name": "v", "z": 1}]}}),
             json!({"metadata": {"name": "a"}, "spec": {"volumes": [{"name": "v"}]}}),
         );
-        check("plugins.v1alpha1.Plugin", json!({"spec": {"config": {"a": null}}}), json!({"spec": {"config": {"a": null}}}));
+        check(
+            "plugins.v1alpha1.Plugin",
+            json!({"spec": {"config": {"a": null}}}),
+            json!({"spec": {"config": {"a": null}}}),
+        );
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! The reader of the data files: two passes, names first and fields second, so
 //! that files may refer to each other in any order.
 
-use super::{Extra, Field, FieldType, ListType, Message, MessageId, Package, PatchStrategy, Schema, Shape};
+use super::{
+    Extra, Field, FieldType, ListType, Message, MessageId, Package, PatchStrategy, Schema, Shape,
+};
 
 /// The schema, and a line for everything in the files that was not understood
 /// (and left out). A test holds that the built-in files give none.
@@ -47,8 +49,14 @@ impl Parser {
                     package.version = words.next().unwrap_or_default();
                 }
                 (Some("message"), Some(name)) => {
-                    let mut message =
-                        Message { name, is_kind: false, atomic: false, package: number, fields: 0..0, view: 0..0 };
+                    let mut message = Message {
+                        name,
+                        is_kind: false,
+                        atomic: false,
+                        package: number,
+                        fields: 0..0,
+                        view: 0..0,
+                    };
                     for flag in words {
                         match flag {
                             "kind" => message.is_kind = true,
@@ -122,7 +130,9 @@ impl Parser {
     /// `containers 2 []Container required zero key=name strategy=merge list=map:name`
     fn field(&mut self, package: &str, line: &'static str) -> Option<Field> {
         let mut words = line.split_ascii_whitespace();
-        let (Some(name), Some(number), Some(type_text)) = (words.next(), words.next(), words.next()) else {
+        let (Some(name), Some(number), Some(type_text)) =
+            (words.next(), words.next(), words.next())
+        else {
             self.problem(line, "a field needs a name, a number and a type");
             return None;
         };
@@ -240,7 +250,9 @@ impl Parser {
         for index in self.schema[id].fields.clone() {
             let field = &self.schema.fields[usize::from(index)];
             match field.ty {
-                FieldType::Message(inner) if field.is_inline() && depth < 4 => self.collect(inner, view, depth + 1),
+                FieldType::Message(inner) if field.is_inline() && depth < 4 => {
+                    self.collect(inner, view, depth + 1)
+                }
                 _ => view.push(index),
             }
         }
@@ -258,7 +270,10 @@ mod tests {
 
     #[test]
     fn complaints_name_the_line() {
-        check("package a.v1\ngroup a v1\nopenapi a\n\nmessage A\n  b 1 string\n  c 2 []A key=b\n", "");
+        check(
+            "package a.v1\ngroup a v1\nopenapi a\n\nmessage A\n  b 1 string\n  c 2 []A key=b\n",
+            "",
+        );
         check("message A\n  b 1 Nothing\n", "unknown type: \"b 1 Nothing\"");
         check("message A\n  b 1\n", "a field needs a name, a number and a type: \"b 1\"");
         check("message A\n  b x string\n", "the number of a field: \"b x string\"");

@@ -85,7 +85,9 @@ impl<'de> Visitor<'de> for Seed<'_> {
         let mut items = Vec::new();
         loop {
             let before = self.duplicates.len();
-            let Some(item) = access.next_element_seed(Seed { duplicates: self.duplicates })? else { break };
+            let Some(item) = access.next_element_seed(Seed { duplicates: self.duplicates })? else {
+                break;
+            };
             if self.duplicates.len() > before {
                 Seed::prefix(&mut self.duplicates[before..], &format!("[{}]", items.len()));
             }
@@ -131,7 +133,11 @@ mod tests {
 
     #[test]
     fn duplicates_are_found_where_they_are() {
-        check(r#"{"a":1,"b":[true,null,"x",-3,0.5]}"#, r#"{"a":1,"b":[true,null,"x",-3,0.5]}"#, &[]);
+        check(
+            r#"{"a":1,"b":[true,null,"x",-3,0.5]}"#,
+            r#"{"a":1,"b":[true,null,"x",-3,0.5]}"#,
+            &[],
+        );
         check(r#"{"a":1,"a":2}"#, r#"{"a":2}"#, &["a"]);
         check(
             r#"{"spec":{"containers":[{"name":"a"},{"image":"x","image":"y"}],"bar":1,"bar":1}}"#,
@@ -147,7 +153,12 @@ mod tests {
             assert!(error.contains("line 1 column"), "{error}");
         }
         let deep = "[".repeat(100_000);
-        assert!(decode_json_strict(deep.as_bytes()).unwrap_err().to_string().contains("recursion limit"));
+        assert!(
+            decode_json_strict(deep.as_bytes())
+                .unwrap_err()
+                .to_string()
+                .contains("recursion limit")
+        );
         assert!(decode_json_strict(b"{\"a\":\"\xff\"}").is_err());
     }
 }
