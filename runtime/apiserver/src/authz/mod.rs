@@ -1,0 +1,124 @@
+//! The authorization call-out, and the fixed rules used until roles exist.
+
+mod node_scope;
+mod static_rules;
+
+use async_trait::async_trait;
+use pintle_api::meta::GroupResource;
+use pintle_api::selector::FieldSelector;
+use pintle_api::status::StatusError;
+use serde_json::Value;
+
+use crate::user::User;
+
+pub use node_scope::NodeFacts;
+pub use static_rules::StaticAuthorizer;
+
+/// One request, in the words of a `SubjectAccessReview`.
+#[derive(Clone, Copy)]
+pub struct Attributes<'a> {
+    pub user: &'a User,
+    /// `get`, `list`, `create`, ...; the lower-case HTTP method outside resources.
+    pub verb: &'a str,
+    pub group: &'a str,
+    pub version: &'a str,
+    /// Plural; empty for requests outside the resources.
+    pub resource: &'a str,
+    pub subresource: &'a str,
+    pub namespace: &'a str,
+    pub name: &'a str,
+    /// Of requests outside the resources.
+    pub path: &'a str,
+    /// Of list, watch and deletecollection.
+    pub field_selector: Option<&'a FieldSelector>,
+}
+
+impl<'a> Attributes<'a> {
+    /// A request for a path that is no resource.
+    pub fn path(user: &'a User, verb: &'a str, path: &'a str) -> Attributes<'a> {
+        Attributes {
+            user,
+            verb,
+            group: "",
+            version: "",
+            resource: "",
+            subresource: "",
+            namespace: "",
+            name: "",
+            path,
+            field_selector: None,
+        }
+    }
+
+    /// The 403 for this request, in Kubernetes' words.
+    pub fn forbidden(&self, reason: &str) -> StatusError {
+        let user = &self.user.name;
+        let verb = self.verb;
+        let mut text = if self.resource.is_empty() {
+            format!("User {user:?} cannot {verb} path {:?}", self.path)
+        } else {
+            let slash = if self.subresource.is_empty() { "" } else { "/" };
+            let resource = format!("{}{slash}{}", self.resource, self.subresource);
+            let scope = if self.namespace.is_empty() {
+                "at the cluster scope".to_string()
+            } else {
+                format!("in the namespace {:?}", self.namespace)
+            };
+            format!("User {user:?} cannot {verb} resource {resource:?} in API group {:?} {scope}", self.group)
+        };
+        if !reason.is_empty() {
+            text.push_str(": ");
+            text.push_str(reason);
+        }
+        StatusError::forbidden(GroupResource::new(self.group, self.resource), self.name, &text)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    Allow,
+    /// With the reason that the user is told.
+    Deny(String),
+    /// Nobody allowed it, which is a no.
+    NoOpinion(String),
+}
+
+#[async_trait]
+pub trait Authorizer: Send + Sync + 'static {
+    async fn authorize(&self, attributes: &Attributes<'_>) -> Decision;
+
+    /// Asked again once the body is known, for rules that depend on it (a node
+    /// creates only the Node of its own name). May only narrow: `Err` is the
+    /// reason for a refusal.
+    fn narrow(&self, _attributes: &Attributes<'_>, _object: &Value) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// False lets the server skip building what [`Authorizer::narrow`] needs.
+    fn narrows(&self, _user: &User) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_read_like_kubernetes() {
+        let user = User::new("x", ["dev"]);
+        let check = |attributes: Attributes<'_>, expect: &str| {
+            let error = attributes.forbidden("");
+            assert_eq!((error.code(), error.reason()), (403, "Forbidden"));
+            assert_eq!(error.to_string(), expect);
+        };
+        let mut pods = Attributes::path(&user, "list", "");
+        pods.resource = "pods";
+        pods.namespace = "default";
+        check(pods, r#"pods is forbidden: User "x" cannot list resource "pods" in API group "" in the namespace "default""#);
+        let mut status = Attributes::path(&user, "patch", "");
+        (status.group, status.resource, status.subresource, status.name) = ("apps", "deployments", "status", "d");
+        check(status, r#"deployments.apps "d" is forbidden: User "x" cannot patch resource "deployments/status" in API group "apps" at the cluster scope"#);
+        check(Attributes::path(&user, "get", "/metrics"), r#"forbidden: User "x" cannot get path "/metrics""#);
+    }
+}

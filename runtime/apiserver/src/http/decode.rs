@@ -1,0 +1,107 @@
+//! Bodies into JSON trees, and back for clients that want another encoding.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use pintle_api::meta::GroupVersionKind;
+use pintle_api::status::StatusError;
+use pintle_api::{protobuf, schema};
+use serde_json::Value;
+
+use super::negotiate::{self, Encoding};
+use crate::body::{Body, ReadBodyError};
+
+/// The largest request body, the same as kube-apiserver's.
+pub const MAX_BODY_BYTES: usize = 3 * 1024 * 1024;
+
+/// A body as decoded.
+#[derive(Debug)]
+pub struct Decoded {
+    pub value: Value,
+    /// Paths of keys that were given twice.
+    pub duplicates: Vec<String>,
+}
+
+pub async fn read(body: Body) -> Result<Bytes, StatusError> {
+    body.read_all(MAX_BODY_BYTES).await.map_err(|error| match error {
+        ReadBodyError::TooLarge => {
+            StatusError::request_entity_too_large(&format!("limit is {MAX_BODY_BYTES}"))
+        }
+        ReadBodyError::Broken(_) => StatusError::bad_request("the request body could not be read"),
+    })
+}
+
+/// Decodes the object in a body. `expected` is its kind if it does not say.
+pub fn object(headers: &HeaderMap, body: &[u8], expected: &GroupVersionKind) -> Result<Decoded, StatusError> {
+    let encoding = negotiate::body_encoding(headers)?;
+    if body.is_empty() {
+        return Err(StatusError::bad_request("the request body is empty, an object is expected"));
+    }
+    match encoding {
+        Encoding::Json => json(body),
+        Encoding::Yaml => yaml(body),
+        Encoding::Protobuf => {
+            let (_, value) = protobuf::decode_as(expected, body)
+                .map_err(|error| StatusError::bad_request(error.to_string()))?;
+            Ok(Decoded { value, duplicates: Vec::new() })
+        }
+    }
+}
+
+fn json(body: &[u8]) -> Result<Decoded, StatusError> {
+    let (value, duplicates) = schema::decode_json_strict(body)
+        .map_err(|error| StatusError::bad_request(format!("couldn't get version/kind; {error}")))?;
+    Ok(Decoded { value, duplicates })
+}
+
+fn yaml(body: &[u8]) -> Result<Decoded, StatusError> {
+    let value = serde_yaml_ng::from_slice(body)
+        .map_err(|error| StatusError::bad_request(format!("yaml parse error: {error}")))?;
+    Ok(Decoded { value, duplicates: Vec::new() })
+}
+
+/// Encodes an answer for clients that do not take JSON.
+pub fn encode_as(value: &Value, encoding: Encoding) -> Result<Bytes, StatusError> {
+    match encoding {
+        Encoding::Json => serde_json::to_vec(value).map(Bytes::from).map_err(StatusError::internal),
+        Encoding::Yaml => serde_yaml_ng::to_string(value).map(Bytes::from).map_err(StatusError::internal),
+        Encoding::Protobuf => {
+            let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default();
+            let gvk = GroupVersionKind::parse(text("apiVersion"), text("kind"));
+            protobuf::encode(&gvk, value)
+                .map(Bytes::from)
+                .map_err(|_| StatusError::not_acceptable(&[negotiate::JSON, negotiate::YAML]))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use http::header::CONTENT_TYPE;
+
+    use super::*;
+
+    #[test]
+    fn json_and_yaml_become_the_same_tree() {
+        let pod = GroupVersionKind::new("", "v1", "Pod");
+        let check = |content_type: &'static str, body: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+            object(&headers, body.as_bytes(), &pod)
+        };
+        let from_json = check("application/json", r#"{"metadata":{"name":"a"}}"#).unwrap();
+        let from_yaml = check("application/yaml", "metadata:\n  name: a\n").unwrap();
+        assert_eq!(from_json.value, from_yaml.value);
+        let twice = check("application/json", r#"{"metadata":{"name":"a","name":"b"}}"#).unwrap();
+        assert_eq!(twice.duplicates, ["metadata.name"]);
+        for (content_type, body, code) in [
+            ("application/json", "{", 400),
+            ("application/json", "", 400),
+            ("application/yaml", "a: [", 400),
+            ("application/vnd.kubernetes.protobuf", "junk", 400),
+            ("text/plain", "{}", 415),
+        ] {
+            assert_eq!(check(content_type, body).unwrap_err().code(), code, "{content_type} {body}");
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Kinds that are questions: who am I, may I. They are answered and not stored.
+
+use http::{Method, Response, StatusCode};
+use pintle_api::meta::{GroupResource, GroupVersionKind};
+use pintle_api::status::StatusError;
+use serde_json::{Value, json};
+
+use super::path::ResourcePath;
+use super::{Call, decode, negotiate, respond};
+use crate::authz::{Attributes, Decision};
+use crate::body::Body;
+use crate::user::{GROUP_MASTERS, User};
+
+/// One virtual kind.
+pub struct Review {
+    pub group: &'static str,
+    pub kind: &'static str,
+    pub plural: &'static str,
+    pub singular: &'static str,
+    pub namespaced: bool,
+}
+
+const fn review(group: &'static str, kind: &'static str, plural: &'static str, singular: &'static str) -> Review {
+    Review { group, kind, plural, singular, namespaced: false }
+}
+
+pub const AUTHENTICATION: &str = "authentication.k8s.io";
+pub const AUTHORIZATION: &str = "authorization.k8s.io";
+pub const VERSION: &str = "v1";
+
+/// All of them, in version v1 of their groups; each can only be created.
+pub const REVIEWS: &[Review] = &[
+    review(AUTHENTICATION, "SelfSubjectReview", "selfsubjectreviews", "selfsubjectreview"),
+    Review {
+        namespaced: true,
+        ..review(AUTHORIZATION, "LocalSubjectAccessReview", "localsubjectaccessreviews", "localsubjectaccessreview")
+    },
+    review(AUTHORIZATION, "SelfSubjectAccessReview", "selfsubjectaccessreviews", "selfsubjectaccessreview"),
+    review(AUTHORIZATION, "SelfSubjectRulesReview", "selfsubjectrulesreviews", "selfsubjectrulesreview"),
+    review(AUTHORIZATION, "SubjectAccessReview", "subjectaccessreviews", "subjectaccessreview"),
+];
+
+fn find(path: &ResourcePath<'_>) -> Option<&'static Review> {
+    if path.version != VERSION || path.name.is_some() || path.subresource.is_some() {
+        return None;
+    }
+    REVIEWS.iter().find(|review| {
+        review.group == path.group
+            && review.plural == path.resource
+            && review.namespaced == path.namespace.is_some()
+    })
+}
+
+pub fn serves(path: &ResourcePath<'_>) -> bool {
+    find(path).is_some()
+}
+
+pub async fn answer(call: &Call<'_>, body: Body) -> Result<Response<Body>, StatusError> {
+    let review = find(call.path).ok_or_else(StatusError::no_such_resource)?;
+    if call.method != Method::POST {
+        let action = call.method.as_str().to_ascii_lowercase();
+        return Err(StatusError::method_not_allowed(GroupResource::new(review.group, review.plural), &action));
+    }
+    let wanted = negotiate::wanted(call.headers, negotiate::Place::Objects)?;
+    let expected = GroupVersionKind::new(review.group, VERSION, review.kind);
+    let bytes = decode::read(body).await?;
+    let mut object = decode::object(call.headers, &bytes, &expected)?.value;
+    if !object.is_object() {
+        return Err(StatusError::bad_request(format!("{} must be an object", review.kind)));
+    }
+    object["apiVersion"] = expected.api_version().into();
+    object["kind"] = review.kind.into();
+    object["metadata"] = match call.path.namespace.as_deref() {
+        Some(namespace) => json!({"creationTimestamp": null, "namespace": namespace}),
+        None => json!({"creationTimestamp": null}),
+    };
+    object["status"] = match review.kind {
+        "SelfSubjectReview" => json!({"userInfo": user_info(call.user)}),
+        "SelfSubjectRulesReview" => rules(call.user),
+        "SelfSubjectAccessReview" => access(call, call.user, &object["spec"]).await?,
+        _ => access(call, &subject(&object["spec"])?, &object["spec"]).await?,
+    };
+    let bytes = serde_json::to_vec(&object).map_err(StatusError::internal)?;
+    respond::object(StatusCode::CREATED, bytes.into(), wanted.encoding)
+}
+
+fn user_info(user: &User) -> Value {
+    let mut info = json!({"username": user.name, "groups": user.groups});
+    if !user.uid.is_empty() {
+        info["uid"] = user.uid.as_str().into();
+    }
+    if !user.extra.is_empty() {
+        info["extra"] = json!(user.extra);
+    }
+    info
+}
+
+/// The user that a `SubjectAccessReview` is about.
+fn subject(spec: &Value) -> Result<User, StatusError> {
+    let name = spec["user"].as_str().unwrap_or_default();
+    let groups: Vec<&str> = spec["groups"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if name.is_empty() && groups.is_empty() {
+        return Err(StatusError::bad_request("at least one of user or groups must be specified"));
+    }
+    // Exactly the groups that were named: nothing is implied.
+    let mut user = User::new(name, groups.iter().copied());
+    user.groups.retain(|group| groups.contains(&group.as_str()));
+    Ok(user)
+}
+
+async fn access(call: &Call<'_>, user: &User, spec: &Value) -> Result<Value, StatusError> {
+    let text = |pointer: &str| spec.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let attributes = match (spec["resourceAttributes"].is_object(), spec["nonResourceAttributes"].is_object()) {
+        (true, false) => Attributes {
+            user,
+            verb: text("/resourceAttributes/verb"),
+            group: text("/resourceAttributes/group"),
+            version: text("/resourceAttributes/version"),
+            resource: text("/resourceAttributes/resource"),
+            subresource: text("/resourceAttributes/subresource"),
+            namespace: text("/resourceAttributes/namespace"),
+            name: text("/resourceAttributes/name"),
+            path: "",
+            field_selector: None,
+        },
+        (false, true) => {
+            Attributes::path(user, text("/nonResourceAttributes/verb"), text("/nonResourceAttributes/path"))
+        }
+        _ => {
+            return Err(StatusError::bad_request(
+                "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+            ));
+        }
+    };
+    Ok(match call.server.authorizer.authorize(&attributes).await {
+        Decision::Allow => json!({"allowed": true}),
+        Decision::NoOpinion(reason) if reason.is_empty() => json!({"allowed": false}),
+        Decision::NoOpinion(reason) => json!({"allowed": false, "reason": reason}),
+        Decision::Deny(reason) => json!({"allowed": false, "denied": true, "reason": reason}),
+    })
+}
+
+/// Complete for administrators; others learn what everybody may do.
+fn rules(user: &User) -> Value {
+    if user.in_group(GROUP_MASTERS) {
+        return json!({
+            "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
+            "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
+            "incomplete": false,
+        });
+    }
+    json!({
+        "resourceRules": [
+            {"verbs": ["create"], "apiGroups": [AUTHORIZATION],
+             "resources": ["selfsubjectaccessreviews", "selfsubjectrulesreviews"]},
+            {"verbs": ["create"], "apiGroups": [AUTHENTICATION], "resources": ["selfsubjectreviews"]},
+        ],
+        "nonResourceRules": [
+            {"verbs": ["get"], "nonResourceURLs":
+                ["/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*", "/readyz", "/version", "/version/"]},
+        ],
+        "incomplete": true,
+        "evaluationError": "the authorizer does not list its rules",
+    })
+}

@@ -1,0 +1,181 @@
+//! The listener: TCP, TLS 1.3, then HTTP/1.1 or HTTP/2, one task per
+//! connection. Every limit that protects the server from its clients on this
+//! level is a constant here.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
+
+use crate::ApiServer;
+use crate::body::Body;
+use crate::user::User;
+
+/// More connections than this wait in the kernel's accept queue.
+const MAX_CONNECTIONS: usize = 16_384;
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Requests in flight on one HTTP/2 connection; the same as kube-apiserver.
+const MAX_STREAMS: u32 = 250;
+/// Flow-control windows: one stream may have a whole list in flight.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// What is buffered per stream towards a client that reads slowly.
+const SEND_BUFFER: usize = 1024 * 1024;
+/// Pings that find dead peers behind NAT.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long requests may go on after the server was told to stop.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl ApiServer {
+    /// Serves until `shutdown` completes, then lets requests finish for a few
+    /// seconds. Watches end at once, so that their clients reconnect elsewhere.
+    pub fn serve(
+        self: &Arc<Self>,
+        listener: TcpListener,
+        tls: Arc<rustls::ServerConfig>,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> JoinHandle<()> {
+        tokio::spawn(accept(self.clone(), listener, TlsAcceptor::from(tls), shutdown))
+    }
+}
+
+async fn accept(
+    server: Arc<ApiServer>,
+    listener: TcpListener,
+    tls: TlsAcceptor,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) {
+    let builder = Arc::new(connection_builder());
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let (stop, stopped) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let next = async {
+            // The semaphore is never closed, so there is always a permit to wait for.
+            let permit = permits.clone().acquire_owned().await.ok();
+            (listener.accept().await, permit)
+        };
+        tokio::select! {
+            () = &mut shutdown => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            (accepted, permit) = next => match accepted {
+                Ok((stream, peer)) => {
+                    let connection = Connection {
+                        server: server.clone(),
+                        builder: builder.clone(),
+                        stopped: stopped.clone(),
+                        peer,
+                        _permit: permit,
+                    };
+                    connections.spawn(connection.run(stream, tls.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    // Out of file descriptors: accept fails again at once until
+                    // some connection ends, and the kernel has no event for that.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    server.close();
+    let _ = stop.send(true);
+    let drained = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN_TIMEOUT, drained).await.is_err() {
+        tracing::info!("some requests did not finish in time and were cut off");
+    }
+}
+
+fn connection_builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .pipeline_flush(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
+    builder
+}
+
+struct Connection {
+    server: Arc<ApiServer>,
+    builder: Arc<auto::Builder<TokioExecutor>>,
+    stopped: watch::Receiver<bool>,
+    peer: SocketAddr,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Connection {
+    async fn run(mut self, stream: TcpStream, tls: TlsAcceptor) {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, peer = %self.peer, "cannot set TCP_NODELAY");
+        }
+        let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, peer = %self.peer, "TLS handshake failed");
+                return;
+            }
+            Err(_) => {
+                tracing::debug!(peer = %self.peer, "TLS handshake took too long");
+                return;
+            }
+        };
+        let user = stream
+            .get_ref()
+            .1
+            .peer_certificates()
+            .and_then(|chain| User::from_certificate(chain.first()?))
+            .unwrap_or_else(User::anonymous);
+        let user = Arc::new(user);
+        let server = self.server.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let server = server.clone();
+            let user = user.clone();
+            async move {
+                let request = request.map(Body::from);
+                Ok::<Response<Body>, Infallible>(server.handle(user, request).await)
+            }
+        });
+        let builder = self.builder.clone();
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = stopped(&mut self.stopped) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, peer = %self.peer, "connection ended early");
+        }
+    }
+}
+
+/// Completes when the server was told to stop (or is gone).
+async fn stopped(receiver: &mut watch::Receiver<bool>) {
+    let _ = receiver.wait_for(|stopped| *stopped).await;
+}

@@ -1,0 +1,198 @@
+//! Create: identity, defaults, admission, validation, then a put that expects
+//! nobody there.
+
+use bytes::Bytes;
+use pintle_api::kinds::{self, CreateMeta, Resource};
+use pintle_api::status::StatusError;
+use pintle_api::names;
+use pintle_storage::{Expect, Guard};
+use serde_json::{Value, json};
+
+use super::commit::Attempt;
+use super::{MAX_ATTEMPTS, Target, Verbs, WriteOptions, Written, fields, metadata_str, set_metadata};
+use crate::admission::Operation;
+use crate::user::User;
+
+/// A clash of generated names is tried this often, as in kube-apiserver.
+const MAX_NAME_ATTEMPTS: usize = 8;
+/// Characters that are not confused and make no words.
+const SUFFIX_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+const SUFFIX_LENGTH: usize = 5;
+
+impl Verbs {
+    pub async fn create(
+        &self,
+        user: &User,
+        resource: &'static Resource,
+        namespace: &str,
+        mut object: Value,
+        options: &WriteOptions,
+    ) -> Result<Written, StatusError> {
+        let mut warnings =
+            fields::check(resource, &mut object, &options.duplicates, options.field_validation)?;
+        check_identity(resource, namespace, &mut object)?;
+        let row = self.to_storage(resource, &mut object);
+        let prefix = match metadata_str(&object, "name") {
+            "" => metadata_str(&object, "generateName").to_string(),
+            _ => String::new(),
+        };
+        let uid = uuid::Uuid::new_v4().to_string();
+        // The name comes first: defaults may be made of it.
+        kinds::fill_create_meta(
+            &mut object,
+            CreateMeta {
+                uid: &uid,
+                now_ms: self.clock.now_unix_ms(),
+                namespace: if row.is_namespaced() { namespace } else { "" },
+                name_suffix: &name_suffix(),
+            },
+        );
+        row.apply_defaults(&mut object);
+        row.prepare_create(&mut object);
+        // Before admission, so that nobody's policy sees a doomed object.
+        self.namespaces.check_create(row, namespace, metadata_str(&object, "name"))?;
+        let name = metadata_str(&object, "name").to_string();
+        let target =
+            Target { user, namespace, name: &name, subresource: "", dry_run: options.dry_run };
+        self.admit(Operation::Create, row, &target, &mut object, None, &mut warnings).await?;
+        row.check(&object, None)?;
+        let (bytes, revision) =
+            self.put_new(row, namespace, &mut object, &prefix, options.dry_run).await?;
+        self.present(resource, Written { bytes, revision, warnings })
+    }
+
+    async fn put_new(
+        &self,
+        row: &'static Resource,
+        namespace: &str,
+        object: &mut Value,
+        prefix: &str,
+        dry_run: bool,
+    ) -> Result<(Bytes, u64), StatusError> {
+        let mut clashes = 0;
+        for _ in 0..MAX_ATTEMPTS {
+            let name = metadata_str(object, "name").to_string();
+            if let Some(why) = names::path_segment(&name) {
+                return Err(StatusError::bad_request(format!("name {name:?} {why}")));
+            }
+            let key = Bytes::from(row.key(namespace, &name));
+            let namespace_guard = self.namespaces.check_create(row, namespace, &name)?;
+            let encoded = self.encode(object)?;
+            let taken = if dry_run {
+                if self.bus.get(row.id, namespace, &name).is_none() {
+                    return Ok((encoded.with_revision(None), 0));
+                }
+                key.clone()
+            } else {
+                let mut guards = vec![Guard { key: key.clone(), expect: Expect::Absent }];
+                guards.extend(namespace_guard);
+                match self.put(row, key.clone(), encoded, guards).await? {
+                    Attempt::Done(done) => return Ok(done),
+                    Attempt::Lost(key) => key,
+                }
+            };
+            if taken == key {
+                clashes += 1;
+                if prefix.is_empty() || clashes == MAX_NAME_ATTEMPTS {
+                    return Err(StatusError::already_exists(row.group_resource(), &name));
+                }
+                rename(object, name.len());
+            }
+            // Otherwise the namespace changed meanwhile and is looked at again.
+        }
+        Err(StatusError::too_many_requests("the namespace changes too often, try again", 1))
+    }
+}
+
+fn name_suffix() -> String {
+    let mut random = uuid::Uuid::new_v4().as_u128();
+    let length = SUFFIX_ALPHABET.len() as u128;
+    let mut next = || {
+        let character = char::from(SUFFIX_ALPHABET[(random % length) as usize]);
+        random /= length;
+        character
+    };
+    (0..SUFFIX_LENGTH).map(|_| next()).collect()
+}
+
+/// Another random end for a name that was generated before.
+fn rename(object: &mut Value, length: usize) {
+    let name = metadata_str(object, "name");
+    let name = format!("{}{}", &name[..length.saturating_sub(SUFFIX_LENGTH)], name_suffix());
+    set_metadata(object, "name", name);
+}
+
+/// `apiVersion`, `kind` and `namespace` may be left out, but not be different.
+fn check_identity(resource: &Resource, namespace: &str, object: &mut Value) -> Result<(), StatusError> {
+    check_kind(resource, object)?;
+    let metadata = &mut object["metadata"];
+    if metadata.is_null() {
+        *metadata = json!({});
+    }
+    check_namespace(resource, namespace, object)
+}
+
+/// Absent `apiVersion` and `kind` are fine; others must be the resource's.
+pub(super) fn check_kind(resource: &Resource, object: &Value) -> Result<(), StatusError> {
+    let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    if (kind.is_empty() || kind == resource.kind)
+        && (api_version.is_empty() || api_version == resource.group_version())
+    {
+        return Ok(());
+    }
+    if !kind.is_empty() && kind != resource.kind {
+        return Err(StatusError::bad_request(format!(
+            "{kind} in version {:?} cannot be handled as a {}: the kind in the data does not match the resource",
+            api_version.rsplit('/').next().unwrap_or_default(),
+            resource.kind
+        )));
+    }
+    Err(StatusError::bad_request(format!(
+        "the API version in the data ({api_version}) does not match the expected API version ({})",
+        resource.group_version()
+    )))
+}
+
+pub(super) fn check_namespace(resource: &Resource, namespace: &str, object: &Value) -> Result<(), StatusError> {
+    let sent = metadata_str(object, "namespace");
+    if resource.is_namespaced() && !sent.is_empty() && sent != namespace {
+        return Err(StatusError::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suffixes_are_five_harmless_characters() {
+        let suffix = name_suffix();
+        assert_eq!(suffix.len(), SUFFIX_LENGTH);
+        assert!(suffix.bytes().all(|byte| SUFFIX_ALPHABET.contains(&byte)));
+        assert_ne!(suffix, name_suffix());
+    }
+
+    #[test]
+    fn a_clash_changes_the_end_of_the_name_only() {
+        let mut object = json!({"metadata": {"name": "web-bcdfg"}});
+        rename(&mut object, 9);
+        let name = metadata_str(&object, "name");
+        assert!(name.starts_with("web-") && name.len() == 9 && name != "web-bcdfg", "{name}");
+    }
+
+    #[test]
+    fn bodies_must_be_of_the_resources_kind() {
+        let pods = pintle_api::kinds::Registry::builtin().by_plural("", "v1", "pods").unwrap();
+        let check = |object: Value, expect: bool| {
+            assert_eq!(check_kind(pods, &object).is_ok(), expect, "{object}");
+        };
+        check(json!({}), true);
+        check(json!({"apiVersion": "v1", "kind": "Pod"}), true);
+        check(json!({"apiVersion": "apps/v1", "kind": "Pod"}), false);
+        check(json!({"apiVersion": "v1", "kind": "Node"}), false);
+    }
+}

@@ -1,0 +1,239 @@
+//! Update: compare, prepare, admit, validate, compare-and-swap. Patches, scale
+//! and binding all end here.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use pintle_api::kinds::{Resource, Subresource};
+use pintle_api::status::StatusError;
+use pintle_storage::{Expect, Guard};
+use pintle_watch::Object;
+use serde_json::Value;
+
+use super::commit::Attempt;
+use super::create::{check_kind, check_namespace};
+use super::{
+    MAX_ATTEMPTS, Preconditions, Target, Verbs, WriteOptions, Written, fields, is_empty_list,
+    metadata, metadata_str, set_metadata,
+};
+use crate::admission::Operation;
+use crate::user::User;
+
+/// Which part of the object a write may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Main,
+    Status,
+    /// `spec.finalizers` of namespaces.
+    Finalizers,
+    /// The caller has made the change itself, from the current object.
+    Prepared,
+}
+
+impl Part {
+    fn of(subresource: Option<Subresource>) -> Option<Part> {
+        match subresource {
+            None => Some(Part::Main),
+            Some(Subresource::Status) => Some(Part::Status),
+            Some(Subresource::Finalize) => Some(Part::Finalizers),
+            Some(_) => None,
+        }
+    }
+}
+
+/// A write in the making: where, by whom, and how.
+pub(super) struct Change<'a> {
+    pub target: Target<'a>,
+    pub row: &'static Resource,
+    pub part: Part,
+}
+
+impl Verbs {
+    /// Replaces an object, or with a subresource its status or finalizers. An
+    /// object without `resourceVersion` is written unconditionally.
+    pub async fn update(
+        &self,
+        user: &User,
+        resource: &'static Resource,
+        subresource: Option<Subresource>,
+        namespace: &str,
+        name: &str,
+        mut object: Value,
+        options: &WriteOptions,
+    ) -> Result<Written, StatusError> {
+        let part = self.part(resource, subresource, "update")?;
+        let warnings =
+            fields::check(resource, &mut object, &options.duplicates, options.field_validation)?;
+        check_kind(resource, &object)?;
+        check_namespace(resource, namespace, &object)?;
+        check_name(name, &mut object)?;
+        let row = self.to_storage(resource, &mut object);
+        if part == Part::Main {
+            row.apply_defaults(&mut object);
+        }
+        let preconditions = Preconditions {
+            uid: non_empty(metadata_str(&object, "uid")),
+            resource_version: non_empty(metadata_str(&object, "resourceVersion")),
+        };
+        let change = Change {
+            target: Target {
+                user,
+                namespace,
+                name,
+                subresource: subresource.map_or("", Subresource::name),
+                dry_run: options.dry_run,
+            },
+            row,
+            part,
+        };
+        let written = self
+            .modify(&change, warnings, |current, _| {
+                check_version(row, name, &preconditions, current)?;
+                Ok(object.clone())
+            })
+            .await?;
+        self.present(resource, written)
+    }
+
+    pub(super) fn part(
+        &self,
+        resource: &Resource,
+        subresource: Option<Subresource>,
+        action: &str,
+    ) -> Result<Part, StatusError> {
+        Part::of(subresource)
+            .ok_or_else(|| StatusError::method_not_allowed(resource.group_resource(), action))
+    }
+
+    /// Reads, changes and writes until no other write comes in between.
+    /// `change` gets the current object and its parsed form and returns the
+    /// new one; it runs again after a lost race, and its errors end the loop.
+    pub(super) async fn modify(
+        &self,
+        change: &Change<'_>,
+        warnings: Vec<String>,
+        mut new: impl FnMut(&Object, &Value) -> Result<Value, StatusError>,
+    ) -> Result<Written, StatusError> {
+        let (row, target) = (change.row, &change.target);
+        for _ in 0..MAX_ATTEMPTS {
+            let current = self.get(row, target.namespace, target.name)?;
+            let old = parse(&current)?;
+            let object = new(&current, &old)?;
+            let mut warnings = warnings.clone();
+            if let Some((bytes, revision)) =
+                self.replace(change, &current, &old, object, &mut warnings).await?
+            {
+                return Ok(Written { bytes, revision, warnings });
+            }
+        }
+        Err(StatusError::modified(row.group_resource(), target.name))
+    }
+
+    /// One attempt; `None` when another write came first.
+    async fn replace(
+        &self,
+        change: &Change<'_>,
+        current: &Arc<Object>,
+        old: &Value,
+        mut new: Value,
+        warnings: &mut Vec<String>,
+    ) -> Result<Option<(Bytes, u64)>, StatusError> {
+        let (row, target) = (change.row, &change.target);
+        match change.part {
+            Part::Main => row.prepare_update(&mut new, old),
+            Part::Status => row.prepare_status(&mut new, old),
+            Part::Finalizers => {
+                let finalizers = new.pointer("/spec/finalizers").cloned().unwrap_or_default();
+                new = old.clone();
+                new["spec"]["finalizers"] = finalizers;
+            }
+            Part::Prepared => {}
+        }
+        if change.part != Part::Prepared {
+            self.admit(Operation::Update, row, target, &mut new, Some(old), warnings).await?;
+        }
+        match change.part {
+            Part::Main => row.check(&new, Some(old))?,
+            Part::Status => row.check_status(&new, old)?,
+            Part::Finalizers | Part::Prepared => {}
+        }
+        set_metadata(&mut new, "resourceVersion", metadata(old, "resourceVersion").clone());
+        let removed = is_finished(row, &new);
+        if new == *old && !removed {
+            return Ok(Some((current.bytes.clone(), current.revision)));
+        }
+        let encoded = self.encode(&new)?;
+        if target.dry_run {
+            return Ok(Some((encoded.with_revision(Some(current.revision)), current.revision)));
+        }
+        let key = Bytes::from(row.key(target.namespace, target.name));
+        if removed {
+            return Ok(match self.remove(key, current.revision).await? {
+                Attempt::Lost(_) => None,
+                Attempt::Done(revision) => Some((encoded.with_revision(Some(revision)), revision)),
+            });
+        }
+        let guard = Guard { key: key.clone(), expect: Expect::ModRevision(current.revision) };
+        Ok(match self.put(row, key, encoded, vec![guard]).await? {
+            Attempt::Lost(_) => None,
+            Attempt::Done(done) => Some(done),
+        })
+    }
+}
+
+/// An object that is being deleted goes when nothing holds it any more: no
+/// finalizer, no grace period, and for namespaces nothing in `spec.finalizers`.
+pub(super) fn is_finished(row: &Resource, object: &Value) -> bool {
+    metadata(object, "deletionTimestamp").is_string()
+        && is_empty_list(metadata(object, "finalizers"))
+        && metadata(object, "deletionGracePeriodSeconds").as_i64().unwrap_or(0) == 0
+        && !holds_itself(row, object)
+}
+
+/// Kinds with a `finalize` subresource have finalizers in their spec.
+pub(super) fn holds_itself(row: &Resource, object: &Value) -> bool {
+    row.has(Subresource::Finalize)
+        && !object.pointer("/spec/finalizers").is_none_or(is_empty_list)
+}
+
+pub(super) fn parse(object: &Object) -> Result<Value, StatusError> {
+    serde_json::from_slice(&object.bytes).map_err(StatusError::internal)
+}
+
+fn non_empty(text: &str) -> Option<String> {
+    (!text.is_empty() && text != "0").then(|| text.to_string())
+}
+
+fn check_name(name: &str, object: &mut Value) -> Result<(), StatusError> {
+    let sent = metadata_str(object, "name");
+    if sent == name {
+        return Ok(());
+    }
+    if sent.is_empty() {
+        return Err(StatusError::bad_request("the name of the object is missing, it must be the name on the URL"));
+    }
+    Err(StatusError::bad_request(format!(
+        "the name of the object ({sent}) does not match the name on the URL ({name})"
+    )))
+}
+
+/// What an update says about the object that it was made from.
+pub(super) fn check_version(
+    row: &Resource,
+    name: &str,
+    preconditions: &Preconditions,
+    current: &Object,
+) -> Result<(), StatusError> {
+    if let Some(uid) = &preconditions.uid
+        && uid.as_str() != &*current.meta.uid
+    {
+        let cause = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", current.meta.uid);
+        return Err(StatusError::conflict(row.group_resource(), name, &cause));
+    }
+    if let Some(version) = &preconditions.resource_version
+        && version.parse() != Ok(current.revision)
+    {
+        return Err(StatusError::modified(row.group_resource(), name));
+    }
+    Ok(())
+}
