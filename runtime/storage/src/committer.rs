@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::atomic::Ordering};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use parking_lot::RwLockReadGuard;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tracing::error;
 
 use crate::{
@@ -33,14 +33,28 @@ const EXPIRE_KEYS: usize = 1024;
 type Reply<T> = oneshot::Sender<Result<T, CommitError>>;
 
 pub(crate) enum Job {
-    Txn { txn: Txn, reply: Reply<Committed> },
-    Expire { now_unix_seconds: u64, reply: Reply<usize> },
-    Compact { upto: Revision, reply: Reply<()> },
-    Forget { obsolete: Vec<Obsolete>, reply: Reply<()> },
+    /// The permit bounds the bytes that wait; it is given back with the answer.
+    Txn {
+        txn: Txn,
+        room: OwnedSemaphorePermit,
+        reply: Reply<Committed>,
+    },
+    Expire {
+        now_unix_seconds: u64,
+        reply: Reply<usize>,
+    },
+    Compact {
+        upto: Revision,
+        reply: Reply<()>,
+    },
+    Forget {
+        obsolete: Vec<Obsolete>,
+        reply: Reply<()>,
+    },
 }
 
-/// Refuses what can be seen to be wrong without the store.
-pub(crate) fn check(txn: &Txn) -> Result<(), CommitError> {
+/// Refuses what can be seen to be wrong without the store. Returns the bytes of the values.
+pub(crate) fn check(txn: &Txn) -> Result<usize, CommitError> {
     let within = |what, size, limit| {
         if size <= limit { Ok(()) } else { Err(CommitError::TooLarge { what, size, limit }) }
     };
@@ -74,7 +88,7 @@ pub(crate) fn check(txn: &Txn) -> Result<(), CommitError> {
             return Err(CommitError::Malformed(format!("key {key} is written twice")));
         }
     }
-    Ok(())
+    Ok(bytes)
 }
 
 /// Runs until every sender of the queue is gone and the queue is empty.
@@ -115,7 +129,12 @@ struct Work {
 }
 
 enum Answer {
-    Txn(Reply<Committed>, Result<Committed, CommitError>),
+    Txn {
+        reply: Reply<Committed>,
+        result: Result<Committed, CommitError>,
+        /// Dropped with the answer.
+        _room: OwnedSemaphorePermit,
+    },
     Expire(Reply<usize>, usize),
     Done(Reply<()>),
 }
@@ -139,9 +158,9 @@ impl<'a> Group<'a> {
     fn take(&mut self, job: Job) {
         self.jobs += 1;
         match job {
-            Job::Txn { txn, reply } => {
+            Job::Txn { txn, room, reply } => {
                 let result = self.txn(txn);
-                self.work.answers.push(Answer::Txn(reply, result));
+                self.work.answers.push(Answer::Txn { reply, result, _room: room });
             }
             Job::Expire { now_unix_seconds, reply } => {
                 let expired = self.expire(now_unix_seconds);
@@ -331,7 +350,7 @@ impl Work {
         // A writer that does not wait any more is none of our business.
         for answer in answers {
             match answer {
-                Answer::Txn(reply, result) => drop(reply.send(result)),
+                Answer::Txn { reply, result, .. } => drop(reply.send(result)),
                 Answer::Expire(reply, expired) => drop(reply.send(Ok(expired))),
                 Answer::Done(reply) => drop(reply.send(Ok(()))),
             }
@@ -343,7 +362,7 @@ fn fail(answers: Vec<Answer>, why: &str) {
     let why = || CommitError::Storage(why.to_owned());
     for answer in answers {
         match answer {
-            Answer::Txn(reply, _) => drop(reply.send(Err(why()))),
+            Answer::Txn { reply, .. } => drop(reply.send(Err(why()))),
             Answer::Expire(reply, _) => drop(reply.send(Err(why()))),
             Answer::Done(reply) => drop(reply.send(Err(why()))),
         }

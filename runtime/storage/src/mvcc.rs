@@ -13,7 +13,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::{
     committer::{self, Job},
@@ -23,7 +23,7 @@ use crate::{
     keys::{self, Position},
     lock::DirLock,
     store::{Sink, Store},
-    types::{CommitError, Committed, Page, ReadError, Record, Revision, StoreEvent, Txn},
+    types::{CommitError, Committed, Page, ReadError, Record, Revision, StoreEvent, Txn, limits},
 };
 
 /// What opening found.
@@ -55,12 +55,16 @@ pub(crate) struct MvccStore<E> {
     shared: Arc<Shared<E>>,
     /// `None` only while dropping.
     queue: Option<mpsc::Sender<Job>>,
+    room: Arc<Semaphore>,
     committer: Option<thread::JoinHandle<()>>,
     compacting: tokio::sync::Mutex<()>,
 }
 
 /// Transactions that wait for the committer; further writers wait for room.
 const QUEUE_LENGTH: usize = 2048;
+/// What the values of waiting transactions may take. One transaction always fits.
+const QUEUE_BYTES: usize = 64 << 20;
+const _: () = assert!(limits::TXN_BYTES <= QUEUE_BYTES);
 
 impl<E: Engine> MvccStore<E> {
     pub(crate) fn start(engine: E, state: State, lock: DirLock) -> io::Result<Self> {
@@ -82,6 +86,7 @@ impl<E: Engine> MvccStore<E> {
         Ok(Self {
             shared,
             queue: Some(queue),
+            room: Arc::new(Semaphore::new(QUEUE_BYTES)),
             committer: Some(committer),
             compacting: tokio::sync::Mutex::new(()),
         })
@@ -131,8 +136,11 @@ impl<E> Drop for MvccStore<E> {
 #[async_trait]
 impl<E: Engine> Store for MvccStore<E> {
     async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
-        committer::check(&txn)?;
-        self.ask(|reply| Job::Txn { txn, reply }).await
+        // `check` has bounded it.
+        let bytes = committer::check(&txn)? as u32;
+        let room = Arc::clone(&self.room).acquire_many_owned(bytes).await;
+        let room = room.map_err(|_| CommitError::Closed)?;
+        self.ask(|reply| Job::Txn { txn, room, reply }).await
     }
 
     async fn get(&self, key: &[u8], at: Option<Revision>) -> Result<Option<Record>, ReadError> {
@@ -389,4 +397,80 @@ fn lost(at: Position) -> ReadError {
 
 fn storage(error: EngineError) -> ReadError {
     ReadError::Storage(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+    use crate::{
+        engine::{SledEngine, Visit, WriteBatch},
+        types::Value,
+    };
+
+    /// sled on a disk that can be told to fail.
+    struct Failing {
+        engine: SledEngine,
+        fails: Arc<AtomicBool>,
+    }
+
+    impl Engine for Failing {
+        fn open(dir: &std::path::Path, cache_bytes: u64) -> Result<Self, EngineError> {
+            let engine = SledEngine::open(dir, cache_bytes)?;
+            Ok(Self { engine, fails: Arc::default() })
+        }
+
+        fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+            self.engine.get(key)
+        }
+
+        fn scan(&self, start: &[u8], end: &[u8], visit: &mut Visit<'_>) -> Result<(), EngineError> {
+            self.engine.scan(start, end, visit)
+        }
+
+        fn commit(&self, batch: WriteBatch) -> Result<(), EngineError> {
+            // The write arrives, the sync fails: what the disk holds is not known.
+            self.engine.commit(batch)?;
+            if self.fails.load(Ordering::Relaxed) {
+                let path = std::path::Path::new("db");
+                return Err(EngineError::io("cannot sync", path, io::Error::other("disk failure")));
+            }
+            Ok(())
+        }
+
+        fn size_on_disk(&self) -> Result<u64, EngineError> {
+            self.engine.size_on_disk()
+        }
+    }
+
+    #[tokio::test]
+    async fn after_a_failed_sync_nothing_is_accepted_and_nothing_unsure_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Failing::open(dir.path(), 1 << 20).unwrap();
+        let fails = Arc::clone(&engine.fails);
+        let state =
+            State { index: Index::default(), revision: 0, compacted: 0, cluster_id: String::new() };
+        let lock = DirLock::acquire(dir.path()).ok().unwrap();
+        let store = MvccStore::start(engine, state, lock).unwrap();
+        let published = Arc::new(AtomicU64::new(0));
+        let sink = Arc::clone(&published);
+        store.follow(Box::new(move |batch| {
+            sink.fetch_add(batch.events.len() as u64, Ordering::Relaxed);
+        }));
+        let put = |value: &'static str| Txn::put("/a", Value::plain(value));
+        store.commit(put("1")).await.unwrap();
+
+        fails.store(true, Ordering::Relaxed);
+        let error = store.commit(put("2")).await.unwrap_err();
+        assert!(matches!(&error, CommitError::Storage(why) if why.contains("disk failure")));
+        // The disk's recovery does not help: only reopening tells what it holds.
+        fails.store(false, Ordering::Relaxed);
+        assert!(matches!(store.commit(put("3")).await, Err(CommitError::Storage(_))));
+        assert!(matches!(store.expire(u64::MAX).await, Err(CommitError::Storage(_))));
+        assert!(matches!(store.compact(1).await, Err(ReadError::Storage(_))));
+
+        assert_eq!((store.revision(), published.load(Ordering::Relaxed)), (1, 1));
+        assert_eq!(store.get(b"/a", None).await.unwrap().unwrap().value, "1");
+    }
 }

@@ -82,7 +82,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_bytes: 16 << 20, rewrite_above_bytes: 64 << 20, rewrite_factor: 4 }
+        Self { cache_bytes: 16 << 20, rewrite_above_bytes: 128 << 20, rewrite_factor: 4 }
     }
 }
 
