@@ -42,7 +42,7 @@ stop() {
     done
     # Containers outlive their agents by design, so they are ended here.
     for node in "${NODES[@]}"; do
-        [ -d "$STATE/$node" ] && [ -x "$PINTLE" ] && "$PINTLE" agent-cleanup --data-dir "$STATE/$node" || true
+        [ -d "$STATE/$node" ] && [ -x "$PINTLE" ] && "$PINTLE" reset --data-dir "$STATE/$node" || true
     done
     for node in "${NODES[@]}"; do ip netns del "$(netns "$node")" 2>/dev/null || true; done
     ip link del "$BRIDGE" 2>/dev/null || true

@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         Command::Up(run) => run::start(run, run::Parts::Both),
         Command::Server(run) => run::start(run, run::Parts::Server),
         Command::Agent(run) => run::start(run, run::Parts::Node),
+        Command::Reset(reset) => node::reset(reset),
         Command::Image(command) => image::run(command),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "pintle", &mut std::io::stdout());

@@ -29,6 +29,8 @@ pub enum Command {
     /// The first start needs --server and --join; later ones find both in the
     /// data directory.
     Agent(Run),
+    /// Stop all containers of this node and remove what it holds; its agent must not run
+    Reset(Reset),
     /// Create, list and revoke tokens with which nodes join
     Token(TokenCommand),
     /// Import, list and remove container images of this node
@@ -58,6 +60,13 @@ pub struct Run {
     pub config: Option<PathBuf>,
     #[command(flatten)]
     pub settings: Settings,
+}
+
+#[derive(Debug, Args)]
+pub struct Reset {
+    /// Data directory of the node [default: /var/lib/pintle]
+    #[arg(long, env = "PINTLE_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
 }
 
 /// How to reach the server.

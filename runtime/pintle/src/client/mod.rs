@@ -42,6 +42,7 @@ pub fn run(command: Command) -> Result<ExitCode> {
             Command::Up(_)
             | Command::Server(_)
             | Command::Agent(_)
+            | Command::Reset(_)
             | Command::Image(_)
             | Command::Completions { .. } => unreachable!("handled by main"),
         }

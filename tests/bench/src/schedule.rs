@@ -1,0 +1,186 @@
+//! Pods from created to bound, and a swap of the scheduler in between.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+
+use crate::client::{Access, Connection};
+use crate::load::{CLIENTS, pod};
+
+pub struct Bound {
+    pub per_second: f64,
+    /// From the moment a create was sent to the moment the watch showed a node.
+    pub latencies: Vec<Duration>,
+    pub bound_twice: usize,
+    pub longest_gap: Duration,
+}
+
+/// Creates pods with 64 clients and follows them by a watch until all are bound.
+pub async fn create_to_bound(access: &Access, count: usize, prefix: &'static str) -> Result<Bound> {
+    let mut watch = access.connect().await?;
+    let version = {
+        let mut connection = access.connect().await?;
+        let request = connection.request("GET", "/api/v1/namespaces/default/pods?limit=1", b"");
+        let (_, body) = connection.call(&request).await?;
+        let list: Value = serde_json::from_slice(&body)?;
+        list["metadata"]["resourceVersion"].as_str().context("no version")?.to_owned()
+    };
+    let request = watch.request(
+        "GET",
+        &format!("/api/v1/namespaces/default/pods?watch=true&resourceVersion={version}"),
+        b"",
+    );
+    ensure!(watch.open(&request).await? == 200, "the watch is refused");
+
+    let sent: Arc<Mutex<HashMap<String, Instant>>> = Arc::default();
+    let began = Instant::now();
+    let follower = tokio::spawn(follow(watch, count, prefix));
+    let sent_by_clients = sent.clone();
+    let mut tasks = Vec::new();
+    for client in 0..CLIENTS {
+        let mut connection = access.connect().await?;
+        let sent = sent_by_clients.clone();
+        tasks.push(tokio::spawn(async move {
+            let mut mine = HashMap::new();
+            for number in (client..count).step_by(CLIENTS) {
+                let name = format!("{prefix}-{number:05}");
+                let body = pod(&name).to_string().into_bytes();
+                let request = connection.request("POST", "/api/v1/namespaces/default/pods", &body);
+                mine.insert(name, Instant::now());
+                let outcome = connection.measure(&request).await?;
+                ensure!(outcome.status == 201, "create: {}", outcome.status);
+            }
+            sent.lock().await.extend(mine);
+            anyhow::Ok(())
+        }));
+    }
+    for task in tasks {
+        task.await??;
+    }
+    let seen = tokio::time::timeout(Duration::from_secs(120), follower)
+        .await
+        .context("not all pods were bound within two minutes")???;
+    let sent = sent.lock().await;
+    let mut ends: Vec<Instant> = seen.bound.values().map(|(at, _)| *at).collect();
+    ends.sort_unstable();
+    let longest_gap = ends.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(Duration::ZERO);
+    let latencies = seen
+        .bound
+        .iter()
+        .filter_map(|(name, (at, _))| sent.get(name).map(|start| *at - *start))
+        .collect();
+    let last = ends.last().copied().unwrap_or(began);
+    Ok(Bound {
+        per_second: count as f64 / (last - began).as_secs_f64(),
+        latencies,
+        bound_twice: seen.changed,
+        longest_gap,
+    })
+}
+
+struct Seen {
+    bound: HashMap<String, (Instant, String)>,
+    /// Pods whose node changed after they had one.
+    changed: usize,
+}
+
+async fn follow(mut watch: Connection, count: usize, prefix: &'static str) -> Result<Seen> {
+    let mut seen = Seen { bound: HashMap::with_capacity(count), changed: 0 };
+    let mut pending = Vec::new();
+    while seen.bound.len() < count {
+        let Some(chunk) = watch.chunk().await? else { bail!("the watch ended") };
+        let at = Instant::now();
+        pending.extend_from_slice(&chunk);
+        let mut used = 0;
+        for end in memchr::memchr_iter(b'\n', &pending) {
+            let line = &pending[used..end];
+            used = end + 1;
+            if let Some((name, node)) = names(line).filter(|(name, _)| name.starts_with(prefix)) {
+                match seen.bound.get(name) {
+                    Some((_, before)) if before != node => seen.changed += 1,
+                    Some(_) => {}
+                    None => {
+                        seen.bound.insert(name.to_owned(), (at, node.to_owned()));
+                    }
+                }
+            }
+        }
+        pending.drain(..used);
+    }
+    Ok(seen)
+}
+
+/// Pod and node of an event, cut out without parsing: this runs on the cores
+/// that are being measured.
+fn names(event: &[u8]) -> Option<(&str, &str)> {
+    let node = field(event, b"\"nodeName\":\"")?;
+    // The pod's own name is the one in metadata, and metadata names it last
+    // before its namespace; `bench` pods carry theirs in no other field.
+    let metadata = memchr::memmem::find(event, b"\"metadata\":")?;
+    let name = field(&event[metadata..], b"\"name\":\"")?;
+    Some((name, node))
+}
+
+fn field<'a>(text: &'a [u8], key: &[u8]) -> Option<&'a str> {
+    let start = memchr::memmem::find(text, key)? + key.len();
+    let end = start + memchr::memchr(b'"', &text[start..])?;
+    std::str::from_utf8(&text[start..end]).ok()
+}
+
+/// Swaps the scheduler for another build while pods are being created.
+pub async fn swap(access: &Access, wasm: &Path, count: usize) -> Result<(Value, Bound)> {
+    let component =
+        std::fs::read(wasm).with_context(|| format!("{} is missing", wasm.display()))?;
+    let patch = json!({"spec": {
+        "source": {"embedded": null, "inline": {"data": STANDARD.encode(&component)}},
+        "digest": null,
+    }});
+    let mut patch = patch;
+    patch["spec"]["digest"] = json!(digest(&component));
+    let access_for_swap = access.clone();
+    let swap = tokio::spawn(async move {
+        // In the middle of the stream of pods, not before it.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let mut connection = access_for_swap.connect().await?;
+        let path = "/apis/plugins.pintle.dev/v1alpha1/plugins/scheduler";
+        let request = connection.request("PATCH", path, patch.to_string().as_bytes());
+        let (status, body) = connection.call(&request).await?;
+        ensure!(status == 200, "swap: {}", String::from_utf8_lossy(&body));
+        anyhow::Ok(())
+    });
+    let bound = create_to_bound(access, count, "swap").await?;
+    swap.await??;
+    let mut connection = access.connect().await?;
+    let path = "/apis/plugins.pintle.dev/v1alpha1/plugins/scheduler";
+    let request = connection.request("GET", path, b"");
+    let began = Instant::now();
+    loop {
+        let (_, body) = connection.call(&request).await?;
+        let plugin: Value = serde_json::from_slice(&body)?;
+        let status = &plugin["status"];
+        if status["observedGeneration"] == plugin["metadata"]["generation"]
+            && status["phase"] == "Active"
+        {
+            return Ok((status.clone(), bound));
+        }
+        ensure!(began.elapsed() < Duration::from_secs(30), "the swap did not finish: {status}");
+        // A bench may look again; the watch's cost would be in the figures.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    let digest = rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256
+        .tls13()
+        .map(|suite| suite.common.hash_provider.hash(bytes));
+    let hex: String =
+        digest.iter().flat_map(|d| d.as_ref().iter().map(|b| format!("{b:02x}"))).collect();
+    format!("sha256:{hex}")
+}

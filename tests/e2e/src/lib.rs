@@ -1,0 +1,347 @@
+//! A cluster for a test: the real server and nodes, each node in a network
+//! namespace of its own, everything under names that no other test uses.
+//!
+//! Even the server and the bridge live in a namespace, so that any number of
+//! clusters can run at once with the same addresses. [`Cluster`] removes all of
+//! it when dropped, also after a failed assertion.
+
+mod command;
+mod process;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub use command::{Output, run, run_ok};
+pub use process::Process;
+
+/// The server's address on the bridge; nodes count up from .11.
+const SERVER: &str = "10.99.0.1";
+pub const API: &str = "10.99.0.1:6443";
+const LINK: &str = "10.99.0.1:6444";
+
+pub const IMAGE: &str = "pintle.dev/test/busybox:1";
+
+/// Why the machine cannot run these tests; `None` when it can.
+pub fn cannot_run() -> Option<String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Some("root is needed for namespaces and containers".into());
+    }
+    for program in ["ip", "nsenter", "runc", "busybox", "tar"] {
+        if command::find(program).is_none() {
+            return Some(format!("{program} is not installed; run `make deps`"));
+        }
+    }
+    None
+}
+
+/// Returns from the test with a line that says why, on machines that cannot run it.
+#[macro_export]
+macro_rules! require_machine {
+    () => {
+        if let Some(why) = $crate::cannot_run() {
+            eprintln!("skipped: {why}");
+            return;
+        }
+    };
+}
+
+/// Folder of the binaries under test.
+pub fn bin_dir() -> PathBuf {
+    if let Some(dir) = std::env::var_os("PINTLE_BIN_DIR") {
+        return dir.into();
+    }
+    // target/debug/deps/<this test> -> target/debug
+    let own = std::env::current_exe().expect("a test has a path");
+    let dir = own.ancestors().nth(2).expect("target/debug").to_owned();
+    assert!(
+        dir.join("pintle").is_file() && dir.join("pintle-shim").is_file(),
+        "{} has no pintle and pintle-shim: run `cargo build` first (`make test` does)",
+        dir.display()
+    );
+    dir
+}
+
+pub fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Names that differ between tests of one process and between processes.
+fn unique() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("{:x}x{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+pub struct Node {
+    pub name: String,
+    pub data_dir: PathBuf,
+    namespace: String,
+    pub agent: Option<Process>,
+}
+
+pub struct Cluster {
+    dir: TempDir,
+    id: String,
+    bin: PathBuf,
+    storage: &'static str,
+    pub server: Option<Process>,
+    pub nodes: Vec<Node>,
+}
+
+impl Cluster {
+    /// A server and nodes that are Ready, with [`IMAGE`] on each.
+    pub fn start(nodes: usize) -> Self {
+        Self::start_with(nodes, "sled")
+    }
+
+    pub fn start_with(nodes: usize, storage: &'static str) -> Self {
+        let dir = tempfile::Builder::new().prefix("pintle-e2e-").tempdir().expect("a temp dir");
+        let mut cluster =
+            Self { dir, id: unique(), bin: bin_dir(), storage, server: None, nodes: Vec::new() };
+        cluster.make_network();
+        cluster.start_server();
+        let image = cluster.dir.path().join("busybox.tar");
+        let script = workspace().join("docs/examples/image.sh");
+        run_ok(&script.to_string_lossy(), &[&image.to_string_lossy(), IMAGE]);
+        for number in 0..nodes {
+            cluster.add_node(number, &image);
+        }
+        cluster.wait("all nodes to be Ready", 30, |c| {
+            let list = c.get("nodes");
+            let ready = items(&list).iter().filter(|n| condition(n, "Ready") == "True").count();
+            ready == nodes
+        });
+        cluster
+    }
+
+    fn server_namespace(&self) -> String {
+        format!("pte-{}-s", self.id)
+    }
+
+    fn make_network(&self) {
+        let ns = self.server_namespace();
+        run_ok("ip", &["netns", "add", &ns]);
+        run_ok("ip", &["-n", &ns, "link", "set", "lo", "up"]);
+        run_ok("ip", &["-n", &ns, "link", "add", "br0", "type", "bridge"]);
+        run_ok("ip", &["-n", &ns, "addr", "add", &format!("{SERVER}/24"), "dev", "br0"]);
+        run_ok("ip", &["-n", &ns, "link", "set", "br0", "up"]);
+    }
+
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.dir.path().join("kubeconfig")
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn start_server(&mut self) {
+        let data_dir = self.dir.path().join("server");
+        let kubeconfig = self.kubeconfig();
+        let arguments = [
+            "server",
+            "--data-dir",
+            &data_dir.to_string_lossy(),
+            "--listen",
+            API,
+            "--node-listen",
+            LINK,
+            "--kubeconfig",
+            &kubeconfig.to_string_lossy(),
+            "--storage",
+            self.storage,
+        ];
+        let log = self.dir.path().join("server.log");
+        let ns = self.server_namespace();
+        self.server = Some(Process::start(&ns, &self.bin.join("pintle"), &arguments, &log));
+    }
+
+    fn add_node(&mut self, number: usize, image: &Path) {
+        let name = format!("node-{number}");
+        let namespace = format!("pte-{}-{number}", self.id);
+        let data_dir = self.dir.path().join(&name);
+        let server = self.server_namespace();
+        run_ok("ip", &["netns", "add", &namespace]);
+        let link = format!("n{number}");
+        run_ok(
+            "ip",
+            &[
+                "-n", &server, "link", "add", &link, "type", "veth", "peer", "name", "eth0",
+                "netns", &namespace,
+            ],
+        );
+        run_ok("ip", &["-n", &server, "link", "set", &link, "master", "br0", "up"]);
+        let address = format!("10.99.0.{}/24", 11 + number);
+        run_ok("ip", &["-n", &namespace, "addr", "add", &address, "dev", "eth0"]);
+        run_ok("ip", &["-n", &namespace, "link", "set", "lo", "up"]);
+        run_ok("ip", &["-n", &namespace, "link", "set", "eth0", "up"]);
+        run_ok("ip", &["-n", &namespace, "route", "add", "default", "via", SERVER]);
+        let pintle = self.bin.join("pintle");
+        let data = data_dir.to_string_lossy().into_owned();
+        run_ok(
+            &pintle.to_string_lossy(),
+            &["image", "--data-dir", &data, "import", &image.to_string_lossy()],
+        );
+        self.nodes.push(Node { name, data_dir, namespace, agent: None });
+        let token = self.pintle(&["token", "create"]);
+        self.start_agent(number, Some(token.trim()));
+    }
+
+    /// Without a token for a node that has joined before.
+    pub fn start_agent(&mut self, number: usize, token: Option<&str>) {
+        let log = self.dir.path().join(format!("node-{number}.log"));
+        let pintle = self.bin.join("pintle");
+        let node = &mut self.nodes[number];
+        let data_dir = node.data_dir.to_string_lossy().into_owned();
+        let mut arguments =
+            vec!["agent", "--data-dir", &data_dir, "--node-name", &node.name, "--server", LINK];
+        if let Some(token) = token {
+            arguments.extend(["--join", token]);
+        }
+        node.agent = Some(Process::start(&node.namespace, &pintle, &arguments, &log));
+    }
+
+    /// `pintle ARGS` as the administrator; its output.
+    pub fn pintle(&self, arguments: &[&str]) -> String {
+        let output = self.try_pintle(arguments);
+        assert!(output.success, "pintle {arguments:?}: {}{}", output.stderr, self.logs());
+        output.stdout
+    }
+
+    pub fn try_pintle(&self, arguments: &[&str]) -> Output {
+        self.inside(&self.bin.join("pintle").to_string_lossy(), arguments)
+    }
+
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        let output = self.try_kubectl(arguments);
+        assert!(
+            output.success,
+            "kubectl {arguments:?}: {}{}{}",
+            output.stdout,
+            output.stderr,
+            self.logs()
+        );
+        output.stdout
+    }
+
+    pub fn try_kubectl(&self, arguments: &[&str]) -> Output {
+        self.inside("kubectl", arguments)
+    }
+
+    fn inside(&self, program: &str, arguments: &[&str]) -> Output {
+        let ns = format!("--net=/run/netns/{}", self.server_namespace());
+        let kubeconfig = self.kubeconfig();
+        let kubeconfig = kubeconfig.to_string_lossy();
+        let environment =
+            [("KUBECONFIG", kubeconfig.as_ref()), ("PINTLE_KUBECONFIG", kubeconfig.as_ref())];
+        let mut all = vec![ns.as_str(), program];
+        all.extend_from_slice(arguments);
+        command::run_with("nsenter", &all, &environment, None)
+    }
+
+    /// `kubectl apply -f -`, with the thin client.
+    pub fn apply(&self, yaml: &str) {
+        let file = self.dir.path().join(format!("{}.yaml", unique()));
+        std::fs::write(&file, yaml).expect("the temp dir is writable");
+        self.pintle(&["apply", "-f", &file.to_string_lossy()]);
+    }
+
+    /// `pintle get KIND -o json`, parsed.
+    pub fn get(&self, kind: &str) -> Value {
+        let mut arguments = vec!["get"];
+        arguments.extend(kind.split(' '));
+        arguments.extend(["-o", "json"]);
+        let output = self.try_pintle(&arguments);
+        serde_json::from_str(&output.stdout).unwrap_or(Value::Null)
+    }
+
+    /// Looks again until `check` holds; the deadline is generous because the
+    /// machine may be busy with other tests.
+    pub fn wait(&self, what: &str, seconds: u64, check: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(seconds);
+        while !check(self) {
+            if Instant::now() > deadline {
+                let pods = self.try_pintle(&["get", "pods", "-A", "-o", "wide"]).stdout;
+                let events = self.try_pintle(&["get", "events", "-A"]).stdout;
+                panic!("waited {seconds} s for {what}\n{pods}\n{events}{}", self.logs());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    pub fn wait_ready_pods(&self, selector: &str, count: usize) {
+        self.wait(&format!("{count} ready pods of {selector}"), 60, |c| {
+            c.ready_pods(selector).len() == count
+        });
+    }
+
+    /// Pods that are ready and not on their way out.
+    pub fn ready_pods(&self, selector: &str) -> Vec<Value> {
+        let list = self.get(&format!("pods -l {selector}"));
+        items(&list)
+            .iter()
+            .filter(|p| {
+                condition(p, "Ready") == "True" && p["metadata"]["deletionTimestamp"].is_null()
+            })
+            .cloned()
+            .collect()
+    }
+
+    /// The end of every log, for a failed assertion.
+    pub fn logs(&self) -> String {
+        let mut text = String::new();
+        for entry in std::fs::read_dir(self.dir.path()).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.extension().is_some_and(|e| e == "log") {
+                let log = std::fs::read_to_string(&path).unwrap_or_default();
+                let lines: Vec<&str> = log.lines().rev().take(30).collect();
+                let name = entry.file_name();
+                text.push_str(&format!("\n--- {}\n", name.to_string_lossy()));
+                lines.iter().rev().for_each(|line| text.push_str(&format!("{line}\n")));
+            }
+        }
+        text
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.logs());
+        }
+        let pintle = self.bin.join("pintle");
+        for node in &mut self.nodes {
+            // The process ends when its value is dropped.
+            node.agent = None;
+            let data_dir = node.data_dir.to_string_lossy().into_owned();
+            let ns = format!("--net=/run/netns/{}", node.namespace);
+            let pintle = pintle.to_string_lossy();
+            run("nsenter", &[&ns, &pintle, "reset", "--data-dir", &data_dir]);
+            run("ip", &["netns", "del", &node.namespace]);
+        }
+        self.server = None;
+        run("ip", &["netns", "del", &self.server_namespace()]);
+    }
+}
+
+pub fn items(list: &Value) -> &[Value] {
+    list["items"].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// `status` of a condition, empty when there is none.
+pub fn condition<'a>(object: &'a Value, kind: &str) -> &'a str {
+    object["status"]["conditions"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|condition| condition["type"] == kind)
+        .and_then(|condition| condition["status"].as_str())
+        .unwrap_or("")
+}
+
+pub fn name(object: &Value) -> &str {
+    object["metadata"]["name"].as_str().unwrap_or("")
+}
