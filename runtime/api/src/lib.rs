@@ -12,9 +12,13 @@
 //! Read first: [`kinds::Resource`], one row of the table from which discovery,
 //! tables, storage keys and validation all follow, and [`kinds::Registry`].
 
+pub mod discovery;
 pub mod kinds;
 pub mod meta;
 pub mod names;
+#[cfg(feature = "schema")]
+pub mod openapi;
+pub mod patch;
 #[cfg(feature = "schema")]
 pub mod protobuf;
 pub mod quantity;
@@ -22,4 +26,5 @@ pub mod quantity;
 pub mod schema;
 pub mod selector;
 pub mod status;
+pub mod table;
 pub mod time;

@@ -19,6 +19,7 @@ mod pod;
 mod prepare;
 mod registry;
 mod replica_set;
+mod scale;
 mod secret;
 mod selectable;
 mod service;
@@ -39,6 +40,7 @@ pub use metadata::{
 };
 pub use prepare::mark_deleted;
 pub use registry::Registry;
+pub use scale::{apply_scale, to_scale};
 pub use selectable::SelectableField;
 pub use subresource::Subresource;
 
@@ -110,7 +112,9 @@ impl Column {
     };
 }
 
-/// A kind served from another row's storage under another version.
+/// A kind served from another row's storage under another version. A request
+/// converts its object with `to_storage` at once and goes on with the storage
+/// row; only what is sent out passes `from_storage`.
 #[derive(Debug, Clone, Copy)]
 pub struct Alias {
     pub group: &'static str,
@@ -170,6 +174,8 @@ pub struct Resource {
     pub schema: &'static str,
     /// Whether `metadata.generation` counts changes outside metadata and status.
     pub spec_generation: bool,
+    /// Whether a create may carry a status, as a machine that registers itself does.
+    pub status_on_create: bool,
     /// Whether a status update may also change labels and annotations.
     pub status_writes_labels: bool,
     /// Default grace period of a deletion, for kinds that end gracefully.
@@ -201,6 +207,7 @@ impl Resource {
         selectable: &[],
         schema: "",
         spec_generation: false,
+        status_on_create: false,
         status_writes_labels: false,
         graceful: None,
         ttl_seconds: None,

@@ -1,6 +1,37 @@
 //! `Plugin`: a WebAssembly component that decides.
+//!
+//! The rules here are those of form; whether a component can be loaded and what
+//! it imports is found out by the plugin host, which writes the status.
 
-use super::{Resource, Scope, Subresource};
+use base64::Engine as _;
+use serde_json::Value;
+
+use super::json::{age_cell, default_int, int_at, is_set, items, name_cell, set, str_at, value_at};
+use super::validation::Check;
+use super::{Column, Hooks, Resource, Scope, Subresource};
+use crate::names;
+use crate::status::FieldError;
+
+const ROLES: &[&str] = &["admission", "cni", "controller", "scheduler"];
+const SOURCES: [&str; 3] = ["embedded", "file", "inline"];
+const VERBS: &[&str] = &[
+    "*",
+    "bind",
+    "create",
+    "delete",
+    "deletecollection",
+    "event",
+    "evict",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
+const ROLLBACK_WINDOW_SECONDS: i64 = 60;
+const MAX_STRIKES: i64 = 5;
+/// Of a digest, what tells it from others at a glance.
+const SHOWN_DIGITS: usize = 12;
 
 pub(super) const ROW: Resource = Resource {
     group: "plugins.pintle.dev",
@@ -10,7 +41,281 @@ pub(super) const ROW: Resource = Resource {
     singular: "plugin",
     scope: Scope::Cluster,
     subresources: &[Subresource::Status],
+    columns: &[
+        Column::NAME,
+        Column::string("Role").help("What the plugin decides."),
+        Column::string("Phase").help("Whether the plugin is loaded and deciding."),
+        Column::string("Digest").help("The start of the digest of the component that is active."),
+        Column::integer("Calls").help("How often the plugin was asked since it was loaded."),
+        Column::string("P99").help("The time within which 99 of 100 calls are answered."),
+        Column::integer("Strikes").help("Faulty calls in a row; too many roll back."),
+        Column::AGE,
+    ],
     schema: "plugins.v1alpha1.Plugin",
     spec_generation: true,
+    hooks: Hooks { cells, default, validate, ..Hooks::PLAIN },
     ..Resource::BASE
 };
+
+fn cells(plugin: &Value, now_ms: i64) -> Vec<Value> {
+    let status = value_at(plugin, &["status"]);
+    let digest = match str_at(status, &["activeDigest"]) {
+        "" => str_at(plugin, &["spec", "digest"]),
+        active => active,
+    };
+    let phase = match str_at(status, &["phase"]) {
+        "" => "Pending",
+        phase => phase,
+    };
+    vec![
+        name_cell(plugin),
+        str_at(plugin, &["spec", "role"]).into(),
+        phase.into(),
+        short_digest(digest).into(),
+        int_at(status, &["calls"]).into(),
+        latency(int_at(status, &["p99Microseconds"])).into(),
+        int_at(status, &["strikes"]).into(),
+        age_cell(plugin, now_ms),
+    ]
+}
+
+fn short_digest(digest: &str) -> &str {
+    let hex = digest.strip_prefix("sha256:").unwrap_or(digest);
+    match hex {
+        "" => "<none>",
+        hex => hex.get(..SHOWN_DIGITS).unwrap_or(hex),
+    }
+}
+
+fn latency(microseconds: i64) -> String {
+    match microseconds {
+        ..=0 => "<none>".to_owned(),
+        us @ ..1000 => format!("{us}µs"),
+        us @ ..1_000_000 => format!("{}.{}ms", us / 1000, us / 100 % 10),
+        us => format!("{}.{}s", us / 1_000_000, us / 100_000 % 10),
+    }
+}
+
+fn default(plugin: &mut Value) {
+    if let Some(rollout) = plugin
+        .get_mut("spec")
+        .and_then(|spec| spec.get_mut("rollout"))
+        .filter(|rollout| rollout.is_object())
+    {
+        if !is_set(rollout, "windowSeconds") {
+            set(rollout, "windowSeconds", ROLLBACK_WINDOW_SECONDS);
+        }
+        default_int(rollout, "maxStrikes", MAX_STRIKES);
+    }
+}
+
+fn validate(plugin: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let spec = value_at(plugin, &["spec"]);
+    let mut check = Check::new(&mut errors, "spec");
+    if str_at(spec, &["role"]).is_empty() {
+        check.required("role", "");
+    } else {
+        check.one_of(spec, "role", ROLES);
+    }
+    source(spec, &mut check);
+    if let Some(digest) = spec.get("digest").and_then(Value::as_str) {
+        if !is_digest(digest) {
+            check.invalid(
+                "digest",
+                digest,
+                "must be 'sha256:' followed by 64 lower case hexadecimal digits",
+            );
+        }
+    }
+    grants(spec, &mut check);
+    let mut budgets = check.field("budgets");
+    for field in ["fuelPerCall", "memoryBytes", "deadlineMilliseconds"] {
+        positive(value_at(spec, &["budgets"]), field, &mut budgets);
+    }
+    let mut rollout = check.field("rollout");
+    rollout.not_negative(value_at(spec, &["rollout"]), "windowSeconds");
+    positive(value_at(spec, &["rollout"]), "maxStrikes", &mut rollout);
+    if let Some(old) = old {
+        check.immutable(spec, value_at(old, &["spec"]), "role");
+    }
+    errors
+}
+
+fn source(spec: &Value, check: &mut Check<'_>) {
+    let source = value_at(spec, &["source"]);
+    let given: Vec<&str> = SOURCES.into_iter().filter(|kind| is_set(source, kind)).collect();
+    let one = match given.as_slice() {
+        [] => {
+            check.required("source", "must specify one of: `embedded`, `file` or `inline`");
+            return;
+        }
+        [one] => *one,
+        [_, rest @ ..] => {
+            for kind in rest {
+                check.field("source").forbidden(kind, "may not specify more than 1 source");
+            }
+            return;
+        }
+    };
+    let mut inner = check.field("source");
+    let mut inner = inner.field(one);
+    let body = &source[one];
+    match one {
+        "embedded" => match str_at(body, &["name"]) {
+            "" => inner.required("name", ""),
+            _ => inner.syntax(body, "name", names::dns_subdomain),
+        },
+        "file" => match str_at(body, &["path"]) {
+            "" => inner.required("path", ""),
+            path if !path.starts_with('/') => {
+                inner.invalid("path", path, "must be an absolute path")
+            }
+            path if path.split('/').any(|part| part == "..") => {
+                inner.invalid("path", path, "must not contain '..'");
+            }
+            _ => {}
+        },
+        _ => match str_at(body, &["data"]) {
+            "" => inner.required("data", ""),
+            data => {
+                if let Err(error) = base64::engine::general_purpose::STANDARD.decode(data) {
+                    // The data itself would drown the message.
+                    inner.invalid("data", "<base64>", format!("must be base64: {error}"));
+                }
+            }
+        },
+    }
+    if one != "embedded" && str_at(spec, &["digest"]).is_empty() {
+        check.required("digest", "must be specified unless the source is `embedded`");
+    }
+}
+
+fn is_digest(text: &str) -> bool {
+    text.strip_prefix("sha256:").is_some_and(|hex| {
+        hex.len() == 64 && hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
+fn grants(spec: &Value, check: &mut Check<'_>) {
+    for (index, grant) in items(spec, &["grants"]).iter().enumerate() {
+        let mut check = check.item("grants", index);
+        for field in ["apiGroups", "kinds", "verbs"] {
+            if items(grant, &[field]).is_empty() {
+                check.required(field, "");
+            }
+        }
+        for (place, verb) in items(grant, &["verbs"]).iter().enumerate() {
+            let text = verb.as_str().unwrap_or_default();
+            let (verb, subresource) = text.split_once('/').unwrap_or((text, "*"));
+            if !VERBS.contains(&verb) || subresource.is_empty() {
+                check.not_supported(&format!("verbs[{place}]"), text, VERBS);
+            }
+        }
+        for (place, namespace) in items(grant, &["namespaces"]).iter().enumerate() {
+            let text = namespace.as_str().unwrap_or_default();
+            if text != "*" {
+                if let Some(message) = names::dns_label(text) {
+                    check.invalid(&format!("namespaces[{place}]"), text, message);
+                }
+            }
+        }
+    }
+}
+
+fn positive(object: &Value, field: &str, check: &mut Check<'_>) {
+    if let Some(value) = object.get(field).and_then(Value::as_i64) {
+        if value <= 0 {
+            check.invalid(field, value, "must be greater than 0");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    fn check(change: Value, expect: &[&str]) {
+        let mut spec = json!({"role": "scheduler", "source": {"embedded": {"name": "scheduler"}}});
+        for (key, value) in change.as_object().unwrap() {
+            spec[key] = value.clone();
+        }
+        let found: Vec<String> =
+            validate(&json!({ "spec": spec }), None).iter().map(ToString::to_string).collect();
+        assert_eq!(found.len(), expect.len(), "{found:?}");
+        for (text, start) in found.iter().zip(expect) {
+            assert!(text.starts_with(start), "{text}");
+        }
+    }
+
+    #[test]
+    fn rules() {
+        check(json!({}), &[]);
+        check(
+            json!({"role": "king"}),
+            &[r#"spec.role: Unsupported value: "king": supported values: "admission""#],
+        );
+        check(json!({"role": null}), &["spec.role: Required value"]);
+        check(json!({"source": {}}), &["spec.source: Required value: must specify one of"]);
+        check(
+            json!({"source": {"embedded": {"name": "a"}, "inline": {"data": "AA=="}}}),
+            &["spec.source.inline: Forbidden: may not specify more than 1 source"],
+        );
+        check(json!({"source": {"file": {"path": "/a.wasm"}}, "digest": DIGEST}), &[]);
+        check(json!({"source": {"file": {"path": "/a.wasm"}}}), &["spec.digest: Required value"]);
+        check(
+            json!({"source": {"file": {"path": "a.wasm"}}, "digest": DIGEST}),
+            &[r#"spec.source.file.path: Invalid value: "a.wasm": must be an absolute path"#],
+        );
+        check(
+            json!({"source": {"inline": {"data": "?"}}, "digest": DIGEST}),
+            &[r#"spec.source.inline.data: Invalid value: "<base64>": must be base64"#],
+        );
+        check(
+            json!({"digest": "sha256:AB"}),
+            &[r#"spec.digest: Invalid value: "sha256:AB": must be 'sha256:'"#],
+        );
+        check(
+            json!({"budgets": {"fuelPerCall": 0}}),
+            &["spec.budgets.fuelPerCall: Invalid value: 0: must be greater than 0"],
+        );
+        check(
+            json!({"grants": [{"apiGroups": [""], "kinds": ["Pod"], "verbs": ["get", "patch/status", "steal"], "namespaces": ["*"]}]}),
+            &[r#"spec.grants[0].verbs[2]: Unsupported value: "steal""#],
+        );
+        check(
+            json!({"grants": [{"apiGroups": [""], "verbs": ["get"]}]}),
+            &["spec.grants[0].kinds: Required value"],
+        );
+    }
+
+    #[test]
+    fn the_role_stays() {
+        let old = json!({"spec": {"role": "cni", "source": {"embedded": {"name": "a"}}}});
+        let mut new = old.clone();
+        new["spec"]["role"] = "scheduler".into();
+        assert_eq!(
+            validate(&new, Some(&old))[0].to_string(),
+            r#"spec.role: Invalid value: "scheduler": field is immutable"#
+        );
+    }
+
+    #[test]
+    fn printed_row() {
+        let plugin = json!({"metadata": {"name": "s"}, "spec": {"role": "scheduler"},
+            "status": {"phase": "Active", "activeDigest": DIGEST, "calls": 7, "p99Microseconds": 2345, "strikes": 1}});
+        assert_eq!(
+            cells(&plugin, 0),
+            *json!(["s", "scheduler", "Active", "0123456789ab", 7, "2.3ms", 1, "<unknown>"])
+                .as_array()
+                .unwrap()
+        );
+        assert_eq!(
+            cells(&json!({}), 0)[2..6],
+            *json!(["Pending", "<none>", 0, "<none>"]).as_array().unwrap()
+        );
+    }
+}

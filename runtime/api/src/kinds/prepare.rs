@@ -11,7 +11,7 @@ const SERVER_META: [&str; 4] =
     ["creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"];
 
 pub(super) fn create(row: &Resource, object: &mut Value) {
-    if row.has_status() {
+    if row.has_status() && !row.status_on_create {
         remove(object, "status");
     }
     if let Some(meta) = child(object, "metadata") {
