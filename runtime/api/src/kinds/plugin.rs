@@ -12,7 +12,7 @@ use super::{Column, Hooks, Resource, Scope, Subresource};
 use crate::names;
 use crate::status::FieldError;
 
-const ROLES: &[&str] = &["admission", "cni", "controller", "scheduler"];
+const ROLES: &[&str] = &["Admission", "CNI", "Controller", "Scheduler"];
 const SOURCES: [&str; 3] = ["embedded", "file", "inline"];
 const VERBS: &[&str] = &[
     "*",
@@ -239,7 +239,7 @@ mod tests {
     const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
     fn check(change: Value, expect: &[&str]) {
-        let mut spec = json!({"role": "scheduler", "source": {"embedded": {"name": "scheduler"}}});
+        let mut spec = json!({"role": "Scheduler", "source": {"embedded": {"name": "scheduler"}}});
         for (key, value) in change.as_object().unwrap() {
             spec[key] = value.clone();
         }
@@ -256,7 +256,7 @@ mod tests {
         check(json!({}), &[]);
         check(
             json!({"role": "king"}),
-            &[r#"spec.role: Unsupported value: "king": supported values: "admission""#],
+            &[r#"spec.role: Unsupported value: "king": supported values: "Admission""#],
         );
         check(json!({"role": null}), &["spec.role: Required value"]);
         check(json!({"source": {}}), &["spec.source: Required value: must specify one of"]);
@@ -294,22 +294,22 @@ mod tests {
 
     #[test]
     fn the_role_stays() {
-        let old = json!({"spec": {"role": "cni", "source": {"embedded": {"name": "a"}}}});
+        let old = json!({"spec": {"role": "CNI", "source": {"embedded": {"name": "a"}}}});
         let mut new = old.clone();
-        new["spec"]["role"] = "scheduler".into();
+        new["spec"]["role"] = "Scheduler".into();
         assert_eq!(
             validate(&new, Some(&old))[0].to_string(),
-            r#"spec.role: Invalid value: "scheduler": field is immutable"#
+            r#"spec.role: Invalid value: "Scheduler": field is immutable"#
         );
     }
 
     #[test]
     fn printed_row() {
-        let plugin = json!({"metadata": {"name": "s"}, "spec": {"role": "scheduler"},
+        let plugin = json!({"metadata": {"name": "s"}, "spec": {"role": "Scheduler"},
             "status": {"phase": "Active", "activeDigest": DIGEST, "calls": 7, "p99Microseconds": 2345, "strikes": 1}});
         assert_eq!(
             cells(&plugin, 0),
-            *json!(["s", "scheduler", "Active", "0123456789ab", 7, "2.3ms", 1, "<unknown>"])
+            *json!(["s", "Scheduler", "Active", "0123456789ab", 7, "2.3ms", 1, "<unknown>"])
                 .as_array()
                 .unwrap()
         );
