@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pintle_sdk::names::Random;
+use pintle_sdk::owners;
 use pintle_sdk::prelude::*;
 use serde_json::{Value, json};
 
@@ -68,42 +69,18 @@ fn claim<'a>(
                 if matches {
                     own.push(pod);
                 } else if !deleting && !pod.metadata.is_being_deleted() {
-                    let owners =
-                        pod.metadata.owner_references.iter().filter(|owner| owner.uid != set.uid);
-                    outcome.push(owners_patch(pod, &owners.collect::<Vec<_>>()));
+                    outcome.push(owners::release(pod, &set.uid));
                 }
             }
             Some(_) => {}
             None if matches && !deleting && pod.is_active() => {
-                let mine = owner_reference(set);
-                // A reference without `controller` to this set becomes the controlling one.
-                let others =
-                    pod.metadata.owner_references.iter().filter(|owner| owner.uid != set.uid);
-                outcome.push(owners_patch(pod, &others.chain([&mine]).collect::<Vec<_>>()));
+                outcome.push(owners::adopt(pod, set));
                 own.push(pod);
             }
             None => {}
         }
     }
     own
-}
-
-/// Replaces the list, and only the one that was looked at.
-fn owners_patch(pod: &Typed<Pod>, owners: &[&OwnerReference]) -> Patch {
-    let owners = if owners.is_empty() { Value::Null } else { json!(owners) };
-    Patch::merge(pod, &json!({"metadata": {"uid": pod.uid, "ownerReferences": owners}}))
-        .at(pod.revision)
-}
-
-fn owner_reference(set: &Typed<ReplicaSet>) -> OwnerReference {
-    OwnerReference {
-        api_version: REPLICA_SET.api_version(),
-        kind: REPLICA_SET.kind.into_owned(),
-        name: set.reference.name.clone(),
-        uid: set.uid.clone(),
-        controller: Some(true),
-        block_owner_deletion: Some(true),
-    }
 }
 
 fn create(
@@ -139,7 +116,7 @@ fn pod_from_template(set: &Typed<ReplicaSet>, prefix: &str) -> Value {
     let mut metadata = json!({
         "generateName": prefix,
         "namespace": set.reference.namespace,
-        "ownerReferences": [owner_reference(set)],
+        "ownerReferences": [owners::controller_reference(set)],
     });
     for field in ["labels", "annotations", "finalizers"] {
         if let Some(value) =

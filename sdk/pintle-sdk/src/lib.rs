@@ -80,6 +80,7 @@ pub mod log;
 pub mod manifest;
 pub mod names;
 pub mod object;
+pub mod owners;
 pub mod scheduler;
 pub mod selector;
 pub mod types;

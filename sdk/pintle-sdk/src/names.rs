@@ -51,7 +51,8 @@ pub fn encode_hash(hash: u32) -> String {
     hash.to_string().bytes().map(|digit| char::from(ALPHABET[usize::from(digit) % 27])).collect()
 }
 
-fn cut(text: &str, longest: usize) -> &str {
+/// At most so many characters.
+pub fn cut(text: &str, longest: usize) -> &str {
     match text.char_indices().nth(longest) {
         Some((end, _)) => &text[..end],
         None => text,
