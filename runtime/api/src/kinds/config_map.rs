@@ -96,3 +96,59 @@ pub(super) fn decoded_len(check: &mut Check<'_>, field: &str, key: &str, value: 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn check(object: Value, old: Option<Value>, expect: &[&str]) {
+        let found: Vec<String> =
+            validate(&object, old.as_ref()).iter().map(ToString::to_string).collect();
+        assert_eq!(found.len(), expect.len(), "{found:?}");
+        for (text, start) in found.iter().zip(expect) {
+            assert!(text.starts_with(start), "{text}");
+        }
+    }
+
+    #[test]
+    fn rules() {
+        check(json!({"data": {"a.txt": "b"}, "binaryData": {"c": "AA=="}}), None, &[]);
+        check(
+            json!({"data": {"a/b": ""}}),
+            None,
+            &[r#"data[a/b]: Invalid value: "a/b": a valid config key"#],
+        );
+        check(
+            json!({"data": {"a": ""}, "binaryData": {"a": ""}}),
+            None,
+            &["data[a]: Invalid value: \"a\": duplicate of key"],
+        );
+        check(
+            json!({"binaryData": {"a": "?"}}),
+            None,
+            &["binaryData[a]: Invalid value: \"?\": must be base64"],
+        );
+        check(
+            json!({"data": {"a": "x".repeat(MAX_BYTES + 1)}}),
+            None,
+            &[": Too long: may not be more than 1048576 bytes"],
+        );
+    }
+
+    #[test]
+    fn sealed_data_stays() {
+        let old = json!({"immutable": true, "data": {"a": "b"}});
+        check(old.clone(), Some(old.clone()), &[]);
+        check(
+            json!({"immutable": true, "data": {"a": "c"}}),
+            Some(old.clone()),
+            &["data: Forbidden: field is immutable when `immutable` is set"],
+        );
+        check(
+            json!({"data": {"a": "b"}}),
+            Some(old),
+            &["immutable: Forbidden: field is immutable when"],
+        );
+    }
+}

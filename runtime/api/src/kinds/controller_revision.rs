@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::json::{age_cell, int_at, is_set, items, name_cell, str_at, value_at};
+use super::json::{age_cell, int_at, is_set, items, name_cell, str_at};
 use super::validation::Check;
 use super::{Column, Hooks, Resource};
 use crate::meta::{GroupKind, split_api_version};
@@ -57,9 +57,28 @@ fn validate(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
         check.required("data", "data is mandatory");
     }
     if let Some(old) = old {
-        if value_at(object, &["data"]) != value_at(old, &["data"]) {
-            check.immutable(object, old, "data");
-        }
+        check.immutable(object, old, "data");
     }
     errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn rules_and_row() {
+        let old = json!({"metadata": {"name": "r", "ownerReferences": [
+            {"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "d", "controller": true}]}, "data": {"a": 1}, "revision": 2});
+        assert!(validate(&old, None).is_empty());
+        let mut new = old.clone();
+        new["data"] = json!({"a": 2});
+        assert_eq!(
+            validate(&new, Some(&old))[0].to_string(),
+            r#"data: Invalid value: {"a":2}: field is immutable"#
+        );
+        assert_eq!(controller(&old), "daemonset.apps/d");
+        assert_eq!(controller(&json!({})), "<none>");
+    }
 }

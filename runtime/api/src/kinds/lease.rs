@@ -55,3 +55,27 @@ fn validate(object: &Value, _old: Option<&Value>) -> Vec<FieldError> {
     }
     errors
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn rules() {
+        fn check(spec: Value, expect: &[&str]) {
+            let found: Vec<String> =
+                validate(&json!({ "spec": spec }), None).iter().map(ToString::to_string).collect();
+            assert_eq!(found, expect);
+        }
+        check(json!({"leaseDurationSeconds": 40, "renewTime": "2026-01-02T03:04:05.000000Z"}), &[]);
+        check(
+            json!({"leaseDurationSeconds": 0}),
+            &["spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0"],
+        );
+        check(
+            json!({"renewTime": "soon"}),
+            &[r#"spec.renewTime: Invalid value: "soon": must be an RFC 3339 time"#],
+        );
+    }
+}

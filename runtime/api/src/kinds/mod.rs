@@ -342,6 +342,12 @@ impl Resource {
         prepare::generation(self, object, old);
     }
 
+    /// Before an update through the finalize subresource: only
+    /// `spec.finalizers` changes.
+    pub fn prepare_finalize(&self, object: &mut Value, old: &Value) {
+        prepare::finalize(object, old);
+    }
+
     /// Before an update through the status subresource: only `status` changes
     /// (and labels and annotations where the row says so).
     pub fn prepare_status(&self, object: &mut Value, old: &Value) {
@@ -372,3 +378,6 @@ const ROWS: &[Resource] = &[
     event::EVENTS_ROW,
     plugin::ROW,
 ];
+
+#[cfg(test)]
+mod properties;

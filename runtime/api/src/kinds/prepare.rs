@@ -56,6 +56,22 @@ pub(super) fn status(row: &Resource, object: &mut Value, old: &Value) {
     *object = result;
 }
 
+pub(super) fn finalize(object: &mut Value, old: &Value) {
+    let finalizers = value_at(object, &["spec", "finalizers"]).clone();
+    let sent = value_at(object, &["metadata"]).clone();
+    let mut result = old.clone();
+    if let Some(spec) = child(&mut result, "spec") {
+        match finalizers {
+            Value::Null => remove(spec, "finalizers"),
+            finalizers => set(spec, "finalizers", finalizers),
+        }
+    }
+    if let Some(meta) = child(&mut result, "metadata") {
+        carry(meta, &sent, "resourceVersion");
+    }
+    *object = result;
+}
+
 /// Counts a change of anything but metadata and status.
 pub(super) fn generation(row: &Resource, object: &mut Value, old: &Value) {
     if !row.spec_generation {
@@ -108,5 +124,102 @@ pub fn mark_deleted(object: &mut Value, timestamp: &str, grace_seconds: i64) {
         }
         set(meta, "deletionTimestamp", timestamp);
         set(meta, "deletionGracePeriodSeconds", json!(grace_seconds));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{CreateMeta, Registry, fill_create_meta};
+    use super::*;
+
+    fn row(group: &str, plural: &str) -> &'static Resource {
+        Registry::builtin().by_plural(group, "v1", plural).unwrap()
+    }
+
+    #[test]
+    fn a_create_drops_what_clients_may_not_set() {
+        let mut pod = json!({"metadata": {"name": "p", "generation": 7, "deletionTimestamp": "x", "selfLink": "y"},
+            "spec": {"containers": []}, "status": {"phase": "Running"}});
+        row("", "pods").prepare_create(&mut pod);
+        assert_eq!(pod["metadata"], json!({"name": "p", "generation": 1}));
+        assert_eq!(pod["status"], json!({"phase": "Pending", "qosClass": "BestEffort"}));
+        let mut node = json!({"metadata": {"name": "n", "namespace": "x"}, "status": {"capacity": {"cpu": "1"}}});
+        row("", "nodes").prepare_create(&mut node);
+        assert_eq!(node, json!({"metadata": {"name": "n"}, "status": {"capacity": {"cpu": "1"}}}));
+        let mut plain = json!({"metadata": {"name": "c"}, "data": {"a": "b"}});
+        row("", "configmaps").prepare_create(&mut plain);
+        assert_eq!(plain, json!({"metadata": {"name": "c"}, "data": {"a": "b"}}));
+    }
+
+    #[test]
+    fn an_update_keeps_status_and_counts_generation() {
+        let old = json!({"metadata": {"name": "d", "namespace": "n", "uid": "u", "generation": 3, "creationTimestamp": "t"},
+            "spec": {"replicas": 1}, "status": {"replicas": 1}});
+        let row = row("apps", "deployments");
+        let mut same = json!({"metadata": {"name": "d", "labels": {"a": "b"}, "generation": 99}, "spec": {"replicas": 1}});
+        row.prepare_update(&mut same, &old);
+        assert_eq!(
+            same["metadata"],
+            json!({"name": "d", "namespace": "n", "uid": "u", "generation": 3, "creationTimestamp": "t", "labels": {"a": "b"}})
+        );
+        assert_eq!(same["status"], old["status"]);
+        let mut more =
+            json!({"metadata": {"name": "d"}, "spec": {"replicas": 2}, "status": {"replicas": 9}});
+        row.prepare_update(&mut more, &old);
+        assert_eq!((&more["metadata"]["generation"], &more["status"]), (&json!(4), &old["status"]));
+    }
+
+    #[test]
+    fn a_status_update_changes_only_status() {
+        let old = json!({"metadata": {"name": "d", "uid": "u", "labels": {"a": "b"}, "resourceVersion": "5"}, "spec": {"replicas": 1}});
+        let mut new = json!({"metadata": {"name": "d", "labels": {"x": "y"}, "resourceVersion": "4"},
+            "spec": {"replicas": 9}, "status": {"replicas": 1}});
+        let mut node = new.clone();
+        row("apps", "deployments").prepare_status(&mut new, &old);
+        assert_eq!(
+            new,
+            json!({"metadata": {"name": "d", "uid": "u", "labels": {"a": "b"}, "resourceVersion": "4"},
+                "spec": {"replicas": 1}, "status": {"replicas": 1}})
+        );
+        row("", "nodes").prepare_status(&mut node, &old);
+        assert_eq!(node["metadata"]["labels"], json!({"x": "y"}));
+    }
+
+    #[test]
+    fn finalizing_changes_only_the_finalizers() {
+        let old = json!({"metadata": {"name": "n", "resourceVersion": "5"}, "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Terminating"}});
+        let mut new = json!({"metadata": {"name": "n"}, "spec": {"finalizers": []}});
+        row("", "namespaces").prepare_finalize(&mut new, &old);
+        assert_eq!(
+            new,
+            json!({"metadata": {"name": "n"}, "spec": {"finalizers": []}, "status": {"phase": "Terminating"}})
+        );
+    }
+
+    #[test]
+    fn a_deletion_is_marked_once_and_counted() {
+        let mut pod = json!({"metadata": {"name": "p", "generation": 1}});
+        mark_deleted(&mut pod, "2026-01-02T03:04:05Z", 30);
+        assert_eq!(
+            pod["metadata"],
+            json!({"name": "p", "generation": 2, "deletionTimestamp": "2026-01-02T03:04:05Z", "deletionGracePeriodSeconds": 30})
+        );
+    }
+
+    #[test]
+    fn a_namespace_is_born_active() {
+        let mut namespace = json!({"metadata": {"name": "n"}, "status": {"phase": "Terminating"}});
+        let row = row("", "namespaces");
+        row.apply_defaults(&mut namespace);
+        row.prepare_create(&mut namespace);
+        let with = CreateMeta { uid: "u", now_ms: 0, namespace: "", name_suffix: "" };
+        fill_create_meta(&mut namespace, with);
+        row.check(&namespace, None).unwrap();
+        assert_eq!(
+            namespace,
+            json!({"apiVersion": "v1", "kind": "Namespace",
+                "metadata": {"name": "n", "uid": "u", "creationTimestamp": "1970-01-01T00:00:00Z", "labels": {"kubernetes.io/metadata.name": "n"}},
+                "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}})
+        );
     }
 }

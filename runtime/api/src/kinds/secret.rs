@@ -109,3 +109,45 @@ fn validate(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     }
     errors
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn plain_text_becomes_data() {
+        let mut secret = json!({"data": {"a": "MQ==", "b": "Mg=="}, "stringData": {"b": "x"}});
+        default(&mut secret);
+        assert_eq!(secret, json!({"type": "Opaque", "data": {"a": "MQ==", "b": "eA=="}}));
+    }
+
+    #[test]
+    fn rules() {
+        fn check(secret: Value, old: Option<Value>, expect: &[&str]) {
+            let found: Vec<String> =
+                validate(&secret, old.as_ref()).iter().map(ToString::to_string).collect();
+            assert_eq!(found.len(), expect.len(), "{found:?}");
+            for (text, start) in found.iter().zip(expect) {
+                assert!(text.starts_with(start), "{text}");
+            }
+        }
+        check(json!({"type": "Opaque", "data": {"a": "MQ=="}}), None, &[]);
+        check(json!({"data": {"a": "no base64"}}), None, &["data[a]: Invalid value"]);
+        check(
+            json!({"type": "kubernetes.io/tls", "data": {"tls.crt": ""}}),
+            None,
+            &["data[tls.key]: Required value"],
+        );
+        check(
+            json!({"type": "kubernetes.io/basic-auth"}),
+            None,
+            &["data[username]: Required value", "data[password]: Required value"],
+        );
+        check(
+            json!({"type": "Opaque"}),
+            Some(json!({"type": "x/y"})),
+            &[r#"type: Invalid value: "Opaque": field is immutable"#],
+        );
+    }
+}

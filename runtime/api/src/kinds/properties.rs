@@ -1,0 +1,161 @@
+//! What holds for every row, whatever a client sends.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::{CreateMeta, Registry, Resource, fill_create_meta};
+
+/// A valid object of each kind, rich enough that every rule has something to look at.
+fn sample(row: &Resource) -> Value {
+    let template = json!({
+        "metadata": {"labels": {"app": "web"}},
+        "spec": {
+            "nodeName": "n",
+            "containers": [{
+                "name": "c", "image": "web:1",
+                "ports": [{"containerPort": 80, "name": "http"}],
+                "env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
+                "volumeMounts": [{"name": "v", "mountPath": "/v"}],
+                "resources": {"limits": {"cpu": "1", "memory": "1Gi"}},
+                "livenessProbe": {"httpGet": {"port": "http"}}
+            }],
+            "initContainers": [{"name": "i", "image": "web:1", "restartPolicy": "Always"}],
+            "volumes": [{"name": "v", "configMap": {"name": "m", "items": [{"key": "k", "path": "p"}]}}],
+            "tolerations": [{"key": "k", "operator": "Exists"}]
+        }
+    });
+    let mut pod = template["spec"].clone();
+    pod["securityContext"] = json!({"runAsUser": 1});
+    let workload = {
+        let mut template = template.clone();
+        template["spec"].as_object_mut().unwrap().remove("nodeName");
+        json!({"spec": {"replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": template}})
+    };
+    let mut object = match row.kind {
+        "Pod" => {
+            json!({"spec": pod, "status": {"phase": "Running", "containerStatuses": [{"name": "c", "restartCount": 1}],
+            "initContainerStatuses": [{"name": "i", "state": {"running": {}}}]}})
+        }
+        "Deployment" | "ReplicaSet" => workload,
+        "Service" => json!({"spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]}}),
+        "Node" => {
+            json!({"spec": {"taints": [{"key": "k", "effect": "NoExecute"}], "podCIDRs": ["10.0.0.0/24"]},
+            "status": {"capacity": {"cpu": "2"}, "conditions": [{"type": "Ready", "status": "True"}]}})
+        }
+        "ConfigMap" => json!({"data": {"a": "b"}, "binaryData": {"c": "AA=="}}),
+        "Secret" => json!({"stringData": {"a": "b"}}),
+        "EndpointSlice" => {
+            json!({"addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"]}], "ports": [{"port": 80}]})
+        }
+        "Event" => {
+            json!({"involvedObject": {"kind": "Pod", "name": "p", "namespace": "default"}, "reason": "R"})
+        }
+        "Lease" => json!({"spec": {"holderIdentity": "n", "leaseDurationSeconds": 40}}),
+        "ControllerRevision" => json!({"data": {"a": 1}, "revision": 1}),
+        "Plugin" => {
+            json!({"spec": {"role": "CNI", "source": {"embedded": {"name": "a"}}, "rollout": {},
+            "grants": [{"apiGroups": [""], "kinds": ["Node"], "verbs": ["get"]}]}})
+        }
+        _ => json!({}),
+    };
+    object["metadata"] = json!({"name": "web", "labels": {"a": "b"}, "annotations": {"c": "d"}});
+    object
+}
+
+fn created(row: &Resource) -> Value {
+    let mut object = sample(row);
+    row.apply_defaults(&mut object);
+    row.prepare_create(&mut object);
+    let namespace = if row.is_namespaced() { "default" } else { "" };
+    fill_create_meta(&mut object, CreateMeta { uid: "u", now_ms: 0, namespace, name_suffix: "x" });
+    object
+}
+
+/// Replaces the `at`-th value of the tree (depth first) by `with`.
+fn replace(value: &mut Value, at: &mut usize, with: &Value) {
+    if *at == 0 {
+        *value = with.clone();
+        *at = usize::MAX;
+        return;
+    }
+    *at -= 1;
+    let children: Box<dyn Iterator<Item = &mut Value>> = match value {
+        Value::Object(map) => Box::new(map.values_mut()),
+        Value::Array(list) => Box::new(list.iter_mut()),
+        _ => return,
+    };
+    for child in children {
+        replace(child, at, with);
+        if *at == usize::MAX {
+            return;
+        }
+    }
+}
+
+fn anything() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,12}".prop_map(Value::from),
+        Just(json!([])),
+        Just(json!({})),
+        Just(json!([null, 1, "é", {"name": 1}])),
+        Just(json!({"name": [], "spec": 1, "é": {}})),
+    ]
+}
+
+#[test]
+fn every_sample_is_valid_and_settles() {
+    for row in Registry::builtin().iter_stored() {
+        let object = created(row);
+        if let Err(error) = row.check(&object, None) {
+            panic!("{row}: {error}");
+        }
+        let mut again = object.clone();
+        row.apply_defaults(&mut again);
+        assert_eq!(again, object, "defaults of {row} are not idempotent");
+        row.prepare_update(&mut again, &object);
+        assert_eq!(again, object, "an unchanged {row} changes");
+        if let Err(error) = row.check(&again, Some(&object)) {
+            panic!("{row}: {error}");
+        }
+        row.prepare_status(&mut again, &object);
+        assert_eq!(again, object, "an unchanged status of {row} changes");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    /// Schema checks come before these hooks, but they must not rely on it.
+    #[test]
+    fn nothing_panics(kind in 0..15_usize, at in 0..120_usize, with in anything(), update in any::<bool>()) {
+        let registry = Registry::builtin();
+        let row = registry.iter().nth(kind % registry.len()).unwrap();
+        let good = created(row);
+        let mut bad = if update { good.clone() } else { sample(row) };
+        replace(&mut bad, &mut at.clone(), &with);
+        row.apply_defaults(&mut bad);
+        prop_assert_eq!(row.cells(&bad, 0).len(), row.columns.len());
+        let mut updated = bad.clone();
+        row.prepare_update(&mut updated, &good);
+        let _ = row.check(&updated, Some(&good));
+        row.prepare_status(&mut updated, &good);
+        let _ = row.check_status(&updated, &good);
+        row.prepare_create(&mut bad);
+        fill_create_meta(&mut bad, CreateMeta { uid: "u", now_ms: 0, namespace: "default", name_suffix: "x" });
+        let _ = row.check(&bad, None);
+        for field in row.selectable {
+            let _ = field.value(&bad);
+        }
+        if let Some(alias) = row.alias {
+            (alias.to_storage)(&mut bad);
+            (alias.from_storage)(&mut bad);
+        }
+        if let Some(graceful) = row.graceful {
+            let _ = graceful(&bad);
+        }
+    }
+}
