@@ -1,5 +1,6 @@
 //! What a pod and its containers shall be: the input of [`Sandbox`](crate::Sandbox).
 
+mod check;
 mod runtime;
 
 use std::collections::BTreeMap;
@@ -8,7 +9,7 @@ use std::path::PathBuf;
 use pintle_shim::protocol::LogLimits;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use runtime::{Context, config_json, process_json};
+pub(crate) use runtime::{Context, cgroup_path, config_json, process_json, stop_signal};
 
 /// One pod as its shim sees it. Stored as the intent, so a restarted agent finds it again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
