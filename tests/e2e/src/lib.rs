@@ -231,6 +231,13 @@ impl Cluster {
         self.inside("kubectl", arguments)
     }
 
+    /// A shell script beside the server, with KUBECONFIG set; its output.
+    pub fn shell(&self, script: &str) -> String {
+        let output = self.inside("sh", &["-c", script]);
+        assert!(output.success, "{script}: {}{}", output.stderr, self.logs());
+        output.stdout
+    }
+
     fn inside(&self, program: &str, arguments: &[&str]) -> Output {
         let ns = format!("--net=/run/netns/{}", self.server_namespace());
         let kubeconfig = self.kubeconfig();

@@ -1,4 +1,4 @@
-//! What a cluster has from its first start on: namespaces and default plugins.
+//! What a cluster has from its first start on: the default plugins.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow};
 use pintle_api::kinds::{Registry, Resource};
 use pintle_api::status::StatusError;
 use pintle_apiserver::verbs::{Patch, WriteOptions};
-use pintle_apiserver::{ApiServer, Authorizer, StaticAuthorizer, User};
+use pintle_apiserver::{ApiServer, Authorizer, BusFacts, StaticAuthorizer, User};
 use pintle_watch::Bus;
 use serde_json::{Value, json};
 
@@ -16,8 +16,8 @@ use crate::embedded;
 /// person has deleted does not come back at the next start.
 const MARKER: &str = "pintle-default-plugins";
 
-pub fn authorizer(bus: &Arc<Bus>) -> Arc<dyn Authorizer> {
-    Arc::new(StaticAuthorizer::new(bus.clone()))
+pub fn authorizer(bus: &Bus) -> Arc<dyn Authorizer> {
+    Arc::new(StaticAuthorizer::new(Arc::new(BusFacts::new(bus.clone(), Registry::builtin()))))
 }
 
 fn user() -> User {
@@ -48,17 +48,6 @@ async fn create(api: &ApiServer, kind: &str, namespace: &str, object: Value) -> 
 
 pub async fn create_secret(api: &ApiServer, secret: Value) -> Result<()> {
     create(api, "Secret", "kube-system", secret).await
-}
-
-pub async fn namespaces(api: &ApiServer) -> Result<()> {
-    for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
-        if api.verbs().get(row("Namespace")?, "", name).is_err() {
-            let object =
-                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-            create(api, "Namespace", "", object).await?;
-        }
-    }
-    Ok(())
 }
 
 /// A Plugin object for each embedded plugin that this cluster has not seen yet.

@@ -16,7 +16,7 @@ use pintle_plugin_host::{
     Action, Applied, ApplyError, Change, Cluster, ClusterEvent, EventBatch, EventStream, ListQuery,
     Listing, Object, ObjectHandle, Owner, PatchType, PluginIdentity, StreamGone, Target,
 };
-use pintle_watch::{Bus, EventKind, Topic};
+use pintle_watch::{Bus, EventKind, From, Topic};
 use serde_json::{Value, json};
 
 use super::events;
@@ -37,7 +37,7 @@ impl Kinds {
 
 pub struct LocalCluster {
     api: Arc<ApiServer>,
-    bus: Arc<Bus>,
+    bus: Bus,
     registry: &'static Registry,
     clock: Arc<dyn Clock>,
     kinds: Arc<Kinds>,
@@ -46,7 +46,7 @@ pub struct LocalCluster {
 impl LocalCluster {
     pub fn new(
         api: Arc<ApiServer>,
-        bus: Arc<Bus>,
+        bus: Bus,
         registry: &'static Registry,
         clock: Arc<dyn Clock>,
     ) -> Self {
@@ -213,7 +213,9 @@ impl Cluster for LocalCluster {
     }
 
     fn subscribe(&self) -> Box<dyn EventStream> {
-        Box::new(BusStream { watcher: self.bus.watch_all(), kinds: self.kinds.clone() })
+        // A watch from now on cannot have missed anything.
+        let watcher = self.bus.watch_all(From::Now).expect("the present is always at hand");
+        Box::new(BusStream { watcher, kinds: self.kinds.clone() })
     }
 
     async fn apply(

@@ -19,7 +19,7 @@ const TICK: Duration = Duration::from_secs(30);
 
 pub async fn run(
     store: Arc<dyn Store>,
-    bus: Arc<Bus>,
+    bus: Bus,
     clock: Arc<dyn Clock>,
     mut stop: watch::Receiver<bool>,
 ) {

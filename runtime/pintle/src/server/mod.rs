@@ -20,7 +20,6 @@ use pintle_apiserver::pki::{self, Ca, Identity, Kubeconfig};
 use pintle_apiserver::{ApiServer, Clock, Parts, SystemClock, VersionInfo};
 use pintle_node_link::{JoinToken, Server as NodeServer, ServerIdentity};
 use pintle_plugin_host::{Host, HostConfig};
-use pintle_storage::Store;
 use pintle_watch::Bus;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -55,10 +54,16 @@ pub async fn start(settings: &Settings, stop: watch::Receiver<bool>) -> Result<R
 
     let engine = settings.storage.unwrap_or(Storage::Sled).into();
     let store = pintle_storage::open(engine, &data_dir.join("storage"), Default::default())?;
-    let bus = Arc::new(Bus::new(registry, Default::default()));
+    let bus = Bus::new(registry, Default::default());
     bus.load(store.clone()).await.context("the stored objects cannot be read")?;
     info!(elapsed_ms = began.elapsed().as_millis() as u64, "storage open");
 
+    // The port is taken first, so that a second server fails before it does anything;
+    // connections wait in the kernel until everything is there to serve them.
+    let listener = TcpListener::bind(settings.listen())
+        .await
+        .with_context(|| format!("cannot listen at {}", settings.listen()))?;
+    let api_address = listener.local_addr()?;
     let sessions = Arc::new(nodes::SessionProxy::default());
     let admission = Arc::new(admission::HostAdmission::default());
     let api = ApiServer::new(Parts {
@@ -69,9 +74,10 @@ pub async fn start(settings: &Settings, stop: watch::Receiver<bool>) -> Result<R
         authorizer: bootstrap::authorizer(&bus),
         nodes: sessions.clone(),
         clock: clock.clone(),
-        info: version(),
+        info: VersionInfo::of(env!("CARGO_PKG_VERSION"), "", ""),
+        address: reachable(api_address).to_string(),
     });
-    bootstrap::namespaces(&api).await?;
+    api.bootstrap().await.map_err(|e| anyhow::anyhow!("the first objects: {}", e.message()))?;
     bootstrap::plugins(&api).await?;
 
     let cluster =
@@ -90,10 +96,6 @@ pub async fn start(settings: &Settings, stop: watch::Receiver<bool>) -> Result<R
     admission.set(host.admission());
     info!(elapsed_ms = began.elapsed().as_millis() as u64, "plugins loaded");
 
-    let listener = TcpListener::bind(settings.listen())
-        .await
-        .with_context(|| format!("cannot listen at {}", settings.listen()))?;
-    let api_address = listener.local_addr()?;
     let names = certificate_names(settings, api_address.ip());
     let served = ca.issue_server(&names)?;
     let tls = Arc::new(pki::server_config(ca.certificate(), &served)?);
@@ -149,10 +151,6 @@ pub fn private_dir(dir: &Path) -> Result<()> {
     })
 }
 
-fn version() -> VersionInfo {
-    VersionInfo::new(env!("CARGO_PKG_VERSION"))
-}
-
 /// What people and pods call this server.
 fn certificate_names(settings: &Settings, listen: IpAddr) -> Vec<String> {
     let mut names: Vec<String> = [
@@ -199,16 +197,21 @@ fn own_addresses() -> Vec<String> {
         .collect()
 }
 
-fn write_kubeconfig(ca: &Ca, path: &Path, listen: SocketAddr) -> Result<()> {
-    let mut reach = listen;
-    if reach.ip().is_unspecified() {
-        reach.set_ip(match reach {
+/// The address under which this machine reaches a listener.
+pub fn reachable(listen: SocketAddr) -> SocketAddr {
+    let mut address = listen;
+    if address.ip().is_unspecified() {
+        address.set_ip(match listen {
             SocketAddr::V4(_) => [127, 0, 0, 1].into(),
             SocketAddr::V6(_) => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
         });
     }
+    address
+}
+
+fn write_kubeconfig(ca: &Ca, path: &Path, listen: SocketAddr) -> Result<()> {
     let admin = ca.issue_client(&Identity::new("pintle-admin", ["system:masters"]), ADMIN_LIFETIME)?;
-    let server = format!("https://{reach}");
+    let server = format!("https://{}", reachable(listen));
     Kubeconfig::new(ca, &server, "pintle-admin", &admin).write(path)?;
     Ok(())
 }
