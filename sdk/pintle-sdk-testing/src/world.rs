@@ -1,0 +1,393 @@
+//! Objects in memory, with the API server's generic behaviour.
+
+use std::collections::BTreeMap;
+
+use pintle_sdk::action::{Action, Create, Delete, Event, Patch, PatchType, Propagation, Update};
+use pintle_sdk::api::selector::LabelSelector;
+use pintle_sdk::api::time;
+use pintle_sdk::lister::{Lister, Query};
+use pintle_sdk::names::Random;
+use pintle_sdk::{Context, KindRef, Object, ObjectRef};
+use serde_json::{Value, json};
+
+use crate::fields::{at, labels, merge_patch, text};
+
+/// 2026-01-01T00:00:00Z.
+const START_UNIX_MS: i64 = 1_767_225_600_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeKind {
+    Added,
+    Modified,
+    Deleted,
+}
+
+/// What a watch would see.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    pub kind: ChangeKind,
+    pub reference: ObjectRef,
+    pub previous: Option<Value>,
+    pub object: Value,
+}
+
+/// Why an action was not performed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    NotFound(ObjectRef),
+    AlreadyExists(ObjectRef),
+    /// Another revision or another uid.
+    Conflict(ObjectRef),
+    Invalid(String),
+}
+
+#[derive(Debug, Default)]
+pub struct World {
+    objects: BTreeMap<ObjectRef, Value>,
+    revision: u64,
+    pub now_unix_ms: i64,
+    /// Events that plugins wrote, in order.
+    pub events: Vec<Event>,
+    changes: Vec<Change>,
+    random: Option<Random>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        World { now_unix_ms: START_UNIX_MS, random: Some(Random::new(1)), ..World::default() }
+    }
+
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    pub fn context(&mut self) -> Context {
+        let seed = self.random.get_or_insert_with(|| Random::new(1)).next_u64();
+        Context { now_unix_ms: self.now_unix_ms, seed, revision: self.revision }
+    }
+
+    fn now(&self) -> String {
+        time::format_seconds(self.now_unix_ms)
+    }
+
+    /// Every change since the last call.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+
+    pub fn object(&self, reference: &ObjectRef) -> Option<&Value> {
+        self.objects.get(reference)
+    }
+
+    /// All objects of a kind, by namespace and name.
+    pub fn all(&self, kind: &KindRef) -> Vec<&Value> {
+        self.objects
+            .iter()
+            .filter(|(reference, _)| reference.kind == *kind)
+            .map(|(_, object)| object)
+            .collect()
+    }
+
+    pub fn snapshot(&self) -> BTreeMap<ObjectRef, Value> {
+        self.objects.clone()
+    }
+
+    /// Adds an object as a person would; panics when it is refused, for tests.
+    pub fn create(&mut self, object: Value) -> ObjectRef {
+        let kind = KindRef::parse(text(&object, "apiVersion"), text(&object, "kind"));
+        let namespace = text(&object, "metadata.namespace").to_owned();
+        match self.apply_create(&Create::new(kind, namespace, &object)) {
+            Ok(reference) => reference,
+            Err(refused) => panic!("{refused:?}"),
+        }
+    }
+
+    /// Merges a patch into an object; panics when there is none, for tests.
+    pub fn patch(&mut self, reference: &ObjectRef, patch: Value) {
+        self.apply(&Patch::merge(reference, &patch).into()).expect("the object to patch exists");
+    }
+
+    /// As `status` subresource: the generation stays.
+    pub fn patch_status(&mut self, reference: &ObjectRef, status: Value) {
+        let patch = Patch::merge(reference, &json!({"status": status})).status();
+        self.apply(&patch.into()).expect("the object to patch exists");
+    }
+
+    /// Deletes as a person would.
+    pub fn delete(&mut self, reference: &ObjectRef) {
+        self.apply(&Delete::new(reference).into()).expect("the object to delete exists");
+    }
+
+    /// Takes an object away whatever holds it, as a node does with a pod that ended.
+    pub fn remove(&mut self, reference: &ObjectRef) {
+        if let Some(previous) = self.objects.remove(reference) {
+            self.revision += 1;
+            let mut object = previous.clone();
+            object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
+            self.note(ChangeKind::Deleted, reference.clone(), Some(previous), object);
+        }
+    }
+
+    pub fn apply(&mut self, action: &Action) -> Result<(), Refused> {
+        match action {
+            Action::Create(create) => self.apply_create(create).map(|_| ()),
+            Action::Update(update) => self.apply_update(update),
+            Action::Patch(patch) => self.apply_patch(patch),
+            Action::Delete(delete) => self.apply_delete(delete),
+            Action::Event(event) => {
+                self.events.push(event.clone());
+                Ok(())
+            }
+        }
+    }
+
+    fn apply_create(&mut self, create: &Create) -> Result<ObjectRef, Refused> {
+        let mut object = decode(&create.json)?;
+        let generate = text(&object, "metadata.generateName").to_owned();
+        if text(&object, "metadata.name").is_empty() {
+            let name = self.random.get_or_insert_with(|| Random::new(1)).name(&generate);
+            object["metadata"]["name"] = json!(name);
+        }
+        let reference = create.kind.named(create.namespace.clone(), text(&object, "metadata.name"));
+        if self.objects.contains_key(&reference) {
+            return Err(Refused::AlreadyExists(reference));
+        }
+        object["apiVersion"] = json!(create.kind.api_version());
+        object["kind"] = json!(create.kind.kind);
+        let uid = format!("uid-{}", self.revision + 1);
+        let now = self.now();
+        let metadata = &mut object["metadata"];
+        if !create.namespace.is_empty() {
+            metadata["namespace"] = json!(create.namespace);
+        }
+        metadata["uid"] = json!(uid);
+        metadata["creationTimestamp"] = json!(now);
+        metadata["generation"] = json!(1);
+        if &*create.kind.kind == "Namespace" {
+            object["spec"]["finalizers"] = json!(["kubernetes"]);
+            object["status"]["phase"] = json!("Active");
+        }
+        self.store(reference.clone(), object);
+        Ok(reference)
+    }
+
+    fn existing(&self, reference: &ObjectRef, revision: Option<u64>) -> Result<&Value, Refused> {
+        let object =
+            self.objects.get(reference).ok_or_else(|| Refused::NotFound(reference.clone()))?;
+        match revision {
+            Some(wanted) if wanted != revision_of(object) => {
+                Err(Refused::Conflict(reference.clone()))
+            }
+            _ => Ok(object),
+        }
+    }
+
+    fn apply_update(&mut self, update: &Update) -> Result<(), Refused> {
+        let object = decode(&update.json)?;
+        let revision = text(&object, "metadata.resourceVersion").parse().ok();
+        let known = self.existing(&update.reference, revision)?.clone();
+        self.change(&update.reference, &update.subresource, known, object)
+    }
+
+    fn apply_patch(&mut self, patch: &Patch) -> Result<(), Refused> {
+        let known = self.existing(&patch.reference, patch.revision)?.clone();
+        let body = decode(&patch.body)?;
+        let mut object = known.clone();
+        match patch.patch_type {
+            PatchType::Merge => merge_patch(&mut object, &body),
+            PatchType::Json => {
+                let operations: json_patch::Patch = serde_json::from_value(body)
+                    .map_err(|error| Refused::Invalid(error.to_string()))?;
+                json_patch::patch(&mut object, &operations)
+                    .map_err(|error| Refused::Invalid(error.to_string()))?;
+            }
+            PatchType::Strategic => {
+                return Err(Refused::Invalid("strategic patches need a schema".to_owned()));
+            }
+        }
+        self.change(&patch.reference, &patch.subresource, known, object)
+    }
+
+    /// Stores the part of `object` that the subresource may change.
+    fn change(
+        &mut self,
+        reference: &ObjectRef,
+        subresource: &str,
+        known: Value,
+        object: Value,
+    ) -> Result<(), Refused> {
+        if at(&object, "metadata.uid") != at(&known, "metadata.uid") {
+            return Err(Refused::Conflict(reference.clone()));
+        }
+        let mut next = match subresource {
+            "" => {
+                let mut next = object;
+                // The status belongs to its subresource, for kinds that have one.
+                next["status"] = known["status"].clone();
+                next
+            }
+            "finalize" => {
+                let mut next = known.clone();
+                next["spec"]["finalizers"] = object["spec"]["finalizers"].clone();
+                next
+            }
+            part => {
+                let mut next = known.clone();
+                next[part] = object[part].clone();
+                next
+            }
+        };
+        next["metadata"]["resourceVersion"] = known["metadata"]["resourceVersion"].clone();
+        strip_nulls(&mut next);
+        if next == known {
+            return Ok(());
+        }
+        if next["spec"] != known["spec"] {
+            let generation = known["metadata"]["generation"].as_i64().unwrap_or(0);
+            next["metadata"]["generation"] = json!(generation + 1);
+        }
+        if is_released(&next) {
+            self.store(reference.clone(), next);
+            self.remove(reference);
+        } else {
+            self.store(reference.clone(), next);
+        }
+        Ok(())
+    }
+
+    fn apply_delete(&mut self, delete: &Delete) -> Result<(), Refused> {
+        let reference = &delete.reference;
+        let known = self.existing(reference, delete.revision)?.clone();
+        if delete.uid.as_deref().is_some_and(|uid| uid != text(&known, "metadata.uid")) {
+            return Err(Refused::Conflict(reference.clone()));
+        }
+        let mut next = known.clone();
+        let mut finalizers: Vec<Value> = match at(&known, "metadata.finalizers") {
+            Some(Value::Array(list)) => list.clone(),
+            _ => Vec::new(),
+        };
+        let by_propagation = match delete.propagation {
+            Some(Propagation::Foreground) => Some(json!("foregroundDeletion")),
+            Some(Propagation::Orphan) => Some(json!("orphan")),
+            _ => None,
+        };
+        finalizers.extend(by_propagation.filter(|wanted| !finalizers.contains(wanted)));
+        // A pod on a node ends there first.
+        let grace = match (&*reference.kind.kind, delete.grace_period_seconds) {
+            ("Pod", None) if !text(&known, "spec.nodeName").is_empty() => 30,
+            ("Pod", Some(seconds)) if !text(&known, "spec.nodeName").is_empty() => seconds,
+            _ => 0,
+        };
+        if &*reference.kind.kind == "Namespace" {
+            next["status"]["phase"] = json!("Terminating");
+        }
+        if !finalizers.is_empty() {
+            next["metadata"]["finalizers"] = json!(finalizers);
+        }
+        if at(&known, "metadata.deletionTimestamp").is_none() {
+            next["metadata"]["deletionTimestamp"] =
+                json!(time::format_seconds(self.now_unix_ms + grace * 1000));
+            next["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
+        } else if grace == 0 {
+            next["metadata"]["deletionGracePeriodSeconds"] = json!(0);
+        }
+        if is_released(&next) {
+            self.remove(reference);
+        } else if next != known {
+            self.store(reference.clone(), next);
+        }
+        Ok(())
+    }
+
+    fn store(&mut self, reference: ObjectRef, mut object: Value) {
+        self.revision += 1;
+        object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
+        let previous = self.objects.insert(reference.clone(), object.clone());
+        let kind = if previous.is_some() { ChangeKind::Modified } else { ChangeKind::Added };
+        self.note(kind, reference, previous, object);
+    }
+
+    fn note(
+        &mut self,
+        kind: ChangeKind,
+        reference: ObjectRef,
+        previous: Option<Value>,
+        object: Value,
+    ) {
+        self.changes.push(Change { kind, reference, previous, object });
+    }
+}
+
+/// Is nothing left that an object on its way out waits for?
+fn is_released(object: &Value) -> bool {
+    let empty = |path| at(object, path).and_then(Value::as_array).is_none_or(Vec::is_empty);
+    let namespace_held = text(object, "kind") == "Namespace" && !empty("spec.finalizers");
+    let in_grace =
+        at(object, "metadata.deletionGracePeriodSeconds").and_then(Value::as_i64).unwrap_or(0) > 0;
+    at(object, "metadata.deletionTimestamp").is_some()
+        && empty("metadata.finalizers")
+        && !namespace_held
+        && !in_grace
+}
+
+fn revision_of(object: &Value) -> u64 {
+    text(object, "metadata.resourceVersion").parse().unwrap_or(0)
+}
+
+fn decode(json: &[u8]) -> Result<Value, Refused> {
+    serde_json::from_slice(json).map_err(|error| Refused::Invalid(error.to_string()))
+}
+
+/// `a.b = null` by indexing leaves a null behind where there was nothing.
+fn strip_nulls(object: &mut Value) {
+    if let Value::Object(fields) = object {
+        fields.retain(|_, value| !value.is_null());
+        fields.values_mut().for_each(strip_nulls);
+    }
+}
+
+fn as_object(reference: &ObjectRef, object: &Value, metadata_only: bool) -> Object {
+    Object {
+        reference: reference.clone(),
+        uid: text(object, "metadata.uid").to_owned(),
+        revision: revision_of(object),
+        json: if metadata_only { Vec::new() } else { object.to_string().into_bytes() },
+    }
+}
+
+fn matches(query: &Query, reference: &ObjectRef, object: &Value) -> bool {
+    let owners =
+        || at(object, "metadata.ownerReferences").and_then(Value::as_array).into_iter().flatten();
+    query.kind.as_ref().is_none_or(|kind| *kind == reference.kind)
+        && query.namespace.as_ref().is_none_or(|namespace| *namespace == reference.namespace)
+        && query
+            .owner_uid
+            .as_ref()
+            .is_none_or(|uid| owners().any(|owner| owner["uid"] == json!(uid)))
+        && query.field.as_ref().is_none_or(|(path, value)| text(object, path) == value)
+        && query.label_selector.as_ref().is_none_or(|selector| {
+            let labels = labels(object, "metadata.labels");
+            LabelSelector::parse(selector)
+                .is_ok_and(|selector| selector.matches(|key| labels.get(key).map(String::as_str)))
+        })
+}
+
+impl Lister for World {
+    fn get(&self, reference: &ObjectRef) -> Option<Object> {
+        Some(as_object(reference, self.objects.get(reference)?, false))
+    }
+
+    fn list(&self, query: &Query) -> Vec<Object> {
+        let limit = if query.limit == 0 { usize::MAX } else { query.limit as usize };
+        self.objects
+            .iter()
+            .filter(|(reference, object)| matches(query, reference, object))
+            .take(limit)
+            .map(|(reference, object)| as_object(reference, object, query.metadata_only))
+            .collect()
+    }
+
+    fn count(&self, query: &Query) -> u32 {
+        self.list(query).len() as u32
+    }
+}
