@@ -80,8 +80,4 @@ impl Ring {
         let index = usize::try_from(position.checked_sub(self.base)?).ok()?;
         self.events.get(index).map(|(_, event)| event)
     }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Position, &Arc<Event>)> {
-        (self.base..).zip(self.events.iter().map(|(_, event)| event))
-    }
 }

@@ -47,6 +47,8 @@ struct Channels {
 #[derive(Debug)]
 struct Channel {
     positions: VecDeque<Position>,
+    /// Positions of events before this were never noted.
+    complete_from: Position,
     /// The last position that was let go of.
     missed: Option<Position>,
     watchers: usize,
@@ -186,30 +188,35 @@ impl Shelf {
             .range::<str, _>((Bound::Included(start.as_str()), Bound::Excluded(end.as_str())))
     }
 
-    /// Registers a watcher of a topic. Fields that are not indexed are watched through the
-    /// whole resource.
+    /// Registers a watcher of a topic, for the events from now on. Fields that are not
+    /// indexed are watched through the whole resource.
     pub(crate) fn subscribe(&mut self, topic: &Topic, plan: &Plan) -> Arc<Notify> {
+        let end = self.ring.end();
         let Some((channels, value)) = self.channels.of(topic, plan) else {
             return Arc::clone(&self.channels.all);
         };
-        if !channels.contains_key(&value) {
-            let mut channel = Channel::new();
-            // Resuming watchers need what the ring already holds.
-            let concerned = |event: &Event| {
-                topic.matches(&event.object)
-                    || event.previous.as_deref().is_some_and(|object| topic.matches(object))
-            };
-            let held = self.ring.iter().filter(|(_, event)| concerned(event));
-            channel.positions.extend(held.map(|(position, _)| position));
-            channels.insert(value.clone(), channel);
+        let channel = channels.entry(value).or_insert_with(|| Channel::new(end));
+        channel.watchers += 1;
+        Arc::clone(&channel.wake)
+    }
+
+    /// Makes a watched topic know its events from a position on, for watchers that resume.
+    pub(crate) fn complete(&mut self, topic: &Topic, plan: &Plan, from: Position) {
+        let Some((channels, value)) = self.channels.of(topic, plan) else { return };
+        let Some(channel) = channels.get_mut(&value) else { return };
+        if from >= channel.complete_from {
+            return;
         }
-        match channels.get_mut(&value) {
-            Some(channel) => {
-                channel.watchers += 1;
-                Arc::clone(&channel.wake)
+        let concerned = |event: &Event| {
+            topic.matches(&event.object)
+                || event.previous.as_deref().is_some_and(|object| topic.matches(object))
+        };
+        for position in (from..channel.complete_from).rev() {
+            if self.ring.get(position).is_some_and(|event| concerned(event)) {
+                channel.positions.push_front(position);
             }
-            None => Arc::clone(&self.channels.all),
         }
+        channel.complete_from = from;
     }
 
     pub(crate) fn unsubscribe(&mut self, topic: &Topic, plan: &Plan) {
@@ -312,8 +319,14 @@ impl Channels {
 }
 
 impl Channel {
-    fn new() -> Self {
-        Self { positions: VecDeque::new(), missed: None, watchers: 0, wake: Arc::default() }
+    fn new(complete_from: Position) -> Self {
+        Self {
+            positions: VecDeque::new(),
+            complete_from,
+            missed: None,
+            watchers: 0,
+            wake: Arc::default(),
+        }
     }
 
     /// Notes a position and forgets those the ring has forgotten.

@@ -145,13 +145,24 @@ impl Watcher {
     /// Puts the cursors behind a revision, if the rings hold everything after it.
     fn join(&mut self, after: Revision) -> bool {
         let core = Arc::clone(&self.core);
-        let shelves: Vec<_> =
-            self.lanes.iter().map(|lane| core.shelf(lane.resource).read()).collect();
-        if !shelves.iter().all(|shelf| shelf.ring.holds_after(after)) {
-            return false;
-        }
-        for (lane, shelf) in self.lanes.iter_mut().zip(&shelves) {
+        if let ([lane], Wake::Topic(_)) = (self.lanes.as_mut_slice(), &self.wake)
+            && self.topic != Topic::All
+        {
+            let mut shelf = core.shelf(lane.resource).write();
+            if !shelf.ring.holds_after(after) {
+                return false;
+            }
             lane.cursor = shelf.ring.after(after);
+            shelf.complete(&self.topic, core.plan(lane.resource), lane.cursor);
+        } else {
+            let shelves: Vec<_> =
+                self.lanes.iter().map(|lane| core.shelf(lane.resource).read()).collect();
+            if !shelves.iter().all(|shelf| shelf.ring.holds_after(after)) {
+                return false;
+            }
+            for (lane, shelf) in self.lanes.iter_mut().zip(&shelves) {
+                lane.cursor = shelf.ring.after(after);
+            }
         }
         self.floor = after;
         self.replay = None;
