@@ -128,7 +128,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Complete, getting on, or stuck? Asks to look again when a deadline runs.
+    /// Complete, getting on, or stuck? Asks to look again when the deadline is over.
     pub fn note_progress(
         &mut self,
         counts: &DeploymentStatus,
@@ -169,7 +169,7 @@ impl<'a> Progress<'a> {
                 if let (Some(kept), Some(last)) = (kept, self.conditions.last_mut()) {
                     last.last_transition_time = Some(kept);
                 }
-            } else if self.timed_out(outcome) {
+            } else if self.time_left().is_some_and(|left| left < 0) {
                 self.set(
                     PROGRESSING,
                     "False",
@@ -177,6 +177,10 @@ impl<'a> Progress<'a> {
                     format!("{who} has timed out progressing."),
                 );
             }
+        }
+        if let Some(left) = self.time_left().and_then(|left| u64::try_from(left).ok()) {
+            // Timestamps have whole seconds.
+            outcome.requeue_after(left + 1000);
         }
         self.note_replica_failure(new_set, old);
     }
@@ -195,26 +199,15 @@ impl<'a> Progress<'a> {
             || counts.available_replicas > known.available_replicas
     }
 
-    /// True once the deadline has passed; otherwise asks to be called then.
-    fn timed_out(&self, outcome: &mut Outcome) -> bool {
-        let (Some(deadline), Some(known)) = (self.deadline_seconds(), self.progressing()) else {
-            return false;
-        };
-        match known.reason() {
-            NEW_SET_AVAILABLE => return false,
-            TIMED_OUT => return true,
-            _ => {}
+    /// Milliseconds until the deadline of a rollout that is under way; negative
+    /// when it has passed.
+    fn time_left(&self) -> Option<i64> {
+        let (deadline, known) = (self.deadline_seconds()?, self.progressing()?);
+        if matches!(known.reason(), NEW_SET_AVAILABLE | TIMED_OUT) {
+            return None;
         }
-        let Some(since) = known.last_update_time.as_deref().and_then(time::parse) else {
-            return false;
-        };
-        let left = since.saturating_add(deadline.saturating_mul(1000)) - self.context.now_unix_ms;
-        if let Ok(left @ 0..) = u64::try_from(left) {
-            // Timestamps have whole seconds.
-            outcome.requeue_after(left + 1000);
-            return false;
-        }
-        true
+        let since = time::parse(known.last_update_time.as_deref()?)?;
+        Some(since.saturating_add(deadline.saturating_mul(1000)) - self.context.now_unix_ms)
     }
 
     fn note_replica_failure(&mut self, new_set: Option<&Set>, old: &[Set]) {
