@@ -130,6 +130,11 @@ impl Quantity {
         self.nano < 0
     }
 
+    /// Whether the value is a whole number of thousandths.
+    pub fn is_milli(&self) -> bool {
+        self.nano % (NANO / 1000) == 0
+    }
+
     /// Whether the value is a whole number of units.
     pub fn is_integer(&self) -> bool {
         self.nano % NANO == 0

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::json::{age_cell, child, default_to, is_set, items, name_cell, set, str_at};
+use super::json::{age_cell, child, is_set, items, name_cell, set, str_at};
 use super::validation::Check;
 use super::{Column, Hooks, Resource, Scope, SelectableField, Subresource};
 use crate::names;
@@ -47,7 +47,7 @@ fn default(object: &mut Value) {
     let name = str_at(object, &["metadata", "name"]).to_owned();
     if !name.is_empty() {
         if let Some(labels) = child(object, "metadata").and_then(|meta| child(meta, "labels")) {
-            default_to(labels, "kubernetes.io/metadata.name", name);
+            set(labels, "kubernetes.io/metadata.name", name);
         }
     }
 }

@@ -116,6 +116,9 @@ fn default(service: &mut Value) {
             default_to(client, "timeoutSeconds", AFFINITY_SECONDS);
         }
     }
+    if str_at(spec, &["sessionAffinity"]) == "None" {
+        remove(spec, "sessionAffinityConfig");
+    }
     let kind = str_at(spec, &["type"]).to_owned();
     if kind != "ExternalName" {
         default_str(spec, "internalTrafficPolicy", "Cluster");

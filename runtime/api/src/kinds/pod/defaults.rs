@@ -6,13 +6,34 @@ use super::super::json::{
     bool_at, child, default_int, default_str, default_to, is_set, items_mut, object_at, set,
     str_at, value_at,
 };
+use super::super::validation::quantity;
 use super::GRACE_SECONDS;
+use crate::quantity::Quantity;
 
 /// `0644`, the mode of projected files.
 const FILE_MODE: i64 = 0o644;
 const TOKEN_SECONDS: i64 = 3600;
 
-/// Fills in a pod's spec, or the spec of a workload's template.
+/// Fills in a pod's spec: what every spec gets, and what only a pod itself gets,
+/// so that templates stay as short as their authors wrote them.
+pub(super) fn pod(spec: &mut Value) {
+    pod_spec(spec);
+    if !spec.is_object() {
+        return;
+    }
+    default_to(spec, "enableServiceLinks", true);
+    let host_network = bool_at(spec, &["hostNetwork"]);
+    for list in ["containers", "initContainers"] {
+        for one in items_mut(spec, list) {
+            requests_from_limits(one);
+            if host_network {
+                host_ports(one);
+            }
+        }
+    }
+}
+
+/// Fills in the spec of a pod or of a workload's template.
 pub(in super::super) fn pod_spec(spec: &mut Value) {
     if !spec.is_object() {
         return;
@@ -22,15 +43,10 @@ pub(in super::super) fn pod_spec(spec: &mut Value) {
     default_str(spec, "schedulerName", "default-scheduler");
     default_to(spec, "terminationGracePeriodSeconds", GRACE_SECONDS);
     default_to(spec, "securityContext", json!({}));
-    default_to(spec, "enableServiceLinks", true);
     service_account(spec);
-    let host_network = bool_at(spec, &["hostNetwork"]);
     for list in ["containers", "initContainers", "ephemeralContainers"] {
         for one in items_mut(spec, list) {
             container(one);
-            if host_network && list != "ephemeralContainers" {
-                host_ports(one);
-            }
         }
     }
     for one in items_mut(spec, "volumes") {
@@ -54,13 +70,15 @@ fn container(container: &mut Value) {
     if !container.is_object() {
         return;
     }
-    let policy = if is_latest(str_at(container, &["image"])) { "Always" } else { "IfNotPresent" };
+    let policy = pull_policy(str_at(container, &["image"]));
     default_str(container, "imagePullPolicy", policy);
     default_str(container, "terminationMessagePath", "/dev/termination-log");
     default_str(container, "terminationMessagePolicy", "File");
     // Always served, even when empty.
     default_to(container, "resources", json!({}));
-    requests_from_limits(container);
+    for amounts in ["limits", "requests"] {
+        round_to_milli(container, amounts);
+    }
     for port in items_mut(container, "ports") {
         default_str(port, "protocol", "TCP");
     }
@@ -95,13 +113,25 @@ fn handler(handler: &mut Value) {
     }
 }
 
-/// An image without tag and digest means the tag `latest`.
-fn is_latest(image: &str) -> bool {
-    if image.contains('@') {
-        return false;
-    }
+/// An image without tag and digest means the tag `latest`, which may move.
+fn pull_policy(image: &str) -> &'static str {
     let last = image.rsplit('/').next().unwrap_or_default();
-    last.split_once(':').is_none_or(|(_, tag)| tag == "latest")
+    let latest = last.split_once(':').is_none_or(|(_, tag)| tag == "latest");
+    if latest && !image.contains('@') { "Always" } else { "IfNotPresent" }
+}
+
+/// Amounts finer than a thousandth are rounded up to one.
+fn round_to_milli(container: &mut Value, field: &str) {
+    let amounts = container.get_mut("resources").and_then(|resources| resources.get_mut(field));
+    for amount in
+        amounts.and_then(Value::as_object_mut).into_iter().flat_map(|map| map.values_mut())
+    {
+        if let Ok(exact) = quantity(amount) {
+            if !exact.is_milli() {
+                *amount = Quantity::from_milli(exact.milli()).to_string().into();
+            }
+        }
+    }
 }
 
 /// What is limited and not requested is requested up to its limit.
@@ -138,6 +168,10 @@ fn volume(volume: &mut Value) {
     let Some(map) = volume.as_object() else { return };
     if !map.iter().any(|(key, value)| key != "name" && !value.is_null()) {
         set(volume, "emptyDir", json!({}));
+    }
+    if let Some(image) = volume.get_mut("image").filter(|source| source.is_object()) {
+        let policy = pull_policy(str_at(image, &["reference"]));
+        default_str(image, "pullPolicy", policy);
     }
     if let Some(host_path) = volume.get_mut("hostPath").filter(|source| source.is_object()) {
         default_to(host_path, "type", "");
@@ -178,7 +212,7 @@ mod tests {
     use super::*;
 
     fn check(mut spec: Value, pointer: &str, expect: Value) {
-        pod_spec(&mut spec);
+        pod(&mut spec);
         assert_eq!(
             spec.pointer(pointer).cloned().unwrap_or_default(),
             expect,
@@ -189,7 +223,7 @@ mod tests {
     #[test]
     fn a_minimal_pod_becomes_complete() {
         let mut spec = json!({"containers": [{"name": "c", "image": "web"}]});
-        pod_spec(&mut spec);
+        pod(&mut spec);
         assert_eq!(
             spec,
             json!({
@@ -200,7 +234,7 @@ mod tests {
             })
         );
         let once = spec.clone();
-        pod_spec(&mut spec);
+        pod(&mut spec);
         assert_eq!(spec, once);
     }
 
@@ -266,6 +300,28 @@ mod tests {
     }
 
     #[test]
+    fn templates_get_less() {
+        let mut spec = json!({"hostNetwork": true, "containers": [{"image": "a:1", "ports": [{"containerPort": 80}],
+            "resources": {"limits": {"cpu": "1"}}}]});
+        pod_spec(&mut spec);
+        assert_eq!(spec.get("enableServiceLinks"), None);
+        assert_eq!(spec["containers"][0]["resources"], json!({"limits": {"cpu": "1"}}));
+        assert_eq!(
+            spec["containers"][0]["ports"],
+            json!([{"containerPort": 80, "protocol": "TCP"}])
+        );
+    }
+
+    #[test]
+    fn amounts_are_at_least_thousandths() {
+        check(
+            json!({"containers": [{"resources": {"requests": {"cpu": "0.0001", "memory": "1Gi"}}}]}),
+            "/containers/0/resources/requests",
+            json!({"cpu": "1m", "memory": "1Gi"}),
+        );
+    }
+
+    #[test]
     fn mistyped_input_is_left_for_validation() {
         for mut spec in [
             json!(null),
@@ -273,7 +329,7 @@ mod tests {
             json!({"containers": 1, "volumes": [1, null]}),
             json!({"containers": [1]}),
         ] {
-            pod_spec(&mut spec);
+            pod(&mut spec);
         }
     }
 }

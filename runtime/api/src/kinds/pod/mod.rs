@@ -83,7 +83,7 @@ fn grace_seconds(pod: &Value) -> i64 {
 
 fn default(object: &mut Value) {
     if let Some(spec) = object.get_mut("spec") {
-        defaults::pod_spec(spec);
+        defaults::pod(spec);
     }
 }
 

@@ -12,7 +12,7 @@ use crate::names;
 use crate::status::FieldError;
 
 const RESTART_POLICIES: &[&str] = &["Always", "OnFailure", "Never"];
-const DNS_POLICIES: &[&str] = &["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"];
+const DNS_POLICIES: &[&str] = &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
 const MAX_SECONDS: i64 = i32::MAX as i64;
 
 /// An init container that keeps running beside the others.
@@ -181,7 +181,7 @@ pub(super) fn security(context: &Value, check: &mut Check<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::default_pod_spec;
+    use super::super::defaults::pod as default_pod;
     use super::*;
     use serde_json::json;
 
@@ -191,7 +191,7 @@ mod tests {
         for (key, value) in change.as_object().unwrap() {
             spec[key] = value.clone();
         }
-        default_pod_spec(&mut spec);
+        default_pod(&mut spec);
         let mut errors = Vec::new();
         pod_spec(&spec, "spec", &mut errors);
         let found: Vec<String> = errors.iter().map(ToString::to_string).collect();

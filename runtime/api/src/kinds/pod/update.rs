@@ -102,9 +102,10 @@ fn gates(spec: &Value, old: &Value, check: &mut Check<'_>) {
     let known = items(old, &["schedulingGates"]);
     for (index, gate) in items(spec, &["schedulingGates"]).iter().enumerate() {
         if !known.contains(gate) {
-            check.forbidden(
-                &format!("schedulingGates[{index}]"),
-                "only deletion is allowed, but found new scheduling gate",
+            let name = str_at(gate, &["name"]);
+            check.item("schedulingGates", index).forbidden(
+                "name",
+                format!("only deletion is allowed, but found new scheduling gate '{name}'"),
             );
         }
     }
@@ -191,7 +192,10 @@ mod tests {
         );
         check(
             |spec| spec["schedulingGates"] = json!([{"name": "g"}]),
-            &["spec.schedulingGates[0]: Forbidden: only deletion", "pod updates may not change"],
+            &[
+                "spec.schedulingGates[0].name: Forbidden: only deletion is allowed, but found new scheduling gate 'g'",
+                "pod updates may not change",
+            ],
         );
     }
 }
