@@ -13,10 +13,16 @@ mod strategic;
 #[cfg(feature = "schema")]
 mod strategic_list;
 
+use serde_json::Value;
+
 pub use json::json_patch;
 pub use merge::merge_patch;
 #[cfg(feature = "schema")]
 pub use strategic::strategic_merge;
+
+/// Levels of objects and lists an object may have. JSON parsers stop at 128, and
+/// an object also travels inside of lists, tables and events.
+pub const MAX_NESTING: usize = 100;
 
 /// As many as Kubernetes takes.
 pub const MAX_JSON_PATCH_OPERATIONS: usize = 10_000;
@@ -51,6 +57,15 @@ pub enum PatchError {
     RetainKeys { path: String },
     #[error("no schema for {0}: strategic merge patches work on built-in kinds only")]
     UnknownMessage(String),
+}
+
+/// How many levels of objects and lists a value has; 0 for plain values.
+pub fn nesting(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(nesting).max().unwrap_or(0),
+        Value::Object(entries) => 1 + entries.values().map(nesting).max().unwrap_or(0),
+        _ => 0,
+    }
 }
 
 impl PatchError {

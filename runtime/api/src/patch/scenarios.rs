@@ -386,6 +386,43 @@ fn free_form_parts_merge_as_plain_json() {
 }
 
 #[test]
+fn deleting_what_is_not_there() {
+    check(POD_SPEC, json!({}), json!({"nodeSelector": {"$patch": "delete"}}), json!({}));
+    check(
+        POD_SPEC,
+        json!({}),
+        json!({"securityContext": {"runAsUser": 1, "seccompProfile": {"$patch": "delete"}}}),
+        json!({"securityContext": {"runAsUser": 1}}),
+    );
+}
+
+/// As kubectl sends it for a deployment whose image, variable and volume changed.
+#[test]
+fn a_patch_of_kubectl_apply() {
+    let template = |spec: Value| json!({"spec": {"template": {"spec": spec}}});
+    check(
+        "apps.v1.Deployment",
+        template(json!({
+            "containers": [{"name": "web", "image": "x:1", "env": [{"name": "A", "value": "1"}],
+                "ports": [{"containerPort": 80, "protocol": "TCP"}]}],
+            "volumes": [{"name": "v", "emptyDir": {}}],
+        })),
+        template(json!({
+            "$setElementOrder/containers": [{"name": "web"}],
+            "$setElementOrder/volumes": [{"name": "v"}],
+            "containers": [{"$setElementOrder/env": [{"name": "A"}], "env": [{"name": "A", "value": "2"}],
+                "image": "x:2", "name": "web"}],
+            "volumes": [{"$retainKeys": ["hostPath", "name"], "emptyDir": null, "hostPath": {"path": "/x"}, "name": "v"}],
+        })),
+        template(json!({
+            "containers": [{"name": "web", "image": "x:2", "env": [{"name": "A", "value": "2"}],
+                "ports": [{"containerPort": 80, "protocol": "TCP"}]}],
+            "volumes": [{"name": "v", "hostPath": {"path": "/x"}}],
+        })),
+    );
+}
+
+#[test]
 fn refusals() {
     refused(
         POD_SPEC,

@@ -110,6 +110,8 @@ impl Merger {
             (None, Value::Array(items)) if order.is_some() => {
                 self.list(target, Some(items), order, field, key)?
             }
+            // There is nothing to delete.
+            (_, change) if is_deletion(change) => {}
             (_, change) => {
                 target.insert(key.to_owned(), inserted(change));
             }
@@ -217,18 +219,22 @@ pub(super) fn inserted(value: &Value) -> Value {
 fn inserted_object(entries: &Map<String, Value>) -> Map<String, Value> {
     entries
         .iter()
-        .filter(|(key, value)| !value.is_null() && !is_directive(key))
+        .filter(|(key, value)| !value.is_null() && !is_directive(key) && !is_deletion(value))
         .map(|(key, value)| (key.clone(), inserted(value)))
         .collect()
 }
 
 fn inserted_items(items: &[Value]) -> Vec<Value> {
-    let directive_only = |item: &Value| match item.get(DIRECTIVE).and_then(Value::as_str) {
-        Some("delete") => true,
-        Some("replace") => item.as_object().is_some_and(|entries| entries.len() == 1),
-        _ => false,
+    // An element that only says that the list is replaced has said so.
+    let says_replace = |item: &Value| {
+        let directive = item.get(DIRECTIVE).and_then(Value::as_str);
+        directive == Some("replace") && item.as_object().is_some_and(|entries| entries.len() == 1)
     };
-    items.iter().filter(|item| !directive_only(item)).map(inserted).collect()
+    items.iter().filter(|item| !is_deletion(item) && !says_replace(item)).map(inserted).collect()
+}
+
+fn is_deletion(value: &Value) -> bool {
+    value.get(DIRECTIVE).and_then(Value::as_str) == Some("delete")
 }
 
 fn is_directive(key: &str) -> bool {

@@ -14,6 +14,7 @@ mod wire;
 use serde_json::Value;
 
 use crate::meta::GroupVersionKind;
+use crate::patch::{MAX_NESTING, nesting};
 use crate::schema::{MessageId, Schema};
 use decode::Decoder;
 use encode::Encoder;
@@ -50,7 +51,7 @@ pub enum ProtobufError {
         #[source]
         source: serde_json::Error,
     },
-    #[error("protobuf body is nested deeper than {MAX_DEPTH} messages")]
+    #[error("protobuf body is nested deeper than {MAX_NESTING} levels")]
     Depth,
     #[error("protobuf body expands to more than {MAX_VALUES} values")]
     TooLarge,
@@ -101,8 +102,7 @@ pub fn is_protobuf(body: &[u8]) -> bool {
 pub fn decode(body: &[u8]) -> Result<(GroupVersionKind, Value), ProtobufError> {
     let envelope = envelope(body)?;
     let (gvk, id) = resolve(envelope.api_version, envelope.kind)?;
-    let value = Decoder::new(Schema::get()).object(&envelope, id)?;
-    Ok((gvk, value))
+    Ok((gvk, decode_object(&envelope, id)?))
 }
 
 /// As [`decode`], for a body whose kind the request implies and may not name.
@@ -117,8 +117,7 @@ pub fn decode_as(
         envelope.kind = &expected.kind;
     }
     let (gvk, id) = resolve(envelope.api_version, envelope.kind)?;
-    let value = Decoder::new(Schema::get()).object(&envelope, id)?;
-    Ok((gvk, value))
+    Ok((gvk, decode_object(&envelope, id)?))
 }
 
 /// The object as a body. `apiVersion` and `kind` in `value` are not needed.
@@ -127,6 +126,12 @@ pub fn encode(gvk: &GroupVersionKind, value: &Value) -> Result<Vec<u8>, Protobuf
     let mut encoder = Encoder::new(Schema::get());
     encoder.object(&gvk.api_version(), &gvk.kind, id, value)?;
     Ok(encoder.finish())
+}
+
+fn decode_object(envelope: &Envelope<'_>, id: MessageId) -> Result<Value, ProtobufError> {
+    let value = Decoder::new(Schema::get()).object(envelope, id)?;
+    // JSON inside of the body brings its own depth.
+    if nesting(&value) > MAX_NESTING { Err(ProtobufError::Depth) } else { Ok(value) }
 }
 
 fn resolve(api_version: &str, kind: &str) -> Result<(GroupVersionKind, MessageId), ProtobufError> {
@@ -308,6 +313,13 @@ mod tests {
             error.to_string(),
             "cannot encode spec.replicas as protobuf: a string where a number belongs"
         );
+    }
+
+    #[test]
+    fn a_deep_body_is_refused() {
+        let deep: Value = serde_json::from_str(&("[".repeat(110) + &"]".repeat(110))).unwrap();
+        let body = encode(&gvk("apps/v1", "ControllerRevision"), &json!({ "data": deep })).unwrap();
+        assert!(matches!(decode(&body), Err(ProtobufError::Depth)));
     }
 
     #[test]

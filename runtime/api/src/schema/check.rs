@@ -11,13 +11,13 @@ use base64::Engine;
 use serde_json::Value;
 
 use super::{Field, FieldType, MessageId, Schema, Shape};
+use crate::meta::GroupVersionKind;
+use crate::patch::{MAX_NESTING, nesting};
 use crate::quantity::Quantity;
 use crate::time;
 
 /// Kubernetes stops collecting at this number, too.
 const MAX_PROBLEMS: usize = 100;
-/// Only a recursive message could go this deep; none of ours is.
-const MAX_DEPTH: usize = 64;
 
 const QUANTITY_SYNTAX: &str = "quantities must match the regular expression \
      '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
@@ -59,6 +59,13 @@ pub fn check(message: &str, value: &Value) -> Vec<FieldProblem> {
     schema.message(message).map(|id| schema.check(id, value)).unwrap_or_default()
 }
 
+/// The message of the bad request that a body of the kind `found` is, where an
+/// object of `expected_kind` belongs.
+pub fn decode_error(found: &GroupVersionKind, expected_kind: &str, cause: &str) -> String {
+    let GroupVersionKind { version, kind, .. } = found;
+    format!("{kind} in version {version:?} cannot be handled as a {expected_kind}: {cause}")
+}
+
 /// The error of a strict request: unknown fields, then duplicate ones. `None`
 /// when there are neither.
 pub fn strict_error(problems: &[FieldProblem], duplicates: &[String]) -> Option<String> {
@@ -74,7 +81,7 @@ impl Schema {
         let root = Trail { parent: None, step: Step::Root };
         match value {
             Value::Object(_) => {
-                checker.value(FieldType::Message(message), None, value, &root, message, 0)
+                checker.value(FieldType::Message(message), None, value, &root, message)
             }
             other => checker.add(
                 &root,
@@ -97,18 +104,23 @@ struct Trail<'a> {
 
 enum Step<'a> {
     Root,
-    Field(&'a str),
+    /// A field of a message.
+    Field(MessageId, &'a str),
     Key(&'a str),
     Index(usize),
 }
 
 impl Trail<'_> {
+    fn level(&self) -> usize {
+        self.parent.map_or(0, |parent| parent.level() + 1)
+    }
+
     fn path(&self) -> String {
         let mut path = self.parent.map(Trail::path).unwrap_or_default();
         match self.step {
             Step::Root => {}
             Step::Index(index) => path.push_str(&format!("[{index}]")),
-            Step::Field(name) | Step::Key(name) => {
+            Step::Field(_, name) | Step::Key(name) => {
                 if !path.is_empty() {
                     path.push('.');
                 }
@@ -118,14 +130,19 @@ impl Trail<'_> {
         path
     }
 
-    /// The path of struct fields alone, as decoding errors have it.
-    fn fields(&self) -> String {
-        let mut path = self.parent.map(Trail::fields).unwrap_or_default();
-        if let Step::Field(name) = self.step {
-            if !path.is_empty() {
-                path.push('.');
-            }
-            path.push_str(name);
+    /// The path of struct fields alone, as decoding errors have it: embedded
+    /// structs are steps of their own, indexes and map keys are not.
+    fn fields(&self, schema: &Schema) -> String {
+        let mut path = self.parent.map(|parent| parent.fields(schema)).unwrap_or_default();
+        if let Step::Field(message, name) = self.step {
+            let mut push = |step: &str| {
+                if !path.is_empty() {
+                    path.push('.');
+                }
+                path.push_str(step);
+            };
+            schema.embedding(message, name).into_iter().for_each(&mut push);
+            push(name);
         }
         path
     }
@@ -143,27 +160,20 @@ impl Checker<'_> {
         }
     }
 
-    fn field(
-        &mut self,
-        field: &Field,
-        value: &Value,
-        trail: &Trail<'_>,
-        owner: MessageId,
-        depth: usize,
-    ) {
+    fn field(&mut self, field: &Field, value: &Value, trail: &Trail<'_>, owner: MessageId) {
         match (field.shape, value) {
             (_, Value::Null) => {}
-            (Shape::Single, _) => self.value(field.ty, Some(field), value, trail, owner, depth),
+            (Shape::Single, _) => self.value(field.ty, Some(field), value, trail, owner),
             (Shape::Repeated, Value::Array(items)) => {
                 for (index, item) in items.iter().enumerate().filter(|(_, item)| !item.is_null()) {
                     let trail = Trail { parent: Some(trail), step: Step::Index(index) };
-                    self.value(field.ty, Some(field), item, &trail, owner, depth);
+                    self.value(field.ty, Some(field), item, &trail, owner);
                 }
             }
             (Shape::Map, Value::Object(entries)) => {
                 for (key, item) in entries.iter().filter(|(_, item)| !item.is_null()) {
                     let trail = Trail { parent: Some(trail), step: Step::Key(key) };
-                    self.value(field.ty, Some(field), item, &trail, owner, depth);
+                    self.value(field.ty, Some(field), item, &trail, owner);
                 }
             }
             (Shape::Repeated, _) => self.mismatch(field.ty, Some(field), "[]", value, trail, owner),
@@ -180,18 +190,13 @@ impl Checker<'_> {
         value: &Value,
         trail: &Trail<'_>,
         owner: MessageId,
-        depth: usize,
     ) {
         let fits = match (ty, value) {
             (FieldType::Message(id), Value::Object(entries)) => {
-                if depth > MAX_DEPTH {
-                    self.add(trail, ProblemKind::Type("json: exceeded max depth".to_owned()));
-                    return;
-                }
                 for (name, value) in entries {
-                    let trail = Trail { parent: Some(trail), step: Step::Field(name) };
+                    let trail = Trail { parent: Some(trail), step: Step::Field(id, name) };
                     match self.schema.field(id, name) {
-                        Some(field) => self.field(field, value, &trail, id, depth + 1),
+                        Some(field) => self.field(field, value, &trail, id),
                         None => self.add(&trail, ProblemKind::Unknown),
                     }
                 }
@@ -204,8 +209,9 @@ impl Checker<'_> {
             }
             (FieldType::Int64, Value::Number(number)) => number.as_i64().is_some(),
             (FieldType::Float64, Value::Number(_)) => true,
-            (FieldType::FieldsV1, Value::Object(_)) => true,
-            (FieldType::RawExtension | FieldType::Any, _) => true,
+            (FieldType::RawExtension | FieldType::FieldsV1 | FieldType::Any, _) => {
+                return self.free_form(value, trail);
+            }
             (FieldType::StringList, Value::Array(items)) => {
                 items.iter().all(|item| matches!(item, Value::String(_) | Value::Null))
             }
@@ -222,6 +228,14 @@ impl Checker<'_> {
         };
         if !fits {
             self.mismatch(ty, field, "", value, trail, owner);
+        }
+    }
+
+    /// Messages are as deep as their fields are; only here a client decides.
+    fn free_form(&mut self, value: &Value, trail: &Trail<'_>) {
+        let container = value.is_array() || value.is_object();
+        if container && trail.level() + nesting(value) > MAX_NESTING {
+            self.located(trail, "json: exceeded max depth".to_owned());
         }
     }
 
@@ -277,16 +291,21 @@ impl Checker<'_> {
         trail: &Trail<'_>,
         owner: MessageId,
     ) {
-        let integer = container.is_empty() && matches!(ty, FieldType::Int32 | FieldType::Int64);
+        let integer = container.is_empty()
+            && matches!(ty, FieldType::Int32 | FieldType::Int64 | FieldType::IntOrString);
         let found = match value {
             Value::Number(number) if integer => format!("number {number}"),
             other => described(other).to_owned(),
         };
+        let expected = match (container, ty) {
+            // Quantities by name are a type of their own wherever they occur.
+            ("map[string]", FieldType::Quantity) => "v1.ResourceList".to_owned(),
+            _ => format!("{container}{}", self.go_type(ty, field)),
+        };
         let text = format!(
-            "json: cannot unmarshal {found} into Go struct field {}.{} of type {container}{}",
+            "json: cannot unmarshal {found} into Go struct field {}.{} of type {expected}",
             self.schema[owner].name,
-            trail.fields(),
-            self.go_type(ty, field),
+            trail.fields(self.schema),
         );
         self.add(trail, ProblemKind::Type(text));
     }
@@ -300,9 +319,8 @@ impl Checker<'_> {
             FieldType::Int64 => "int64",
             FieldType::Float64 => "float64",
             FieldType::Bytes => "[]uint8",
-            FieldType::Time => "v1.Time",
-            FieldType::MicroTime => "v1.MicroTime",
-            FieldType::Duration => "v1.Duration",
+            // These read a string and then its meaning.
+            FieldType::Time | FieldType::MicroTime | FieldType::Duration => "string",
             FieldType::Quantity => "resource.Quantity",
             FieldType::RawExtension | FieldType::Any => "runtime.RawExtension",
             FieldType::FieldsV1 => "v1.FieldsV1",
@@ -422,6 +440,21 @@ mod tests {
                 r#"{"spec":{"ports":[{"targetPort":true}]}}"#,
                 "json: cannot unmarshal bool into Go struct field ServicePort.spec.ports.targetPort of type int32",
             ),
+            (
+                "core.v1.Pod",
+                r#"{"spec":{"volumes":[{"hostPath":1}]}}"#,
+                "json: cannot unmarshal number into Go struct field Volume.spec.volumes.VolumeSource.hostPath of type v1.HostPathVolumeSource",
+            ),
+            (
+                "core.v1.Pod",
+                r#"{"kind":1}"#,
+                "json: cannot unmarshal number into Go struct field Pod.TypeMeta.kind of type string",
+            ),
+            (
+                "coordination.v1.Lease",
+                r#"{"spec":{"renewTime":1}}"#,
+                "json: cannot unmarshal number into Go struct field LeaseSpec.spec.renewTime of type string",
+            ),
         ];
         for (message, value, text) in cases {
             expect(message, value, text);
@@ -457,6 +490,28 @@ mod tests {
             r#"strict decoding error: unknown field "spec.foo", duplicate field "spec.bar""#
         );
         assert_eq!(strict_error(&[], &[]), None);
+    }
+
+    #[test]
+    fn free_form_parts_are_not_nested_without_end() {
+        let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        let plugin = |levels| format!(r#"{{"spec":{{"config":{}}}}}"#, deep(levels));
+        expect("plugins.v1alpha1.Plugin", &plugin(98), "");
+        expect(
+            "plugins.v1alpha1.Plugin",
+            &plugin(99),
+            "json: exceeded max depth (field spec.config)",
+        );
+    }
+
+    #[test]
+    fn a_bad_request_names_both_kinds() {
+        let found = GroupVersionKind::new("apps", "v1", "Deployment");
+        assert_eq!(
+            decode_error(&found, "Deployment", "strict decoding error: unknown field \"a\""),
+            "Deployment in version \"v1\" cannot be handled as a Deployment: \
+             strict decoding error: unknown field \"a\""
+        );
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod strict;
 
 use std::sync::OnceLock;
 
-pub use check::{FieldProblem, ProblemKind, check, strict_error};
+pub use check::{FieldProblem, ProblemKind, check, decode_error, strict_error};
 pub use data::{DESCRIPTIONS, FILES as DATA_FILES};
 pub use normalize::normalize;
 pub use strict::{JsonError, decode_json_strict};
@@ -248,6 +248,31 @@ impl Schema {
             })
             .ok()?;
         Some(&self.fields[usize::from(view[at])])
+    }
+
+    /// The embedded structs through which a message has a field; none for its own.
+    fn embedding(&self, id: MessageId, name: &str) -> Vec<&'static str> {
+        let mut steps = Vec::new();
+        let mut inner = Some(id);
+        while let Some(id) = inner.take() {
+            let fields = self.fields(id);
+            if fields.iter().any(|field| field.name == name) {
+                break;
+            }
+            let holders = fields.iter().filter(|field| field.is_inline());
+            inner = holders
+                .filter_map(|field| match field.ty {
+                    FieldType::Message(inner) => Some(inner),
+                    _ => None,
+                })
+                .find(|inner| self.field(*inner, name).is_some());
+            steps.extend(inner.map(|inner| self[inner].name));
+        }
+        // Not in the data, since it has no protobuf field.
+        if self[id].is_kind && matches!(name, "apiVersion" | "kind") {
+            steps.push("TypeMeta");
+        }
+        steps
     }
 
     /// A field by its protobuf number.

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::map::Entry;
 use serde_json::{Map, Value};
+
+use crate::patch::MAX_NESTING;
 
 /// Kubernetes stops collecting at this number, too.
 const MAX_DUPLICATES: usize = 100;
@@ -14,11 +16,11 @@ const MAX_DUPLICATES: usize = 100;
 pub struct JsonError(#[from] serde_json::Error);
 
 /// The value, and the path of each key that was given twice (the last one
-/// counts). Nesting is limited to 128 levels.
+/// counts). Nesting is limited to [`MAX_NESTING`] levels.
 pub fn decode_json_strict(bytes: &[u8]) -> Result<(Value, Vec<String>), JsonError> {
     let mut duplicates = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = Seed { duplicates: &mut duplicates }.deserialize(&mut deserializer)?;
+    let value = Seed { duplicates: &mut duplicates, level: 0 }.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok((value, duplicates))
 }
@@ -27,9 +29,18 @@ pub fn decode_json_strict(bytes: &[u8]) -> Result<(Value, Vec<String>), JsonErro
 /// for none.
 struct Seed<'a> {
     duplicates: &'a mut Vec<String>,
+    level: usize,
 }
 
 impl Seed<'_> {
+    /// For what is one level further in.
+    fn inner<E: de::Error>(&mut self) -> Result<Seed<'_>, E> {
+        if self.level == MAX_NESTING {
+            return Err(E::custom(format_args!("nested deeper than {MAX_NESTING} levels")));
+        }
+        Ok(Seed { duplicates: self.duplicates, level: self.level + 1 })
+    }
+
     fn prefix(duplicates: &mut [String], step: &str) {
         for path in duplicates {
             let separator = if path.starts_with('[') { "" } else { "." };
@@ -81,11 +92,11 @@ impl<'de> Visitor<'de> for Seed<'_> {
         Ok(Value::String(value))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut access: A) -> Result<Value, A::Error> {
         let mut items = Vec::new();
         loop {
             let before = self.duplicates.len();
-            let Some(item) = access.next_element_seed(Seed { duplicates: self.duplicates })? else {
+            let Some(item) = access.next_element_seed(self.inner()?)? else {
                 break;
             };
             if self.duplicates.len() > before {
@@ -96,11 +107,11 @@ impl<'de> Visitor<'de> for Seed<'_> {
         Ok(Value::Array(items))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut access: A) -> Result<Value, A::Error> {
         let mut entries = Map::new();
         while let Some(key) = access.next_key::<String>()? {
             let before = self.duplicates.len();
-            let value = access.next_value_seed(Seed { duplicates: self.duplicates })?;
+            let value = access.next_value_seed(self.inner()?)?;
             if self.duplicates.len() > before {
                 Seed::prefix(&mut self.duplicates[before..], &key);
             }
@@ -157,7 +168,7 @@ mod tests {
             decode_json_strict(deep.as_bytes())
                 .unwrap_err()
                 .to_string()
-                .contains("recursion limit")
+                .contains("nested deeper than 100 levels")
         );
         assert!(decode_json_strict(b"{\"a\":\"\xff\"}").is_err());
     }
