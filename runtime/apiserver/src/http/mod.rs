@@ -147,6 +147,7 @@ async fn resource(call: Call<'_>, extensions: Extensions, body: Body) -> Result<
             objects::subresource(&call, &attributes, resource, subresource, extensions, body).await
         }
         None if !resource.supports(verb) => Err(not_allowed(resource, verb)),
+        None if name.is_empty() && matches!(verb, "update" | "patch") => Err(not_allowed(resource, verb)),
         None => match verb {
             "get" => objects::get(&call, resource).await,
             "list" => list::list(&call, resource, selectors).await,

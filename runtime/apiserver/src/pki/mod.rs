@@ -46,6 +46,8 @@ pub enum PkiError {
     Issue { subject: String, #[source] source: rcgen::Error },
     #[error("certificate signing request is malformed or its signature does not match")]
     Request(#[source] rcgen::Error),
+    #[error("certificate for {0:?} names more than two groups, which is the most a certificate made here can hold")]
+    Organizations(String),
     #[error("{0:?} is neither an IP address nor a DNS name")]
     Name(String),
     #[error(transparent)]
@@ -147,7 +149,7 @@ impl Ca {
         let issue = |source| PkiError::Issue { subject: subject.to_string(), source };
         let key = KeyPair::generate().map_err(issue)?;
         let mut params = CertificateParams::default();
-        params.distinguished_name = distinguished_name(&Identity::new::<String>(subject, []));
+        params.distinguished_name = distinguished_name(&Identity::new::<String>(subject, []))?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![
             KeyUsagePurpose::KeyCertSign,
@@ -182,7 +184,7 @@ impl Ca {
     pub fn issue_server(&self, names: &[String]) -> Result<Issued, PkiError> {
         let mut params = CertificateParams::default();
         params.distinguished_name =
-            distinguished_name(&Identity::new::<String>("pintle-apiserver", []));
+            distinguished_name(&Identity::new::<String>("pintle-apiserver", []))?;
         params.subject_alt_names = names.iter().map(|name| san(name)).collect::<Result<_, _>>()?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         self.issue("pintle-apiserver", params, SERVER_LIFETIME)
@@ -197,7 +199,7 @@ impl Ca {
     ) -> Result<Issued, PkiError> {
         let mut params = CertificateParams::default();
         params.distinguished_name =
-            distinguished_name(&Identity::new(common_name, organizations.iter().copied()));
+            distinguished_name(&Identity::new(common_name, organizations.iter().copied()))?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.issue(common_name, params, lifetime)
     }
@@ -214,7 +216,7 @@ impl Ca {
         let mut request =
             CertificateSigningRequestParams::from_der(&request).map_err(PkiError::Request)?;
         let mut params = CertificateParams::default();
-        params.distinguished_name = distinguished_name(identity);
+        params.distinguished_name = distinguished_name(identity)?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let not_after = validity(&mut params, lifetime);
@@ -259,13 +261,19 @@ impl std::fmt::Debug for Ca {
     }
 }
 
-fn distinguished_name(identity: &Identity) -> DistinguishedName {
+fn distinguished_name(identity: &Identity) -> Result<DistinguishedName, PkiError> {
     let mut name = DistinguishedName::new();
-    for organization in &identity.organizations {
-        name.push(DnType::OrganizationName, organization.as_str());
+    // The name is a map in the library: one attribute per type. The same type
+    // spelled as an identifier counts as another one, which makes room for two.
+    let slots = [DnType::OrganizationName, DnType::CustomDnType(vec![2, 5, 4, 10])];
+    if identity.organizations.len() > slots.len() {
+        return Err(PkiError::Organizations(identity.common_name.clone()));
+    }
+    for (slot, organization) in slots.into_iter().zip(&identity.organizations) {
+        name.push(slot, organization.as_str());
     }
     name.push(DnType::CommonName, identity.common_name.as_str());
-    name
+    Ok(name)
 }
 
 fn san(name: &str) -> Result<SanType, PkiError> {
@@ -325,6 +333,7 @@ mod tests {
         let user = User::from_certificate(&issued.certificate.der).unwrap();
         assert_eq!(user.name, "jane");
         assert_eq!(user.groups, ["dev", "ops", "system:authenticated"]);
+        assert!(ca.issue_client("jane", &["a", "b", "c"], NODE_LIFETIME).is_err());
     }
 
     #[test]
@@ -333,7 +342,7 @@ mod tests {
         let ca = Ca::load_or_create(dir.path()).unwrap();
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
-        params.distinguished_name = distinguished_name(&Identity::new("root", ["system:masters"]));
+        params.distinguished_name = distinguished_name(&Identity::new("root", ["system:masters"])).unwrap();
         let request = params.serialize_request(&key).unwrap();
         let signed = ca.sign_csr(request.der(), &Identity::node("n1"), NODE_LIFETIME).unwrap();
         let user = User::from_certificate(&signed.der).unwrap();
