@@ -9,6 +9,9 @@ use std::fmt;
 use std::ops::{Add, Neg, Sub};
 use std::str::FromStr;
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// Kubernetes' finest step is one billionth.
 const NANO: i128 = 1_000_000_000;
 /// Kubernetes caps quantities at 2^63-1; the cap keeps all sums inside i128.
@@ -206,6 +209,25 @@ fn clamp(value: i128) -> i64 {
     value.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
 }
 
+impl Serialize for Quantity {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// From text or, as Kubernetes allows, from a bare number.
+impl<'de> Deserialize<'de> for Quantity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::String(text) => Self::parse(&text).map_err(D::Error::custom),
+            serde_json::Value::Number(number) => {
+                Self::parse(&number.to_string()).map_err(D::Error::custom)
+            }
+            _ => Err(D::Error::custom("a quantity must be text such as \"100m\" or a number")),
+        }
+    }
+}
+
 impl FromStr for Quantity {
     type Err = QuantityError;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -359,6 +381,13 @@ mod tests {
         assert_eq!((Quantity::ZERO + parse("1Gi")).to_string(), "1Gi");
         assert!(parse("1000m") == parse("1"));
         assert!(parse("1G") < parse("1Gi"));
+    }
+
+    #[test]
+    fn travels_as_json() {
+        let read: Vec<Quantity> = serde_json::from_str(r#"["100m", 2, 0.5]"#).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), r#"["100m","2","500m"]"#);
+        assert!(serde_json::from_str::<Quantity>("[]").is_err());
     }
 
     proptest! {

@@ -18,7 +18,7 @@ pub(super) const ROW: Resource = Resource {
     short_names: &["cm"],
     columns: &[
         Column::NAME,
-        Column::integer("Data").help("Data contains the configuration data."),
+        Column::string("Data").help("Data contains the configuration data."),
         Column::AGE,
     ],
     schema: "core.v1.ConfigMap",

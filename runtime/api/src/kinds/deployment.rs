@@ -22,10 +22,10 @@ pub(super) const ROW: Resource = Resource {
     columns: &[
         Column::NAME,
         Column::string("Ready").help("Number of the pod with ready state"),
-        Column::integer("Up-to-date").help(
+        Column::string("Up-to-date").help(
             "Total number of non-terminating pods targeted by this deployment that have the desired template spec.",
         ),
-        Column::integer("Available").help(
+        Column::string("Available").help(
             "Total number of available non-terminating pods (ready for at least minReadySeconds) targeted by this deployment.",
         ),
         Column::AGE,
@@ -78,11 +78,11 @@ fn default(object: &mut Value) {
     default_to(spec, "progressDeadlineSeconds", 600);
     if let Some(strategy) = child(spec, "strategy") {
         default_str(strategy, "type", "RollingUpdate");
-        if str_at(strategy, &["type"]) == "RollingUpdate" {
-            if let Some(rolling) = child(strategy, "rollingUpdate") {
-                default_to(rolling, "maxUnavailable", "25%");
-                default_to(rolling, "maxSurge", "25%");
-            }
+        if str_at(strategy, &["type"]) == "RollingUpdate"
+            && let Some(rolling) = child(strategy, "rollingUpdate")
+        {
+            default_to(rolling, "maxUnavailable", "25%");
+            default_to(rolling, "maxSurge", "25%");
         }
     }
     default_template(spec);
@@ -158,14 +158,14 @@ fn rolling(strategy: &Value, check: &mut Check<'_>) {
     for field in ["maxUnavailable", "maxSurge"] {
         number_or_percent(rolling, field, &mut check);
     }
-    if let Some(percent) = percent(&rolling["maxUnavailable"]) {
-        if percent > 100 {
-            check.invalid(
-                "maxUnavailable",
-                rolling["maxUnavailable"].clone(),
-                "must not be greater than 100%",
-            );
-        }
+    if let Some(percent) = percent(&rolling["maxUnavailable"])
+        && percent > 100
+    {
+        check.invalid(
+            "maxUnavailable",
+            rolling["maxUnavailable"].clone(),
+            "must not be greater than 100%",
+        );
     }
     if zero("maxUnavailable") && zero("maxSurge") {
         let detail = "may not be 0 when `maxSurge` is 0";

@@ -32,7 +32,7 @@ pub(super) const CORE_ROW: Resource = Resource {
         Column::string("Message")
             .help("A human-readable description of the status of this operation."),
         Column::string("First Seen").wide().help("The time at which the event was first recorded."),
-        Column::integer("Count").wide().help("The number of times this event has occurred."),
+        Column::string("Count").wide().help("The number of times this event has occurred."),
         Column { priority: 1, ..Column::NAME },
     ],
     selectable: &[

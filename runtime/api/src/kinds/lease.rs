@@ -37,20 +37,20 @@ fn validate(object: &Value, _old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let spec = value_at(object, &["spec"]);
     let mut check = Check::new(&mut errors, "spec");
-    if let Some(seconds) = value_at(spec, &["leaseDurationSeconds"]).as_i64() {
-        if seconds <= 0 {
-            check.invalid("leaseDurationSeconds", seconds, "must be greater than 0");
-        }
+    if let Some(seconds) = value_at(spec, &["leaseDurationSeconds"]).as_i64()
+        && seconds <= 0
+    {
+        check.invalid("leaseDurationSeconds", seconds, "must be greater than 0");
     }
     check.not_negative(spec, "leaseTransitions");
     if spec.get("holderIdentity").and_then(Value::as_str) == Some("") {
         check.invalid("holderIdentity", "", "must not be empty");
     }
     for field in ["acquireTime", "renewTime"] {
-        if let Some(text) = spec.get(field).and_then(Value::as_str) {
-            if crate::time::parse_micros(text).is_none() {
-                check.invalid(field, text, "must be an RFC 3339 time");
-            }
+        if let Some(text) = spec.get(field).and_then(Value::as_str)
+            && crate::time::parse_micros(text).is_none()
+        {
+            check.invalid(field, text, "must be an RFC 3339 time");
         }
     }
     errors

@@ -59,10 +59,10 @@ pub fn validate_meta(
         return errors;
     }
     let prefix = str_at(meta, &["generateName"]);
-    if !prefix.is_empty() {
-        if let Some(message) = name_rule(&masked(prefix)) {
-            errors.push(FieldError::invalid("metadata.generateName", prefix, message));
-        }
+    if !prefix.is_empty()
+        && let Some(message) = name_rule(&masked(prefix))
+    {
+        errors.push(FieldError::invalid("metadata.generateName", prefix, message));
     }
     let name = str_at(meta, &["name"]);
     if name.is_empty() {

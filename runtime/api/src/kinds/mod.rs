@@ -64,6 +64,7 @@ pub enum Scope {
 }
 
 /// A column of `kubectl get`. Priority 0 is always shown, 1 with `-o wide`.
+/// Types are those Kubernetes declares, which says `string` for some counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Column {
     pub name: &'static str,

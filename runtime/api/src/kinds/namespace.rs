@@ -45,10 +45,10 @@ pub(super) const ROW: Resource = Resource {
 
 fn default(object: &mut Value) {
     let name = str_at(object, &["metadata", "name"]).to_owned();
-    if !name.is_empty() {
-        if let Some(labels) = child(object, "metadata").and_then(|meta| child(meta, "labels")) {
-            set(labels, "kubernetes.io/metadata.name", name);
-        }
+    if !name.is_empty()
+        && let Some(labels) = child(object, "metadata").and_then(|meta| child(meta, "labels"))
+    {
+        set(labels, "kubernetes.io/metadata.name", name);
     }
 }
 

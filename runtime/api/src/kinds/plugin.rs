@@ -119,14 +119,14 @@ fn validate(plugin: &Value, old: Option<&Value>) -> Vec<FieldError> {
         check.one_of(spec, "role", ROLES);
     }
     source(spec, &mut check);
-    if let Some(digest) = spec.get("digest").and_then(Value::as_str) {
-        if !is_digest(digest) {
-            check.invalid(
-                "digest",
-                digest,
-                "must be 'sha256:' followed by 64 lower case hexadecimal digits",
-            );
-        }
+    if let Some(digest) = spec.get("digest").and_then(Value::as_str)
+        && !is_digest(digest)
+    {
+        check.invalid(
+            "digest",
+            digest,
+            "must be 'sha256:' followed by 64 lower case hexadecimal digits",
+        );
     }
     grants(spec, &mut check);
     let mut budgets = check.field("budgets");
@@ -214,20 +214,20 @@ fn grants(spec: &Value, check: &mut Check<'_>) {
         }
         for (place, namespace) in items(grant, &["namespaces"]).iter().enumerate() {
             let text = namespace.as_str().unwrap_or_default();
-            if text != "*" {
-                if let Some(message) = names::dns_label(text) {
-                    check.invalid(&format!("namespaces[{place}]"), text, message);
-                }
+            if text != "*"
+                && let Some(message) = names::dns_label(text)
+            {
+                check.invalid(&format!("namespaces[{place}]"), text, message);
             }
         }
     }
 }
 
 fn positive(object: &Value, field: &str, check: &mut Check<'_>) {
-    if let Some(value) = object.get(field).and_then(Value::as_i64) {
-        if value <= 0 {
-            check.invalid(field, value, "must be greater than 0");
-        }
+    if let Some(value) = object.get(field).and_then(Value::as_i64)
+        && value <= 0
+    {
+        check.invalid(field, value, "must be greater than 0");
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) const ROW: Resource = Resource {
     columns: &[
         Column::NAME,
         Column::string("Type").help("Used to facilitate programmatic handling of secret data."),
-        Column::integer("Data").help("Data contains the secret data."),
+        Column::string("Data").help("Data contains the secret data."),
         Column::AGE,
     ],
     selectable: &[SelectableField::new("type", "/type")],

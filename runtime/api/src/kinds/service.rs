@@ -84,6 +84,8 @@ fn external(service: &Value) -> String {
                 })
                 .filter(|address| !address.is_empty())
                 .collect();
+            all.sort_unstable();
+            all.dedup();
             all.extend(listed);
             if all.is_empty() { "<pending>".to_owned() } else { all.join(",") }
         }
@@ -109,12 +111,11 @@ fn default(service: &mut Value) {
     let Some(spec) = service.get_mut("spec").filter(|spec| spec.is_object()) else { return };
     default_str(spec, "type", "ClusterIP");
     default_str(spec, "sessionAffinity", "None");
-    if str_at(spec, &["sessionAffinity"]) == "ClientIP" {
-        if let Some(client) =
+    if str_at(spec, &["sessionAffinity"]) == "ClientIP"
+        && let Some(client) =
             child(spec, "sessionAffinityConfig").and_then(|config| child(config, "clientIP"))
-        {
-            default_to(client, "timeoutSeconds", AFFINITY_SECONDS);
-        }
+    {
+        default_to(client, "timeoutSeconds", AFFINITY_SECONDS);
     }
     if str_at(spec, &["sessionAffinity"]) == "None" {
         remove(spec, "sessionAffinityConfig");
@@ -150,10 +151,10 @@ fn addresses(spec: &mut Value) {
     let single = str_at(spec, &["clusterIP"]).to_owned();
     if !single.is_empty() && !is_set(spec, "clusterIPs") {
         set(spec, "clusterIPs", json!([single]));
-    } else if single.is_empty() {
-        if let Some(first) = items(spec, &["clusterIPs"]).first().cloned() {
-            set(spec, "clusterIP", first);
-        }
+    } else if single.is_empty()
+        && let Some(first) = items(spec, &["clusterIPs"]).first().cloned()
+    {
+        set(spec, "clusterIP", first);
     }
     let v6 = matches!(str_at(spec, &["clusterIP"]).parse(), Ok(IpAddr::V6(_)));
     default_to(spec, "ipFamilies", json!([if v6 { "IPv6" } else { "IPv4" }]));

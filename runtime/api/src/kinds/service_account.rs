@@ -8,7 +8,6 @@ pub(super) const ROW: Resource = Resource {
     plural: "serviceaccounts",
     singular: "serviceaccount",
     short_names: &["sa"],
-    // Upstream prints the count as text.
     columns: &[
         Column::NAME,
         Column::string("Secrets").help("Secrets is a list of the secrets in the same namespace that pods running using this ServiceAccount are allowed to use."),

@@ -82,35 +82,36 @@ impl<'e> Check<'e> {
 
     /// A string that must follow a syntax; absent passes.
     pub(super) fn syntax(&mut self, object: &Value, field: &str, rule: fn(&str) -> Option<String>) {
-        if let Some(text) = object.get(field).and_then(Value::as_str) {
-            if let Some(message) = rule(text) {
-                self.invalid(field, text, message);
-            }
+        if let Some(text) = object.get(field).and_then(Value::as_str)
+            && let Some(message) = rule(text)
+        {
+            self.invalid(field, text, message);
         }
     }
 
     /// A string out of a fixed set; absent or empty passes.
     pub(super) fn one_of(&mut self, object: &Value, field: &str, supported: &[&str]) {
-        if let Some(text) = object.get(field).and_then(Value::as_str) {
-            if !text.is_empty() && !supported.contains(&text) {
-                self.not_supported(field, text, supported);
-            }
+        if let Some(text) = object.get(field).and_then(Value::as_str)
+            && !text.is_empty()
+            && !supported.contains(&text)
+        {
+            self.not_supported(field, text, supported);
         }
     }
 
     pub(super) fn not_negative(&mut self, object: &Value, field: &str) {
-        if let Some(value) = object.get(field).and_then(Value::as_i64) {
-            if value < 0 {
-                self.invalid(field, value, NOT_NEGATIVE);
-            }
+        if let Some(value) = object.get(field).and_then(Value::as_i64)
+            && value < 0
+        {
+            self.invalid(field, value, NOT_NEGATIVE);
         }
     }
 
     pub(super) fn port(&mut self, object: &Value, field: &str) {
-        if let Some(port) = object.get(field).and_then(Value::as_i64) {
-            if let Some(message) = names::port_number(port) {
-                self.invalid(field, port, message);
-            }
+        if let Some(port) = object.get(field).and_then(Value::as_i64)
+            && let Some(message) = names::port_number(port)
+        {
+            self.invalid(field, port, message);
         }
     }
 

@@ -126,10 +126,10 @@ fn round_to_milli(container: &mut Value, field: &str) {
     for amount in
         amounts.and_then(Value::as_object_mut).into_iter().flat_map(|map| map.values_mut())
     {
-        if let Ok(exact) = quantity(amount) {
-            if !exact.is_milli() {
-                *amount = Quantity::from_milli(exact.milli()).to_string().into();
-            }
+        if let Ok(exact) = quantity(amount)
+            && !exact.is_milli()
+        {
+            *amount = Quantity::from_milli(exact.milli()).to_string().into();
         }
     }
 }
@@ -194,10 +194,9 @@ fn volume(volume: &mut Value) {
         .get_mut("ephemeral")
         .and_then(|source| source.get_mut("volumeClaimTemplate"))
         .and_then(|template| template.get_mut("spec"))
+        && !is_set(claim, "volumeMode")
     {
-        if !is_set(claim, "volumeMode") {
-            set(claim, "volumeMode", "Filesystem");
-        }
+        set(claim, "volumeMode", "Filesystem");
     }
 }
 

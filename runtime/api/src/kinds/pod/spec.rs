@@ -57,14 +57,14 @@ pub(super) fn pod_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
             check.syntax(spec, field, rule);
         }
     }
-    if let Some(seconds) = value_at(spec, &["activeDeadlineSeconds"]).as_i64() {
-        if !(1..=MAX_SECONDS).contains(&seconds) {
-            check.invalid(
-                "activeDeadlineSeconds",
-                seconds,
-                "must be between 1 and 2147483647, inclusive",
-            );
-        }
+    if let Some(seconds) = value_at(spec, &["activeDeadlineSeconds"]).as_i64()
+        && !(1..=MAX_SECONDS).contains(&seconds)
+    {
+        check.invalid(
+            "activeDeadlineSeconds",
+            seconds,
+            "must be between 1 and 2147483647, inclusive",
+        );
     }
     tolerations(spec, &mut check);
     host_namespaces(spec, &mut check);
@@ -165,10 +165,10 @@ pub(super) fn security(context: &Value, check: &mut Check<'_>) {
         ("runAsGroup", "must be between 0 and 2147483647, inclusive"),
         ("fsGroup", "must be between 0 and 2147483647, inclusive"),
     ] {
-        if let Some(id) = value_at(context, &[field]).as_i64() {
-            if !(0..=MAX_SECONDS).contains(&id) {
-                check.invalid(field, id, detail);
-            }
+        if let Some(id) = value_at(context, &[field]).as_i64()
+            && !(0..=MAX_SECONDS).contains(&id)
+        {
+            check.invalid(field, id, detail);
         }
     }
     for (index, group) in items(context, &["supplementalGroups"]).iter().enumerate() {

@@ -51,13 +51,11 @@ fn source(volume: &Value, check: &mut Check<'_>) {
     }
     let mut check = check.field(kind);
     match kind.as_str() {
-        "emptyDir" => {
-            if is_set(source, "sizeLimit") {
-                let limit = &source["sizeLimit"];
-                if !quantity(limit).is_ok_and(|limit| !limit.is_negative()) {
-                    let detail = "SizeLimit field must be a valid resource quantity";
-                    check.forbidden("sizeLimit", detail);
-                }
+        "emptyDir" if is_set(source, "sizeLimit") => {
+            let limit = &source["sizeLimit"];
+            if !quantity(limit).is_ok_and(|limit| !limit.is_negative()) {
+                let detail = "SizeLimit field must be a valid resource quantity";
+                check.forbidden("sizeLimit", detail);
             }
         }
         "hostPath" => {
@@ -71,10 +69,8 @@ fn source(volume: &Value, check: &mut Check<'_>) {
         }
         "configMap" => named(source, "name", &mut check),
         "secret" => named(source, "secretName", &mut check),
-        "persistentVolumeClaim" => {
-            if str_at(source, &["claimName"]).is_empty() {
-                check.required("claimName", "");
-            }
+        "persistentVolumeClaim" if str_at(source, &["claimName"]).is_empty() => {
+            check.required("claimName", "");
         }
         "downwardAPI" | "projected" => mode(source, "defaultMode", &mut check),
         _ => {}
@@ -98,14 +94,10 @@ fn named(source: &Value, field: &str, check: &mut Check<'_>) {
 }
 
 fn mode(source: &Value, field: &str, check: &mut Check<'_>) {
-    if let Some(mode) = value_at(source, &[field]).as_i64() {
-        if !(0..=0o777).contains(&mode) {
-            check.invalid(
-                field,
-                mode,
-                "must be a number between 0 and 0777 (octal), both inclusive",
-            );
-        }
+    if let Some(mode) = value_at(source, &[field]).as_i64()
+        && !(0..=0o777).contains(&mode)
+    {
+        check.invalid(field, mode, "must be a number between 0 and 0777 (octal), both inclusive");
     }
 }
 
