@@ -4,7 +4,10 @@
 //! same group, writes one engine batch, and answers only when the disk has it: also the
 //! writers whose guard failed, because what they learn must not be taken back by a crash.
 
-use std::{collections::HashMap, sync::atomic::Ordering};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use parking_lot::RwLockReadGuard;
@@ -13,7 +16,8 @@ use tracing::error;
 
 use crate::{
     engine::{Engine, WriteBatch},
-    envelope::{self, EnvelopeError, LogEntry, Put},
+    envelope::{self, LogEntry, Put},
+    error::StorageError,
     index::{Change, Head, Index, Obsolete, Version},
     keys::{self, CHUNK_BYTES, Position},
     mvcc::Shared,
@@ -287,8 +291,8 @@ impl<'a> Group<'a> {
     }
 
     fn log(&mut self, at: Position, entry: LogEntry<'_>) -> Result<(), CommitError> {
-        let encoded = envelope::encode(entry)
-            .map_err(|error: EnvelopeError| CommitError::Malformed(error.to_string()))?;
+        let encoded =
+            envelope::encode(entry).map_err(|error| CommitError::Malformed(error.to_string()))?;
         self.work.batch.put(keys::log(at), encoded);
         Ok(())
     }
@@ -318,8 +322,9 @@ impl Work {
             && let Err(cause) = shared.engine.commit(batch)
         {
             // What the disk holds now is unknown, so nothing may be built upon it.
-            error!(error = %cause, "storage failed, no further write is accepted");
-            let why = shared.failure.get_or_init(|| cause.to_string());
+            let chain: &(dyn std::error::Error + 'static) = &cause;
+            error!(error = chain, "storage failed, no further write is accepted");
+            let why = shared.failure.get_or_init(|| Arc::new(cause));
             return fail(answers, why);
         }
         if let Some(upto) = compacted {
@@ -358,8 +363,8 @@ impl Work {
     }
 }
 
-fn fail(answers: Vec<Answer>, why: &str) {
-    let why = || CommitError::Storage(why.to_owned());
+fn fail(answers: Vec<Answer>, why: &Arc<StorageError>) {
+    let why = || CommitError::Storage(Arc::clone(why));
     for answer in answers {
         match answer {
             Answer::Txn { reply, .. } => drop(reply.send(Err(why()))),

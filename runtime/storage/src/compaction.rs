@@ -17,7 +17,7 @@ use crate::{
 /// Keys looked at per step, under the index's read lock.
 const STEP_KEYS: usize = 4096;
 /// Engine entries removed per step.
-const STEP_ENTRIES: usize = 512;
+const STEP_ENTRIES: usize = 128;
 
 pub(crate) async fn run<E: Engine>(store: &MvccStore<E>, upto: Revision) -> Result<(), ReadError> {
     let _one = store.one_compaction().await;
@@ -44,7 +44,8 @@ pub(crate) async fn run<E: Engine>(store: &MvccStore<E>, upto: Revision) -> Resu
 
 fn failed(error: CommitError) -> ReadError {
     match error {
-        CommitError::Closed => ReadError::Closed,
-        other => ReadError::Storage(other.to_string()),
+        CommitError::Storage(cause) => ReadError::Storage(cause),
+        // The others are answers to transactions.
+        _ => ReadError::Closed,
     }
 }

@@ -20,6 +20,7 @@ mod committer;
 mod compaction;
 mod engine;
 mod envelope;
+mod error;
 mod index;
 mod keys;
 mod lock;
@@ -28,6 +29,7 @@ mod open;
 mod store;
 mod types;
 
+pub use error::StorageError;
 pub use open::{EngineKind, OpenError, Options, open};
 pub use store::{Sink, Store};
 pub use types::{

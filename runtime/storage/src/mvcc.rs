@@ -17,8 +17,9 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::{
     committer::{self, Job},
-    engine::{Engine, EngineError},
+    engine::Engine,
     envelope::{self, LogEntry, Put},
+    error::StorageError,
     index::{Index, Version},
     keys::{self, Position},
     lock::DirLock,
@@ -46,7 +47,7 @@ pub(crate) struct Shared<E> {
     /// exactly where it came in.
     pub(crate) sinks: Mutex<Vec<Sink>>,
     /// Set once, when the engine fails; nothing is accepted afterwards.
-    pub(crate) failure: OnceLock<String>,
+    pub(crate) failure: OnceLock<Arc<StorageError>>,
     cluster_id: String,
     _lock: DirLock,
 }
@@ -210,7 +211,7 @@ impl<E: Engine> Store for MvccStore<E> {
 impl<E> Shared<E> {
     /// Why the committer did not answer.
     pub(crate) fn closed(&self) -> CommitError {
-        self.failure.get().map_or(CommitError::Closed, |why| CommitError::Storage(why.clone()))
+        self.failure.get().map_or(CommitError::Closed, |why| CommitError::Storage(Arc::clone(why)))
     }
 
     /// The revision to read at, if it can be read.
@@ -307,14 +308,14 @@ impl<E: Engine> Shared<E> {
                     }
                     Ok(_) => ControlFlow::Continue(()),
                     Err(error) => {
-                        damage = Some(format!("at revision {}: {error}", at.revision));
+                        damage = Some(StorageError::entry(at.revision, error));
                         ControlFlow::Break(())
                     }
                 }
             })
             .map_err(storage)?;
         if let Some(damage) = damage {
-            return Err(ReadError::Storage(damage));
+            return Err(storage(damage));
         }
         let mut events = Vec::with_capacity(found.len());
         for (key, at, put) in found {
@@ -342,7 +343,7 @@ impl<E: Engine> Shared<E> {
             return Ok(None);
         };
         let entry = envelope::decode(&bytes)
-            .map_err(|error| ReadError::Storage(format!("at revision {}: {error}", at.revision)))?;
+            .map_err(|error| storage(StorageError::entry(at.revision, error)))?;
         let LogEntry { put: Some(put), .. } = entry else {
             return Err(lost(at));
         };
@@ -392,11 +393,11 @@ fn record(key: Bytes, value: Bytes, at: Position, put: Put) -> Record {
 }
 
 fn lost(at: Position) -> ReadError {
-    ReadError::Storage(format!("the value written at revision {} is missing", at.revision))
+    storage(StorageError::Missing { revision: at.revision })
 }
 
-fn storage(error: EngineError) -> ReadError {
-    ReadError::Storage(error.to_string())
+fn storage(error: StorageError) -> ReadError {
+    ReadError::Storage(Arc::new(error))
 }
 
 #[cfg(test)]
@@ -416,30 +417,39 @@ mod tests {
     }
 
     impl Engine for Failing {
-        fn open(dir: &std::path::Path, cache_bytes: u64) -> Result<Self, EngineError> {
+        fn open(dir: &std::path::Path, cache_bytes: u64) -> Result<Self, StorageError> {
             let engine = SledEngine::open(dir, cache_bytes)?;
             Ok(Self { engine, fails: Arc::default() })
         }
 
-        fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
             self.engine.get(key)
         }
 
-        fn scan(&self, start: &[u8], end: &[u8], visit: &mut Visit<'_>) -> Result<(), EngineError> {
+        fn scan(
+            &self,
+            start: &[u8],
+            end: &[u8],
+            visit: &mut Visit<'_>,
+        ) -> Result<(), StorageError> {
             self.engine.scan(start, end, visit)
         }
 
-        fn commit(&self, batch: WriteBatch) -> Result<(), EngineError> {
+        fn commit(&self, batch: WriteBatch) -> Result<(), StorageError> {
             // The write arrives, the sync fails: what the disk holds is not known.
             self.engine.commit(batch)?;
             if self.fails.load(Ordering::Relaxed) {
                 let path = std::path::Path::new("db");
-                return Err(EngineError::io("cannot sync", path, io::Error::other("disk failure")));
+                return Err(StorageError::io(
+                    "cannot sync",
+                    path,
+                    io::Error::other("disk failure"),
+                ));
             }
             Ok(())
         }
 
-        fn size_on_disk(&self) -> Result<u64, EngineError> {
+        fn size_on_disk(&self) -> Result<u64, StorageError> {
             self.engine.size_on_disk()
         }
     }
@@ -463,7 +473,9 @@ mod tests {
 
         fails.store(true, Ordering::Relaxed);
         let error = store.commit(put("2")).await.unwrap_err();
-        assert!(matches!(&error, CommitError::Storage(why) if why.contains("disk failure")));
+        assert!(
+            matches!(&error, CommitError::Storage(why) if matches!(**why, StorageError::Io { .. }))
+        );
         // The disk's recovery does not help: only reopening tells what it holds.
         fails.store(false, Ordering::Relaxed);
         assert!(matches!(store.commit(put("3")).await, Err(CommitError::Storage(_))));

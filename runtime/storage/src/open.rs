@@ -18,8 +18,9 @@ use thiserror::Error;
 use tracing::info;
 
 use crate::{
-    engine::{Engine, EngineError, RedbEngine, SledEngine, WriteBatch, sync_dir},
+    engine::{Engine, RedbEngine, SledEngine, WriteBatch, sync_dir},
     envelope,
+    error::StorageError,
     index::Index,
     keys::{self, EngineKey},
     lock::{DirLock, LockError},
@@ -95,8 +96,8 @@ pub enum OpenError {
     OtherEngine { dir: PathBuf, found: EngineKind, asked: EngineKind },
     #[error("{what} {path}")]
     Io { what: &'static str, path: PathBuf, source: io::Error },
-    #[error("the {engine} files in {dir} cannot be opened: {message}")]
-    Engine { engine: EngineKind, dir: PathBuf, message: String },
+    #[error("the {engine} files in {dir} cannot be opened")]
+    Engine { engine: EngineKind, dir: PathBuf, source: StorageError },
     #[error("{dir} holds storage format {found:?}, this version reads format {FORMAT_VERSION}")]
     Format { dir: PathBuf, found: String },
     #[error("the storage in {dir} is damaged: {message}")]
@@ -140,7 +141,7 @@ fn open_with<E: Engine>(
     opener.remove_others(generation.number)?;
     let state = opener.load(&engine)?;
 
-    let size = engine.size_on_disk().map_err(|error| opener.engine_error(&error))?;
+    let size = engine.size_on_disk().map_err(|error| opener.engine_error(error))?;
     let held = state.index.bytes();
     if size > options.rewrite_above_bytes && size > held.saturating_mul(options.rewrite_factor) {
         let next = generation.number + 1;
@@ -206,7 +207,7 @@ impl Opener<'_> {
             .and_then(|mut file| file.write_all(line.as_bytes()).and_then(|()| file.sync_all()))
             .and_then(|()| fs::rename(&temporary, &path));
         written.map_err(io_error("cannot write", &path))?;
-        sync_dir(self.dir).map_err(|error| self.engine_error(&error))
+        sync_dir(self.dir).map_err(|error| self.engine_error(error))
     }
 
     fn generations(&self) -> Result<Vec<((EngineKind, u64), PathBuf)>, OpenError> {
@@ -244,7 +245,7 @@ impl Opener<'_> {
             if !path.is_dir() {
                 return Err(self.damaged(format!("{} is missing", path.display())));
             }
-            return E::open(&path, self.cache_bytes).map_err(|error| self.engine_error(&error));
+            return E::open(&path, self.cache_bytes).map_err(|error| self.engine_error(error));
         }
         if path.exists() {
             // A creation that was interrupted before anything could be written to it.
@@ -254,7 +255,7 @@ impl Opener<'_> {
         let mut facts = WriteBatch::default();
         facts.put(keys::meta(keys::FORMAT), FORMAT_VERSION.as_bytes());
         facts.put(keys::meta(keys::CLUSTER_ID), uuid::Uuid::new_v4().to_string().into_bytes());
-        engine.commit(facts).map_err(|error| self.engine_error(&error))?;
+        engine.commit(facts).map_err(|error| self.engine_error(error))?;
         generation.new = false;
         self.set_current(generation)?;
         Ok(engine)
@@ -262,8 +263,8 @@ impl Opener<'_> {
 
     fn create<E: Engine>(&self, path: &Path) -> Result<E, OpenError> {
         fs::create_dir(path).map_err(io_error("cannot create", path))?;
-        let engine = E::open(path, self.cache_bytes).map_err(|error| self.engine_error(&error))?;
-        sync_dir(self.dir).map_err(|error| self.engine_error(&error))?;
+        let engine = E::open(path, self.cache_bytes).map_err(|error| self.engine_error(error))?;
+        sync_dir(self.dir).map_err(|error| self.engine_error(error))?;
         Ok(engine)
     }
 
@@ -286,10 +287,10 @@ impl Opener<'_> {
         engine
             .scan(&keys::log_start(), &keys::log_end(), &mut |key, value| {
                 let entry = keys::parse_log(key)
-                    .ok_or_else(|| format!("log key {} is malformed", key.escape_ascii()))
+                    .ok_or_else(|| StorageError::Key(key.escape_ascii().to_string()))
                     .and_then(|at| match envelope::decode(value) {
                         Ok(entry) => Ok((at, entry)),
-                        Err(error) => Err(format!("at revision {}: {error}", at.revision)),
+                        Err(error) => Err(StorageError::entry(at.revision, error)),
                     });
                 match entry {
                     Ok((at, entry)) => {
@@ -297,21 +298,21 @@ impl Opener<'_> {
                         index.replay(at, &entry);
                         ControlFlow::Continue(())
                     }
-                    Err(message) => {
-                        damage = Some(message);
+                    Err(error) => {
+                        damage = Some(error);
                         ControlFlow::Break(())
                     }
                 }
             })
-            .map_err(|error| self.engine_error(&error))?;
+            .map_err(|error| self.engine_error(error))?;
         match damage {
-            Some(message) => Err(self.damaged(message)),
+            Some(error) => Err(self.engine_error(error)),
             None => Ok(State { index, revision, compacted, cluster_id }),
         }
     }
 
     fn fact<E: Engine>(&self, engine: &E, name: &str) -> Result<Option<String>, OpenError> {
-        let value = engine.get(&keys::meta(name)).map_err(|error| self.engine_error(&error))?;
+        let value = engine.get(&keys::meta(name)).map_err(|error| self.engine_error(error))?;
         Ok(value.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
@@ -332,17 +333,13 @@ impl Opener<'_> {
         })
         .and(result)
         .and_then(|()| new.commit(batch))
-        .map_err(|error| self.engine_error(&error))?;
+        .map_err(|error| self.engine_error(error))?;
         self.set_current(&Generation { number, new: false })?;
         Ok(new)
     }
 
-    fn engine_error(&self, error: &EngineError) -> OpenError {
-        OpenError::Engine {
-            engine: self.kind,
-            dir: self.dir.to_owned(),
-            message: error.to_string(),
-        }
+    fn engine_error(&self, source: StorageError) -> OpenError {
+        OpenError::Engine { engine: self.kind, dir: self.dir.to_owned(), source }
     }
 
     fn damaged(&self, message: String) -> OpenError {

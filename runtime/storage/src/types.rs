@@ -1,7 +1,11 @@
 //! The nouns of the store: transactions, records, events and the errors they end in.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use thiserror::Error;
+
+use crate::error::StorageError;
 
 /// The cluster's one counter. Revision 0 is the empty store; the first write gets 1.
 pub type Revision = u64;
@@ -168,8 +172,8 @@ pub enum CommitError {
     Closed,
     /// The engine failed once; the store accepts nothing any more, because it can no
     /// longer tell what the disk holds. Reopen it.
-    #[error("storage failed and the store refuses writes until it is reopened: {0}")]
-    Storage(String),
+    #[error("storage failed, no write is accepted until the store is reopened")]
+    Storage(#[source] Arc<StorageError>),
 }
 
 /// Why a read has no answer.
@@ -181,8 +185,8 @@ pub enum ReadError {
     Future { requested: Revision, current: Revision },
     #[error("the store is closed")]
     Closed,
-    #[error("cannot read from storage: {0}")]
-    Storage(String),
+    #[error("cannot read from storage")]
+    Storage(#[source] Arc<StorageError>),
 }
 
 fn printable(key: &[u8]) -> String {

@@ -8,11 +8,9 @@ mod sled;
 
 use std::{ops::ControlFlow, path::Path};
 
-use bytes::Bytes;
-use thiserror::Error;
-
 pub(crate) use self::{redb::RedbEngine, sled::SledEngine};
-use crate::keys::EngineKey;
+use crate::{error::StorageError, keys::EngineKey};
+use bytes::Bytes;
 
 /// Puts (`Some`) and deletes (`None`) that happen together.
 #[derive(Default)]
@@ -34,45 +32,29 @@ impl WriteBatch {
     }
 }
 
-#[derive(Debug, Error)]
-pub(crate) enum EngineError {
-    #[error("sled: {0}")]
-    Sled(#[from] ::sled::Error),
-    #[error("redb: {0}")]
-    Redb(#[from] Box<::redb::Error>),
-    #[error("{what} {path}: {source}")]
-    Io { what: &'static str, path: String, source: std::io::Error },
-}
-
-impl EngineError {
-    pub(crate) fn io(what: &'static str, path: &Path, source: std::io::Error) -> Self {
-        Self::Io { what, path: path.display().to_string(), source }
-    }
-}
-
 /// Called per entry of a scan; breaking ends it.
 pub(crate) type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
 
 pub(crate) trait Engine: Sized + Send + Sync + 'static {
     /// Opens or creates the engine's files in `dir`, which exists. What is created is
     /// durable on return.
-    fn open(dir: &Path, cache_bytes: u64) -> Result<Self, EngineError>;
+    fn open(dir: &Path, cache_bytes: u64) -> Result<Self, StorageError>;
 
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError>;
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError>;
 
     /// Visits `start..end` in order.
-    fn scan(&self, start: &[u8], end: &[u8], visit: &mut Visit<'_>) -> Result<(), EngineError>;
+    fn scan(&self, start: &[u8], end: &[u8], visit: &mut Visit<'_>) -> Result<(), StorageError>;
 
     /// Applies the batch atomically and returns when the disk has it.
-    fn commit(&self, batch: WriteBatch) -> Result<(), EngineError>;
+    fn commit(&self, batch: WriteBatch) -> Result<(), StorageError>;
 
     /// What the engine's files take.
-    fn size_on_disk(&self) -> Result<u64, EngineError>;
+    fn size_on_disk(&self) -> Result<u64, StorageError>;
 }
 
 /// Makes the names in a directory durable.
-pub(crate) fn sync_dir(dir: &Path) -> Result<(), EngineError> {
+pub(crate) fn sync_dir(dir: &Path) -> Result<(), StorageError> {
     std::fs::File::open(dir)
         .and_then(|dir| dir.sync_all())
-        .map_err(|source| EngineError::io("cannot sync directory", dir, source))
+        .map_err(|source| StorageError::io("cannot sync directory", dir, source))
 }

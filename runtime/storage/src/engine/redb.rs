@@ -6,7 +6,8 @@ use std::{ops::ControlFlow, path::Path, path::PathBuf};
 use bytes::Bytes;
 use redb::{Database, Durability, ReadableDatabase, TableDefinition};
 
-use super::{Engine, EngineError, Visit, WriteBatch, sync_dir};
+use super::{Engine, Visit, WriteBatch, sync_dir};
+use crate::{error::StorageError, open::EngineKind};
 
 const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("pintle");
 const FILE: &str = "pintle.redb";
@@ -17,7 +18,7 @@ pub(crate) struct RedbEngine {
 }
 
 impl Engine for RedbEngine {
-    fn open(dir: &Path, cache_bytes: u64) -> Result<Self, EngineError> {
+    fn open(dir: &Path, cache_bytes: u64) -> Result<Self, StorageError> {
         let path = dir.join(FILE);
         let db = Database::builder()
             .set_cache_size(usize::try_from(cache_bytes).unwrap_or(usize::MAX))
@@ -31,14 +32,14 @@ impl Engine for RedbEngine {
         Ok(Self { db, path })
     }
 
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
         let txn = self.db.begin_read().map_err(failed)?;
         let table = txn.open_table(TABLE).map_err(failed)?;
         let value = table.get(key).map_err(failed)?;
         Ok(value.map(|value| Bytes::copy_from_slice(value.value())))
     }
 
-    fn scan(&self, start: &[u8], end: &[u8], visit: &mut Visit<'_>) -> Result<(), EngineError> {
+    fn scan(&self, start: &[u8], end: &[u8], visit: &mut Visit<'_>) -> Result<(), StorageError> {
         let txn = self.db.begin_read().map_err(failed)?;
         let table = txn.open_table(TABLE).map_err(failed)?;
         for entry in table.range(start..end).map_err(failed)? {
@@ -50,7 +51,7 @@ impl Engine for RedbEngine {
         Ok(())
     }
 
-    fn commit(&self, batch: WriteBatch) -> Result<(), EngineError> {
+    fn commit(&self, batch: WriteBatch) -> Result<(), StorageError> {
         let mut txn = self.db.begin_write().map_err(failed)?;
         txn.set_durability(Durability::Immediate).map_err(failed)?;
         {
@@ -69,13 +70,13 @@ impl Engine for RedbEngine {
         txn.commit().map_err(failed)
     }
 
-    fn size_on_disk(&self) -> Result<u64, EngineError> {
+    fn size_on_disk(&self) -> Result<u64, StorageError> {
         std::fs::metadata(&self.path)
             .map(|metadata| metadata.len())
-            .map_err(|source| EngineError::io("cannot stat", &self.path, source))
+            .map_err(|source| StorageError::io("cannot stat", &self.path, source))
     }
 }
 
-fn failed(error: impl Into<redb::Error>) -> EngineError {
-    EngineError::Redb(Box::new(error.into()))
+fn failed(error: impl Into<redb::Error>) -> StorageError {
+    StorageError::engine(EngineKind::Redb, error.into())
 }

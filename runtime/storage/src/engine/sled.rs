@@ -6,14 +6,15 @@
 //! value beyond [`crate::keys::CHUNK_BYTES`]; no background flusher to rely on.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     ops::ControlFlow,
     path::{Path, PathBuf},
 };
 
 use bytes::Bytes;
 
-use super::{Engine, EngineError, Visit, WriteBatch, sync_dir};
+use super::{Engine, Visit, WriteBatch, sync_dir};
+use crate::{error::StorageError, open::EngineKind};
 
 pub(crate) struct SledEngine {
     db: sled::Db,
@@ -23,31 +24,38 @@ pub(crate) struct SledEngine {
 }
 
 impl Engine for SledEngine {
-    fn open(dir: &Path, cache_bytes: u64) -> Result<Self, EngineError> {
+    fn open(dir: &Path, cache_bytes: u64) -> Result<Self, StorageError> {
+        remove_unfinished_snapshots(dir)?;
         let db = sled::Config::new()
             .path(dir)
             .cache_capacity(cache_bytes)
             .flush_every_ms(None)
-            .open()?;
-        db.flush()?;
+            .open()
+            .map_err(failed)?;
+        db.flush().map_err(failed)?;
         let path = dir.join("db");
         let file = File::options()
             .read(true)
             .write(true)
             .open(&path)
-            .map_err(|source| EngineError::io("cannot open", &path, source))?;
-        file.sync_all().map_err(|source| EngineError::io("cannot sync", &path, source))?;
+            .map_err(|source| StorageError::io("cannot open", &path, source))?;
+        file.sync_all().map_err(|source| StorageError::io("cannot sync", &path, source))?;
+        // sled writes its settings once and never syncs them; damaged ones cannot be opened.
+        let settings = dir.join("conf");
+        File::open(&settings)
+            .and_then(|file| file.sync_all())
+            .map_err(|source| StorageError::io("cannot sync", &settings, source))?;
         sync_dir(dir)?;
         Ok(Self { db, file, path })
     }
 
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
-        Ok(self.db.get(key)?.map(|value| Bytes::copy_from_slice(&value)))
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        Ok(self.db.get(key).map_err(failed)?.map(|value| Bytes::copy_from_slice(&value)))
     }
 
-    fn scan(&self, start: &[u8], end: &[u8], visit: &mut Visit<'_>) -> Result<(), EngineError> {
+    fn scan(&self, start: &[u8], end: &[u8], visit: &mut Visit<'_>) -> Result<(), StorageError> {
         for entry in self.db.range(start..end) {
-            let (key, value) = entry?;
+            let (key, value) = entry.map_err(failed)?;
             if let ControlFlow::Break(()) = visit(&key, &value) {
                 break;
             }
@@ -55,7 +63,7 @@ impl Engine for SledEngine {
         Ok(())
     }
 
-    fn commit(&self, batch: WriteBatch) -> Result<(), EngineError> {
+    fn commit(&self, batch: WriteBatch) -> Result<(), StorageError> {
         let mut ops = sled::Batch::default();
         for (key, value) in batch.ops {
             match value {
@@ -63,12 +71,50 @@ impl Engine for SledEngine {
                 None => ops.remove(key.as_slice()),
             }
         }
-        self.db.apply_batch(ops)?;
-        self.db.flush()?;
-        self.file.sync_data().map_err(|source| EngineError::io("cannot sync", &self.path, source))
+        self.db.apply_batch(ops).map_err(failed)?;
+        self.db.flush().map_err(failed)?;
+        self.file.sync_data().map_err(|source| StorageError::io("cannot sync", &self.path, source))
     }
 
-    fn size_on_disk(&self) -> Result<u64, EngineError> {
-        Ok(self.db.size_on_disk()?)
+    fn size_on_disk(&self) -> Result<u64, StorageError> {
+        self.db.size_on_disk().map_err(failed)
+    }
+}
+
+/// While it opens, sled writes a snapshot of its page table as `snap.N.generating` and renames
+/// it to `snap.N`. If it is killed in between, it takes the unfinished file for the newest
+/// snapshot the next time and refuses to open. The finished one before it is still there.
+fn remove_unfinished_snapshots(dir: &Path) -> Result<(), StorageError> {
+    let remove = || {
+        for entry in fs::read_dir(dir)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "generating") {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    };
+    remove().map_err(|source| StorageError::io("cannot tidy up", dir, source))
+}
+
+fn failed(error: sled::Error) -> StorageError {
+    StorageError::engine(EngineKind::Sled, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys;
+
+    #[test]
+    fn a_kill_while_opening_does_no_harm() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || SledEngine::open(dir.path(), 1 << 20).unwrap();
+        let mut batch = WriteBatch::default();
+        batch.put(keys::meta("a"), "1");
+        open().commit(batch).unwrap();
+        drop(open());
+        fs::write(dir.path().join("snap.FFFFFFFFFFFFFFFF.generating"), "half a snapshot").unwrap();
+        assert_eq!(open().get(&keys::meta("a")).unwrap().unwrap(), "1");
     }
 }
