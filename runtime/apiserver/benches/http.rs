@@ -17,13 +17,18 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use support::{Client, TestServer};
 
+/// The allocator of the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const CLIENTS: usize = 64;
 const PODS: usize = 5000;
 const PHASE: Duration = Duration::from_secs(3);
 const COLLECTION: &str = "/api/v1/namespaces/default/pods";
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(run());
 }
 
@@ -44,8 +49,9 @@ async fn run() {
                     }
                     let body = pod(index).to_string();
                     let begin = Instant::now();
-                    let answer =
-                        client.send("POST", COLLECTION, &[("content-type", "application/json")], body).await;
+                    let answer = client
+                        .send("POST", COLLECTION, &[("content-type", "application/json")], body)
+                        .await;
                     latencies.push(begin.elapsed());
                     assert_eq!(answer.status, 201);
                 }
@@ -129,7 +135,8 @@ fn line(name: &str, here: f64, unit: &str, peer: f64, reach: f64) {
 
 fn percentiles(mut latencies: Vec<Duration>) {
     latencies.sort();
-    let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
+    let at =
+        |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
     println!("{:<44} p50 {:.2} ms, p99 {:.2} ms", "", at(0.5), at(0.99));
 }
 

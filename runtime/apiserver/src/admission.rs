@@ -59,7 +59,8 @@ pub trait Admission: Send + Sync + 'static {
         true
     }
 
-    async fn review(&self, request: AdmissionRequest<'_>) -> Result<AdmissionResponse, StatusError>;
+    async fn review(&self, request: AdmissionRequest<'_>)
+    -> Result<AdmissionResponse, StatusError>;
 }
 
 /// Admits everything unchanged: for a server without admission plugins.
@@ -71,7 +72,10 @@ impl Admission for AdmitAll {
         false
     }
 
-    async fn review(&self, _request: AdmissionRequest<'_>) -> Result<AdmissionResponse, StatusError> {
+    async fn review(
+        &self,
+        _request: AdmissionRequest<'_>,
+    ) -> Result<AdmissionResponse, StatusError> {
         Ok(AdmissionResponse::default())
     }
 }

@@ -48,11 +48,7 @@ impl Body {
 
     pub fn full(bytes: impl Into<Bytes>) -> Body {
         let bytes = bytes.into();
-        if bytes.is_empty() {
-            Body::empty()
-        } else {
-            Body(Inner::Full(bytes))
-        }
+        if bytes.is_empty() { Body::empty() } else { Body(Inner::Full(bytes)) }
     }
 
     /// `head` + items separated by commas + `tail`, with a known length.
@@ -100,11 +96,7 @@ impl Body {
     /// in one frame is returned without a copy.
     pub async fn read_all(mut self, limit: usize) -> Result<Bytes, ReadBodyError> {
         if let Inner::Full(bytes) = self.0 {
-            return if bytes.len() > limit {
-                Err(ReadBodyError::TooLarge)
-            } else {
-                Ok(bytes)
-            };
+            return if bytes.len() > limit { Err(ReadBodyError::TooLarge) } else { Ok(bytes) };
         }
         if self.size_hint().lower() > limit as u64 {
             return Err(ReadBodyError::TooLarge);
@@ -220,13 +212,13 @@ impl HttpBody for Body {
                 self.0 = Inner::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Inner::Incoming(incoming) => Pin::new(incoming)
-                .poll_frame(context)
-                .map_err(|error| Box::new(error) as BodyError),
+            Inner::Incoming(incoming) => {
+                Pin::new(incoming).poll_frame(context).map_err(|error| Box::new(error) as BodyError)
+            }
             Inner::Joined(joined) => Poll::Ready(joined.piece().map(|p| Ok(Frame::data(p)))),
-            Inner::Channel(receiver) => receiver
-                .poll_recv(context)
-                .map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes)))),
+            Inner::Channel(receiver) => {
+                receiver.poll_recv(context).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+            }
             Inner::Boxed(body) => body.as_mut().poll_frame(context),
         }
     }
@@ -258,10 +250,7 @@ mod tests {
     use super::*;
 
     fn run<T>(future: impl Future<Output = T>) -> T {
-        tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap()
-            .block_on(future)
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
     }
 
     #[test]

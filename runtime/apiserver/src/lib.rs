@@ -44,7 +44,9 @@ pub use encode::MAX_OBJECT_BYTES;
 pub use facts::BusFacts;
 pub use nodes::{NoNodes, NodeProxy, NodeRequest, NodeStream};
 pub use user::User;
-pub use verbs::{DeleteOptions, Deleted, Patch, Preconditions, Propagation, Verbs, WriteOptions, Written};
+pub use verbs::{
+    DeleteOptions, Deleted, Patch, Preconditions, Propagation, Verbs, WriteOptions, Written,
+};
 
 /// How long a request waits for a revision that the server does not have yet.
 const FUTURE_WAIT: Duration = Duration::from_secs(3);
@@ -116,7 +118,8 @@ pub struct ApiServer {
 
 impl ApiServer {
     pub fn new(parts: Parts) -> Arc<ApiServer> {
-        let Parts { store, bus, registry, admission, authorizer, nodes, clock, info, address } = parts;
+        let Parts { store, bus, registry, admission, authorizer, nodes, clock, info, address } =
+            parts;
         let verbs =
             Verbs::new(store.clone(), bus.clone(), registry, admission.clone(), clock.clone());
         let documents = http::Documents::new(registry, &address);
@@ -173,7 +176,10 @@ impl ApiServer {
             return Ok(());
         }
         self.bus.wait_for(revision, FUTURE_WAIT).await.map_err(|current| {
-            StatusError::timeout(&format!("Too large resource version: {revision}, current: {current}"), 1)
+            StatusError::timeout(
+                &format!("Too large resource version: {revision}, current: {current}"),
+                1,
+            )
         })
     }
 }

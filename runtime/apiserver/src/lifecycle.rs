@@ -1,7 +1,6 @@
 //! Namespace lifecycle: nothing is created in a namespace that is missing or
 //! on its way out, and some namespaces never go.
 
-
 use bytes::Bytes;
 use pintle_api::kinds::{Registry, Resource};
 use pintle_api::status::StatusError;
@@ -10,7 +9,8 @@ use pintle_watch::Bus;
 use serde_json::{Value, json};
 
 /// Made on first start.
-pub const BUILTIN_NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
+pub const BUILTIN_NAMESPACES: &[&str] =
+    &["default", "kube-system", "kube-public", "kube-node-lease"];
 /// Deleting one of these would take the cluster apart.
 const IMMORTAL: &[&str] = &["default", "kube-system", "kube-public"];
 
@@ -35,7 +35,9 @@ impl Namespaces {
     ) -> Result<Option<Guard>, StatusError> {
         let (true, Some(row)) = (resource.is_namespaced(), self.row) else { return Ok(None) };
         if namespace.is_empty() {
-            return Err(StatusError::bad_request("an empty namespace may not be set during creation"));
+            return Err(StatusError::bad_request(
+                "an empty namespace may not be set during creation",
+            ));
         }
         let Some(found) = self.bus.get(row.id, "", namespace) else {
             return Err(StatusError::not_found(row.group_resource(), namespace));

@@ -27,7 +27,9 @@ pub fn metadata_only(object: &[u8]) -> Result<Bytes, StatusError> {
     let head: Head = serde_json::from_slice(object).map_err(StatusError::internal)?;
     let metadata = head.metadata.get();
     let mut bytes = Vec::with_capacity(metadata.len() + 80);
-    bytes.extend_from_slice(br#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":"#);
+    bytes.extend_from_slice(
+        br#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":"#,
+    );
     bytes.extend_from_slice(metadata.as_bytes());
     bytes.push(b'}');
     Ok(bytes.into())

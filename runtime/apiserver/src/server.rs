@@ -24,7 +24,10 @@ use crate::user::User;
 /// More connections than this wait in the kernel's accept queue.
 const MAX_CONNECTIONS: usize = 16_384;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// For the headers of a request, and for the next request of a connection:
+/// longer than the 90 s that Go's clients keep an idle connection, so that it
+/// is they who close it.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(120);
 /// Requests in flight on one HTTP/2 connection; the same as kube-apiserver.
 const MAX_STREAMS: u32 = 250;
 /// Flow-control windows: one stream may have a whole list in flight.
@@ -57,7 +60,7 @@ async fn accept(
     tls: TlsAcceptor,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) {
-    let builder = Arc::new(connection_builder());
+    let builders = Arc::new(Builders::new());
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let (stop, stopped) = watch::channel(false);
     let mut connections = JoinSet::new();
@@ -75,7 +78,7 @@ async fn accept(
                 Ok((stream, peer)) => {
                     let connection = Connection {
                         server: server.clone(),
-                        builder: builder.clone(),
+                        builders: builders.clone(),
                         stopped: stopped.clone(),
                         peer,
                         _permit: permit,
@@ -100,28 +103,38 @@ async fn accept(
     }
 }
 
-fn connection_builder() -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .pipeline_flush(true);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(SEND_BUFFER)
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT);
-    builder
+/// One per protocol: the client has chosen in the TLS handshake, so nothing
+/// is guessed from its first bytes (and no connection hangs there).
+struct Builders {
+    http1: auto::Builder<TokioExecutor>,
+    http2: auto::Builder<TokioExecutor>,
+}
+
+impl Builders {
+    fn new() -> Builders {
+        let mut http1 = auto::Builder::new(TokioExecutor::new()).http1_only();
+        http1
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .pipeline_flush(true);
+        let mut http2 = auto::Builder::new(TokioExecutor::new()).http2_only();
+        http2
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_STREAMS)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buf_size(SEND_BUFFER)
+            .keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT);
+        Builders { http1, http2 }
+    }
 }
 
 struct Connection {
     server: Arc<ApiServer>,
-    builder: Arc<auto::Builder<TokioExecutor>>,
+    builders: Arc<Builders>,
     stopped: watch::Receiver<bool>,
     peer: SocketAddr,
     _permit: Option<OwnedSemaphorePermit>,
@@ -143,9 +156,9 @@ impl Connection {
                 return;
             }
         };
-        let user = stream
-            .get_ref()
-            .1
+        let session = stream.get_ref().1;
+        let http2 = session.alpn_protocol() == Some(b"h2");
+        let user = session
             .peer_certificates()
             .and_then(|chain| User::from_certificate(chain.first()?))
             .unwrap_or_else(User::anonymous);
@@ -159,7 +172,8 @@ impl Connection {
                 Ok::<Response<Body>, Infallible>(server.handle(user, request).await)
             }
         });
-        let builder = self.builder.clone();
+        let builders = self.builders.clone();
+        let builder = if http2 { &builders.http2 } else { &builders.http1 };
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
         let mut connection = std::pin::pin!(connection);
         let ended = tokio::select! {

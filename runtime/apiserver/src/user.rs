@@ -71,9 +71,8 @@ impl User {
         if name.is_empty() {
             return None;
         }
-        let groups = subject
-            .iter_organization()
-            .filter_map(|organization| organization.as_str().ok());
+        let groups =
+            subject.iter_organization().filter_map(|organization| organization.as_str().ok());
         Some(User::new(name, groups))
     }
 }

@@ -52,12 +52,18 @@ impl Kubectl {
     /// Runs a command that must succeed and say something.
     async fn ok(&self, arguments: &str, input: &str, expect: &str) {
         let (success, text) = self.run(arguments, input).await;
-        assert!(success && text.contains(expect), "kubectl {arguments}: expected {expect:?} in\n{text}");
+        assert!(
+            success && text.contains(expect),
+            "kubectl {arguments}: expected {expect:?} in\n{text}"
+        );
     }
 
     async fn fails(&self, arguments: &str, expect: &str) {
         let (success, text) = self.run(arguments, "").await;
-        assert!(!success && text.contains(expect), "kubectl {arguments}: expected {expect:?} in\n{text}");
+        assert!(
+            !success && text.contains(expect),
+            "kubectl {arguments}: expected {expect:?} in\n{text}"
+        );
     }
 }
 
@@ -83,7 +89,13 @@ async fn kubectl_works_unchanged() {
     kubectl.ok("api-resources", "", "deployments").await;
     kubectl.ok("get namespaces", "", "kube-system").await;
     kubectl.ok("create namespace demo", "", "namespace/demo created").await;
-    kubectl.ok("create configmap settings --from-literal=a=b -n demo", "", "configmap/settings created").await;
+    kubectl
+        .ok(
+            "create configmap settings --from-literal=a=b -n demo",
+            "",
+            "configmap/settings created",
+        )
+        .await;
     kubectl.ok("create secret generic s --from-literal=a=b -n demo", "", "secret/s created").await;
     kubectl.ok("get configmap settings -n demo -o jsonpath={.data.a}", "", "b").await;
     kubectl.ok("apply -f -", &web("2"), "deployment.apps/web created").await;
@@ -99,11 +111,19 @@ async fn kubectl_works_unchanged() {
     kubectl.ok("explain deployment.spec.replicas", "", "FIELD: replicas").await;
     kubectl.ok("auth whoami", "", "admin").await;
     kubectl.ok("auth can-i create pods", "", "yes").await;
-    kubectl.ok("wait --for=jsonpath={.spec.replicas}=5 deployment/web -n demo --timeout=5s", "", "condition met").await;
+    kubectl
+        .ok(
+            "wait --for=jsonpath={.spec.replicas}=5 deployment/web -n demo --timeout=5s",
+            "",
+            "condition met",
+        )
+        .await;
     kubectl.fails("create configmap x -n nowhere", "namespaces \"nowhere\" not found").await;
     kubectl.fails("create namespace demo", "already exists").await;
     kubectl.fails("get pod nobody -n demo", "pods \"nobody\" not found").await;
-    kubectl.fails("get configmaps --as=jane", "User \"jane\" cannot list resource \"configmaps\"").await;
+    kubectl
+        .fails("get configmaps --as=jane", "User \"jane\" cannot list resource \"configmaps\"")
+        .await;
     kubectl.ok("delete deployment web -n demo", "", "deleted").await;
     kubectl.ok("delete namespace demo --wait=false", "", "deleted").await;
     kubectl.ok("get namespace demo", "", "Terminating").await;

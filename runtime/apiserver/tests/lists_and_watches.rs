@@ -50,7 +50,8 @@ async fn pages_are_one_consistent_list() {
     let server = TestServer::start().await;
     let mut client = server.admin().await;
     for index in 0..7 {
-        create(&mut client, &format!("m{index}"), if index % 2 == 0 { "even" } else { "odd" }).await;
+        create(&mut client, &format!("m{index}"), if index % 2 == 0 { "even" } else { "odd" })
+            .await;
     }
     for collection in [MAPS, "/api/v1/configmaps"] {
         let first = client.get(&format!("{collection}?limit=3")).await.ok();
@@ -71,7 +72,8 @@ async fn pages_are_one_consistent_list() {
     let first = client.get(&format!("{MAPS}?limit=2&labelSelector=x%3Deven")).await.ok();
     assert_eq!(names(&first), ["m0", "m2"]);
     let token = first["metadata"]["continue"].as_str().unwrap();
-    let second = client.get(&format!("{MAPS}?limit=2&labelSelector=x%3Deven&continue={token}")).await.ok();
+    let second =
+        client.get(&format!("{MAPS}?limit=2&labelSelector=x%3Deven&continue={token}")).await.ok();
     assert_eq!(names(&second), ["m4", "m6"]);
 
     // A page of a past that has been given up.
@@ -81,6 +83,9 @@ async fn pages_are_one_consistent_list() {
     server.store.compact(server.store.revision()).await.unwrap();
     let gone = client.get(&format!("{MAPS}?limit=1&continue={token}")).await;
     assert_eq!((gone.status.as_u16(), gone.reason().as_str()), (410, "Expired"));
+    let token = gone.json()["metadata"]["continue"].as_str().unwrap().to_string();
+    let rest = client.get(&format!("{MAPS}?continue={token}")).await.ok();
+    assert_eq!(names(&rest), ["m1", "m2", "m3", "m4", "m5", "m6"], "the rest, as it is now");
 }
 
 #[tokio::test]
@@ -90,9 +95,13 @@ async fn lists_at_a_revision() {
     let first = create(&mut client, "a", "1").await;
     create(&mut client, "b", "1").await;
     let at = revision(&first);
-    let exact = client.get(&format!("{MAPS}?resourceVersion={at}&resourceVersionMatch=Exact")).await.ok();
+    let exact =
+        client.get(&format!("{MAPS}?resourceVersion={at}&resourceVersionMatch=Exact")).await.ok();
     assert_eq!((names(&exact), revision(&exact)), (vec!["a"], at));
-    let newer = client.get(&format!("{MAPS}?resourceVersion={at}&resourceVersionMatch=NotOlderThan")).await.ok();
+    let newer = client
+        .get(&format!("{MAPS}?resourceVersion={at}&resourceVersionMatch=NotOlderThan"))
+        .await
+        .ok();
     assert_eq!(names(&newer), ["a", "b"]);
     let future = client.get(&format!("{MAPS}?resourceVersion=999999")).await;
     assert_eq!((future.status.as_u16(), future.reason().as_str()), (504, "Timeout"));
@@ -134,11 +143,15 @@ async fn watches_resume_where_they_were() {
     assert_eq!(watch.brief().await, "MODIFIED a");
     client.delete(&format!("{MAPS}/b")).await.ok();
     let deleted = watch.next().await.unwrap();
-    assert_eq!((&deleted["type"], &deleted["object"]["metadata"]["name"]), (&json!("DELETED"), &json!("b")));
+    assert_eq!(
+        (&deleted["type"], &deleted["object"]["metadata"]["name"]),
+        (&json!("DELETED"), &json!("b"))
+    );
     let now = client.get(MAPS).await.ok();
     assert_eq!(revision(&deleted["object"]), revision(&now), "a deletion has its own revision");
 
-    let mut old_style = server.admin().await.watch("/api/v1/watch/namespaces/default/configmaps/a", JSON).await;
+    let mut old_style =
+        server.admin().await.watch("/api/v1/watch/namespaces/default/configmaps/a", JSON).await;
     assert_eq!(old_style.brief().await, "ADDED a");
 }
 
@@ -147,7 +160,8 @@ async fn watches_see_objects_enter_and_leave_a_selector() {
     let server = TestServer::start().await;
     let mut client = server.admin().await;
     create(&mut client, "a", "no").await;
-    let mut watch = server.admin().await.watch(&format!("{MAPS}?watch=1&labelSelector=x%3Dyes"), JSON).await;
+    let mut watch =
+        server.admin().await.watch(&format!("{MAPS}?watch=1&labelSelector=x%3Dyes"), JSON).await;
     let relabel = |label: &str| json!({"metadata": {"labels": {"x": label}}});
     client.patch(&format!("{MAPS}/a"), "merge-patch", &relabel("yes")).await.ok();
     assert_eq!(watch.brief().await, "ADDED a");
@@ -159,8 +173,13 @@ async fn watches_see_objects_enter_and_leave_a_selector() {
     assert_eq!(left["object"]["metadata"]["labels"]["x"], "yes", "the last state that matched");
 
     let pods = "/api/v1/namespaces/default/pods";
-    let mut node = server.admin().await.watch("/api/v1/pods?watch=1&fieldSelector=spec.nodeName%3Dn1", JSON).await;
-    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let mut node = server
+        .admin()
+        .await
+        .watch("/api/v1/pods?watch=1&fieldSelector=spec.nodeName%3Dn1", JSON)
+        .await;
+    let pod =
+        json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
     client.post(pods, &pod).await.ok();
     let binding = json!({"target": {"kind": "Node", "name": "n1"}});
     client.post(&format!("{pods}/p/binding"), &binding).await;
@@ -194,10 +213,16 @@ async fn watches_end_in_time_with_a_bookmark() {
     let server = TestServer::start().await;
     let mut client = server.admin().await;
     let last = create(&mut client, "a", "1").await;
-    let path = format!("{MAPS}?watch=1&timeoutSeconds=1&allowWatchBookmarks=true&resourceVersion={}", revision(&last));
+    let path = format!(
+        "{MAPS}?watch=1&timeoutSeconds=1&allowWatchBookmarks=true&resourceVersion={}",
+        revision(&last)
+    );
     let mut watch = server.admin().await.watch(&path, JSON).await;
     let bookmark = watch.next().await.unwrap();
-    assert_eq!((&bookmark["type"], revision(&bookmark["object"])), (&json!("BOOKMARK"), revision(&last)));
+    assert_eq!(
+        (&bookmark["type"], revision(&bookmark["object"])),
+        (&json!("BOOKMARK"), revision(&last))
+    );
     assert!(watch.next().await.is_none());
 }
 
@@ -209,12 +234,18 @@ async fn a_watch_of_a_past_that_is_gone_says_so() {
     create(&mut client, "b", "1").await;
     server.store.compact(server.store.revision()).await.unwrap();
     // The ring still has it, so the watch goes on from there.
-    let mut watch = server.admin().await.watch(&format!("{MAPS}?watch=1&resourceVersion=1"), JSON).await;
+    let mut watch =
+        server.admin().await.watch(&format!("{MAPS}?watch=1&resourceVersion=1"), JSON).await;
     assert_eq!(watch.status, 200);
     let first = watch.next().await.unwrap();
     if first["type"] == "ERROR" {
         assert_eq!(first["object"]["code"], 410);
-        assert!(first["object"]["message"].as_str().unwrap().starts_with("too old resource version: 1 ("));
+        assert!(
+            first["object"]["message"]
+                .as_str()
+                .unwrap()
+                .starts_with("too old resource version: 1 (")
+        );
     } else {
         assert_eq!(first["object"]["metadata"]["name"], "a");
     }
@@ -244,7 +275,8 @@ async fn collections_are_deleted_by_selector() {
     let server = TestServer::start().await;
     let mut client = server.admin().await;
     for index in 0..100 {
-        create(&mut client, &format!("m{index}"), if index % 2 == 0 { "even" } else { "odd" }).await;
+        create(&mut client, &format!("m{index}"), if index % 2 == 0 { "even" } else { "odd" })
+            .await;
     }
     let deleted = client.delete(&format!("{MAPS}?labelSelector=x%3Deven")).await.ok();
     assert_eq!(deleted["items"].as_array().unwrap().len(), 50);
@@ -255,7 +287,8 @@ async fn collections_are_deleted_by_selector() {
 #[tokio::test]
 async fn a_server_that_stops_ends_its_watches() {
     let mut server = TestServer::start().await;
-    let mut watch = server.admin().await.watch(&format!("{MAPS}?watch=1&resourceVersion=0"), JSON).await;
+    let mut watch =
+        server.admin().await.watch(&format!("{MAPS}?watch=1&resourceVersion=0"), JSON).await;
     server.stop();
     assert!(watch.next().await.is_none());
 }
@@ -267,16 +300,22 @@ async fn discovery_in_both_forms() {
     let core = client.get("/api/v1").await.ok();
     let resources: Vec<_> =
         core["resources"].as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap()).collect();
-    for expect in ["pods", "pods/eviction", "pods/log", "pods/exec", "namespaces/finalize", "nodes/status"] {
+    for expect in
+        ["pods", "pods/eviction", "pods/log", "pods/exec", "namespaces/finalize", "nodes/status"]
+    {
         assert!(resources.contains(&expect), "{expect}");
     }
     assert_eq!(client.get("/api").await.ok()["versions"], json!(["v1"]));
     let groups = client.get("/apis").await.ok();
-    let groups: Vec<_> = groups["groups"].as_array().unwrap().iter().map(|g| g["name"].as_str().unwrap()).collect();
+    let groups: Vec<_> =
+        groups["groups"].as_array().unwrap().iter().map(|g| g["name"].as_str().unwrap()).collect();
     for expect in ["apps", "authorization.k8s.io", "plugins.pintle.dev"] {
         assert!(groups.contains(&expect), "{expect}");
     }
-    let accept = [("accept", "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json")];
+    let accept = [(
+        "accept",
+        "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json",
+    )];
     let aggregated = client.send("GET", "/apis", &accept, "").await;
     assert_eq!(
         aggregated.headers["content-type"],

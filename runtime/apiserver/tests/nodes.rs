@@ -30,7 +30,9 @@ struct PlaybackNode;
 impl NodeProxy for PlaybackNode {
     async fn open(&self, node: &str, request: NodeRequest) -> Result<NodeStream, StatusError> {
         if node != "n1" {
-            return Err(StatusError::service_unavailable(format!("node {node:?} is not connected to this server")));
+            return Err(StatusError::service_unavailable(format!(
+                "node {node:?} is not connected to this server"
+            )));
         }
         let (near, far) = tokio::io::duplex(1 << 16);
         let body: Value = serde_json::from_slice(&request.body).unwrap();
@@ -43,7 +45,8 @@ impl NodeProxy for PlaybackNode {
 async fn play(kind: &'static str, body: Value, mut stream: DuplexStream) {
     if kind == "logs" {
         if body["previous"] == true {
-            let error = StatusError::not_found(GroupResource::new("", "pods"), "previous container");
+            let error =
+                StatusError::not_found(GroupResource::new("", "pods"), "previous container");
             write_frame(&mut stream, channel::STATUS, &error.status().to_json()).await.unwrap();
             return;
         }
@@ -55,7 +58,9 @@ async fn play(kind: &'static str, body: Value, mut stream: DuplexStream) {
         return;
     }
     // Echo what comes in until it is closed, then exit with a code.
-    write_frame(&mut stream, channel::STDOUT, body["command"].to_string().as_bytes()).await.unwrap();
+    write_frame(&mut stream, channel::STDOUT, body["command"].to_string().as_bytes())
+        .await
+        .unwrap();
     while let Ok(Some((number, payload))) = read_frame(&mut stream).await {
         match number {
             channel::STDIN => write_frame(&mut stream, channel::STDOUT, &payload).await.unwrap(),
@@ -81,7 +86,10 @@ async fn server() -> (TestServer, Client) {
         ("away", "n2", json!([{"name": "a", "image": "i"}])),
         ("unbound", "", json!([{"name": "a", "image": "i"}])),
     ] {
-        client.post(PODS, &json!({"metadata": {"name": name}, "spec": {"containers": containers}})).await.ok();
+        client
+            .post(PODS, &json!({"metadata": {"name": name}, "spec": {"containers": containers}}))
+            .await
+            .ok();
         if !node.is_empty() {
             let binding = json!({"target": {"kind": "Node", "name": node}});
             client.post(&format!("{PODS}/{name}/binding"), &binding).await.ok();
@@ -101,7 +109,11 @@ async fn logs_are_the_nodes_text() {
         ("two/log", 400, "a container name must be specified for pod two, choose one of: [a b]"),
         ("two/log?container=x", 400, "container x is not valid for pod two"),
         ("one/log?previous=true", 404, "previous container"),
-        ("one/log?tailLines=-1", 422, "tailLines: Invalid value: -1: must be greater than or equal to 0"),
+        (
+            "one/log?tailLines=-1",
+            422,
+            "tailLines: Invalid value: -1: must be greater than or equal to 0",
+        ),
         ("unbound/log", 400, "pod unbound does not have a host assigned"),
         ("away/log", 503, "node \\\"n2\\\" is not connected"),
         ("none/log", 404, "pods \\\"none\\\" not found"),
@@ -109,7 +121,10 @@ async fn logs_are_the_nodes_text() {
         let answer = client.get(&format!("{PODS}/{query}")).await;
         let text = String::from_utf8_lossy(&answer.bytes);
         assert_eq!(answer.status.as_u16(), code, "{query}: {text}");
-        assert!(if code == 200 { text == expect } else { text.contains(expect) }, "{query}: {text}");
+        assert!(
+            if code == 200 { text == expect } else { text.contains(expect) },
+            "{query}: {text}"
+        );
     }
 }
 
@@ -130,12 +145,14 @@ async fn upgrade(client: &mut Client, path: &str) -> http::Response<hyper::body:
 #[tokio::test]
 async fn exec_runs_over_a_websocket() {
     let (_server, mut client) = server().await;
-    let response = upgrade(&mut client, "one/exec?command=sh&command=-c&stdin=true&stdout=true").await;
+    let response =
+        upgrade(&mut client, "one/exec?command=sh&command=-c&stdin=true&stdout=true").await;
     assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
     assert_eq!(response.headers()["sec-websocket-protocol"], "v5.channel.k8s.io");
     let upgraded = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
     let mut socket = WebSocketStream::from_raw_socket(upgraded, Role::Client, None).await;
-    let mut next = async |socket: &mut WebSocketStream<_>| socket.next().await.unwrap().unwrap().into_data();
+    let next =
+        async |socket: &mut WebSocketStream<_>| socket.next().await.unwrap().unwrap().into_data();
     assert_eq!(next(&mut socket).await, Bytes::from_static(b"\x01[\"sh\",\"-c\"]"));
     socket.send(Message::Binary(Bytes::from_static(b"\x00hello"))).await.unwrap();
     assert_eq!(next(&mut socket).await, Bytes::from_static(b"\x01hello"));
@@ -163,7 +180,8 @@ async fn exec_refuses_before_it_upgrades() {
     }
     let mut client = server.admin().await;
     let spdy = [("connection", "Upgrade"), ("upgrade", "SPDY/3.1")];
-    let answer = client.send("POST", &format!("{PODS}/one/exec?command=ls&stdout=true"), &spdy, "").await;
+    let answer =
+        client.send("POST", &format!("{PODS}/one/exec?command=ls&stdout=true"), &spdy, "").await;
     assert_eq!(answer.status, 400);
     assert!(answer.message().contains("only WebSocket upgrades"), "{}", answer.message());
     let mut dev = server.user("dev", &["devs"]).await;

@@ -77,7 +77,8 @@ async fn bodies_may_be_yaml_or_protobuf() {
     assert_eq!(answer.status, 201);
     assert!(String::from_utf8_lossy(&answer.bytes).contains("name: y\n"));
     let value = json!({"metadata": {"name": "p"}, "data": {"a": "b"}});
-    let body = pintle_api::protobuf::encode(&GroupVersionKind::new("", "v1", "ConfigMap"), &value).unwrap();
+    let body = pintle_api::protobuf::encode(&GroupVersionKind::new("", "v1", "ConfigMap"), &value)
+        .unwrap();
     let protobuf = [
         ("content-type", "application/vnd.kubernetes.protobuf"),
         ("accept", "application/vnd.kubernetes.protobuf,application/json"),
@@ -99,7 +100,10 @@ async fn updates_compare_and_swap() {
     let created = client.post(&format!("{APPS}/deployments"), &deployment("web")).await.ok();
     assert_eq!(created["metadata"]["generation"], 1);
     let same = client.put(&path, &created).await.ok();
-    assert_eq!(same["metadata"]["resourceVersion"], created["metadata"]["resourceVersion"], "no change, no write");
+    assert_eq!(
+        same["metadata"]["resourceVersion"], created["metadata"]["resourceVersion"],
+        "no change, no write"
+    );
     let mut changed = created.clone();
     changed["spec"]["replicas"] = 2.into();
     changed["status"] = json!({"replicas": 9});
@@ -115,7 +119,10 @@ async fn updates_compare_and_swap() {
     status["status"] = json!({"replicas": 3, "observedGeneration": 3});
     status["spec"]["replicas"] = 50.into();
     let status = client.put(&format!("{path}/status"), &status).await.ok();
-    assert_eq!((&status["status"]["replicas"], &status["spec"]["replicas"]), (&json!(3), &json!(3)));
+    assert_eq!(
+        (&status["status"]["replicas"], &status["spec"]["replicas"]),
+        (&json!(3), &json!(3))
+    );
     assert_eq!(status["metadata"]["generation"], 3);
 }
 
@@ -125,16 +132,21 @@ async fn patches_of_three_kinds() {
     let mut client = server.admin().await;
     let path = format!("{APPS}/deployments/web");
     client.post(&format!("{APPS}/deployments"), &deployment("web")).await.ok();
-    let merged = client.patch(&path, "merge-patch", &json!({"metadata": {"labels": {"a": "b"}}})).await.ok();
+    let merged =
+        client.patch(&path, "merge-patch", &json!({"metadata": {"labels": {"a": "b"}}})).await.ok();
     assert_eq!(merged["metadata"]["labels"]["a"], "b");
-    let containers = json!({"spec": {"template": {"spec": {"containers": [{"name": "d", "image": "b"}]}}}});
+    let containers =
+        json!({"spec": {"template": {"spec": {"containers": [{"name": "d", "image": "b"}]}}}});
     let strategic = client.patch(&path, "strategic-merge-patch", &containers).await.ok();
     let found = strategic["spec"]["template"]["spec"]["containers"].as_array().unwrap();
     assert_eq!(found.len(), 2, "containers merge by name");
     let operations = json!([{"op": "replace", "path": "/spec/replicas", "value": 7}]);
     let json_patched = client.patch(&path, "json", &operations).await.ok();
     assert_eq!(json_patched["spec"]["replicas"], 7);
-    let dry = client.patch(&format!("{path}?dryRun=All"), "merge-patch", &json!({"spec": {"replicas": 1}})).await.ok();
+    let dry = client
+        .patch(&format!("{path}?dryRun=All"), "merge-patch", &json!({"spec": {"replicas": 1}}))
+        .await
+        .ok();
     assert_eq!(dry["spec"]["replicas"], 1);
     assert_eq!(client.get(&path).await.ok()["spec"]["replicas"], 7);
 }
@@ -142,7 +154,12 @@ async fn patches_of_three_kinds() {
 #[tokio::test]
 async fn concurrent_patches_all_get_through() {
     let server = TestServer::start().await;
-    server.admin().await.post(&format!("{DEFAULT}/configmaps"), &json!({"metadata": {"name": "c"}})).await.ok();
+    server
+        .admin()
+        .await
+        .post(&format!("{DEFAULT}/configmaps"), &json!({"metadata": {"name": "c"}}))
+        .await
+        .ok();
     let mut writers = Vec::new();
     for writer in 0..8 {
         let mut client = server.admin().await;
@@ -177,7 +194,10 @@ async fn a_pod_is_bound_once() {
         "Operation cannot be fulfilled on pods/binding \"a\": pod a is already assigned to node \"n1\""
     );
     let nowhere = client
-        .post(&format!("{DEFAULT}/pods/a/binding"), &json!({"metadata": {"name": "a"}, "target": {}}))
+        .post(
+            &format!("{DEFAULT}/pods/a/binding"),
+            &json!({"metadata": {"name": "a"}, "target": {}}),
+        )
         .await;
     assert_eq!(nowhere.status, 422);
     assert!(nowhere.message().contains("target.name: Required value"), "{}", nowhere.message());
@@ -190,7 +210,10 @@ async fn workloads_scale() {
     client.post(&format!("{APPS}/deployments"), &deployment("web")).await.ok();
     let path = format!("{APPS}/deployments/web/scale");
     let mut scale = client.get(&path).await.ok();
-    assert_eq!((&scale["kind"], &scale["status"]["selector"]), (&json!("Scale"), &json!("app=web")));
+    assert_eq!(
+        (&scale["kind"], &scale["status"]["selector"]),
+        (&json!("Scale"), &json!("app=web"))
+    );
     scale["spec"]["replicas"] = 4.into();
     assert_eq!(client.put(&path, &scale).await.ok()["spec"]["replicas"], 4);
     assert_eq!(client.put(&path, &scale).await.status, 409, "the scale was read before");
@@ -228,7 +251,8 @@ async fn deletion_waits_for_grace_and_finalizers() {
     assert!(marked["metadata"]["deletionTimestamp"].is_string());
     let more = json!({"metadata": {"finalizers": ["example.com/hold", "example.com/more"]}});
     assert_eq!(client.patch(&path, "merge-patch", &more).await.status, 422);
-    held = client.patch(&path, "merge-patch", &json!({"metadata": {"finalizers": null}})).await.ok();
+    held =
+        client.patch(&path, "merge-patch", &json!({"metadata": {"finalizers": null}})).await.ok();
     assert_eq!(held["metadata"]["name"], "held");
     assert_eq!(client.get(&path).await.status, 404);
 
@@ -263,7 +287,8 @@ async fn evictions_delete() {
     let server = TestServer::start().await;
     let mut client = server.admin().await;
     create_pod(&mut client, "a").await;
-    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "a"}});
+    let eviction =
+        json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "a"}});
     assert_eq!(client.post(&format!("{DEFAULT}/pods/a/eviction"), &eviction).await.status, 201);
     assert_eq!(client.get(&format!("{DEFAULT}/pods/a")).await.status, 404);
 }
@@ -272,13 +297,19 @@ async fn evictions_delete() {
 async fn a_namespace_goes_when_its_last_finalizer_does() {
     let server = TestServer::start().await;
     let mut client = server.admin().await;
-    let created = client.post("/api/v1/namespaces", &json!({"metadata": {"name": "demo"}})).await.ok();
+    let created =
+        client.post("/api/v1/namespaces", &json!({"metadata": {"name": "demo"}})).await.ok();
     assert_eq!(created["spec"]["finalizers"], json!(["kubernetes"]));
     assert_eq!(created["metadata"]["labels"]["kubernetes.io/metadata.name"], "demo");
-    client.post("/api/v1/namespaces/demo/configmaps", &json!({"metadata": {"name": "c"}})).await.ok();
+    client
+        .post("/api/v1/namespaces/demo/configmaps", &json!({"metadata": {"name": "c"}}))
+        .await
+        .ok();
     let marked = client.delete("/api/v1/namespaces/demo").await.ok();
     assert_eq!(marked["status"]["phase"], "Terminating");
-    let refused = client.post("/api/v1/namespaces/demo/configmaps", &json!({"metadata": {"name": "d"}})).await;
+    let refused = client
+        .post("/api/v1/namespaces/demo/configmaps", &json!({"metadata": {"name": "d"}}))
+        .await;
     assert_eq!((refused.status.as_u16(), refused.reason().as_str()), (403, "Forbidden"));
     assert_eq!(
         refused.message(),
@@ -289,7 +320,12 @@ async fn a_namespace_goes_when_its_last_finalizer_does() {
     client.put("/api/v1/namespaces/demo/finalize", &finalized).await.ok();
     assert_eq!(client.get("/api/v1/namespaces/demo").await.status, 404);
     let builtin = client.get("/api/v1/namespaces").await.ok();
-    let names: Vec<_> = builtin["items"].as_array().unwrap().iter().map(|n| n["metadata"]["name"].clone()).collect();
+    let names: Vec<_> = builtin["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|n| n["metadata"]["name"].clone())
+        .collect();
     assert_eq!(names, ["default", "kube-node-lease", "kube-public", "kube-system"]);
 }
 
@@ -304,10 +340,14 @@ async fn events_are_one_thing_in_two_versions() {
     });
     client.post(&format!("{DEFAULT}/events"), &event).await.ok();
     let other = client.get("/apis/events.k8s.io/v1/namespaces/default/events/e").await.ok();
-    assert_eq!((&other["apiVersion"], &other["note"]), (&json!("events.k8s.io/v1"), &json!("it runs")));
+    assert_eq!(
+        (&other["apiVersion"], &other["note"]),
+        (&json!("events.k8s.io/v1"), &json!("it runs"))
+    );
     let list = client.get("/apis/events.k8s.io/v1/events").await.ok();
     assert_eq!(list["items"][0]["regarding"]["name"], "p");
-    let selected = client.get("/api/v1/events?fieldSelector=involvedObject.name%3Dp,type%3DNormal").await.ok();
+    let selected =
+        client.get("/api/v1/events?fieldSelector=involvedObject.name%3Dp,type%3DNormal").await.ok();
     assert_eq!(selected["items"].as_array().unwrap().len(), 1);
 }
 
@@ -337,7 +377,10 @@ async fn nodes_stay_within_their_scope() {
     bind(&mut admin, "mine", "n1").await;
     bind(&mut admin, "other", "n2").await;
     admin.post(&format!("{DEFAULT}/secrets"), &json!({"metadata": {"name": "s"}})).await.ok();
-    admin.post("/api/v1/namespaces/kube-system/secrets", &json!({"metadata": {"name": "s"}})).await.ok();
+    admin
+        .post("/api/v1/namespaces/kube-system/secrets", &json!({"metadata": {"name": "s"}}))
+        .await
+        .ok();
     let mut node = server.user("system:node:n1", &["system:nodes"]).await;
     let statuses = json!({"status": {"phase": "Running"}});
     node.post("/api/v1/nodes", &json!({"metadata": {"name": "n1"}})).await.ok();
@@ -362,7 +405,8 @@ async fn nodes_stay_within_their_scope() {
         assert_eq!(node.get(path).await.status.as_u16(), code, "{path}");
     }
     node.patch(&format!("{DEFAULT}/pods/mine/status"), "merge-patch", &statuses).await.ok();
-    let refused = node.patch(&format!("{DEFAULT}/pods/other/status"), "merge-patch", &statuses).await;
+    let refused =
+        node.patch(&format!("{DEFAULT}/pods/other/status"), "merge-patch", &statuses).await;
     assert_eq!(refused.status, 403);
     assert_eq!(node.delete(&format!("{DEFAULT}/pods/other")).await.status, 403);
     node.delete(&format!("{DEFAULT}/pods/mine?gracePeriodSeconds=0")).await.ok();

@@ -64,7 +64,10 @@ impl<'a> Attributes<'a> {
             } else {
                 format!("in the namespace {:?}", self.namespace)
             };
-            format!("User {user:?} cannot {verb} resource {resource:?} in API group {:?} {scope}", self.group)
+            format!(
+                "User {user:?} cannot {verb} resource {resource:?} in API group {:?} {scope}",
+                self.group
+            )
         };
         if !reason.is_empty() {
             text.push_str(": ");
@@ -115,10 +118,20 @@ mod tests {
         let mut pods = Attributes::path(&user, "list", "");
         pods.resource = "pods";
         pods.namespace = "default";
-        check(pods, r#"pods is forbidden: User "x" cannot list resource "pods" in API group "" in the namespace "default""#);
+        check(
+            pods,
+            r#"pods is forbidden: User "x" cannot list resource "pods" in API group "" in the namespace "default""#,
+        );
         let mut status = Attributes::path(&user, "patch", "");
-        (status.group, status.resource, status.subresource, status.name) = ("apps", "deployments", "status", "d");
-        check(status, r#"deployments.apps "d" is forbidden: User "x" cannot patch resource "deployments/status" in API group "apps" at the cluster scope"#);
-        check(Attributes::path(&user, "get", "/metrics"), r#"forbidden: User "x" cannot get path "/metrics""#);
+        (status.group, status.resource, status.subresource, status.name) =
+            ("apps", "deployments", "status", "d");
+        check(
+            status,
+            r#"deployments.apps "d" is forbidden: User "x" cannot patch resource "deployments/status" in API group "apps" at the cluster scope"#,
+        );
+        check(
+            Attributes::path(&user, "get", "/metrics"),
+            r#"forbidden: User "x" cannot get path "/metrics""#,
+        );
     }
 }

@@ -66,7 +66,11 @@ const RULES: &[(&[&str], &str, &str, Scope)] = &[
                                     "coordination.k8s.io", "leases",         Scope::OwnLease),
 ];
 
-pub(super) fn authorize(node: &str, attributes: &Attributes<'_>, facts: &dyn NodeFacts) -> Decision {
+pub(super) fn authorize(
+    node: &str,
+    attributes: &Attributes<'_>,
+    facts: &dyn NodeFacts,
+) -> Decision {
     let mut reason = "";
     for (verbs, group, resource, scope) in RULES {
         let applies = *group == attributes.group
@@ -84,7 +88,11 @@ pub(super) fn authorize(node: &str, attributes: &Attributes<'_>, facts: &dyn Nod
 }
 
 /// What is only known from the body of a create.
-pub(super) fn narrow(node: &str, attributes: &Attributes<'_>, object: &Value) -> Result<(), String> {
+pub(super) fn narrow(
+    node: &str,
+    attributes: &Attributes<'_>,
+    object: &Value,
+) -> Result<(), String> {
     if attributes.verb != "create" {
         return Ok(());
     }
@@ -95,7 +103,9 @@ pub(super) fn narrow(node: &str, attributes: &Attributes<'_>, object: &Value) ->
     });
     let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     if own && name != node {
-        return Err(format!("node {node:?} may only create the object of its own name, not {name:?}"));
+        return Err(format!(
+            "node {node:?} may only create the object of its own name, not {name:?}"
+        ));
     }
     Ok(())
 }
@@ -116,7 +126,9 @@ fn within(
     let allowed = match scope {
         Scope::All => true,
         Scope::OwnName => {
-            return own_name.then_some(()).ok_or("a node may only change the object of its own name");
+            return own_name
+                .then_some(())
+                .ok_or("a node may only change the object of its own name");
         }
         Scope::OwnLease => {
             return (own_name && attributes.namespace == LEASE_NAMESPACE)
@@ -128,7 +140,9 @@ fn within(
                 selects(attributes.field_selector, "spec.nodeName", Some(node))
             } else {
                 // A pod that is gone is answered with 404, not with a refusal.
-                facts.pod_node(attributes.namespace, attributes.name).is_none_or(|bound| bound == node)
+                facts
+                    .pod_node(attributes.namespace, attributes.name)
+                    .is_none_or(|bound| bound == node)
             };
             return own.then_some(()).ok_or("a node may only use pods bound to it (list and watch with fieldSelector spec.nodeName)");
         }
@@ -138,7 +152,9 @@ fn within(
             single && !attributes.namespace.is_empty() && facts.runs_in(node, attributes.namespace)
         }
     };
-    allowed.then_some(()).ok_or("a node may only read single objects in namespaces where it has pods")
+    allowed
+        .then_some(())
+        .ok_or("a node may only read single objects in namespaces where it has pods")
 }
 
 /// The selector requires `path` to equal `value` (or to equal anything).
@@ -180,11 +196,16 @@ mod tests {
             let selector = (!fields.is_empty()).then(|| FieldSelector::parse(fields).unwrap());
             let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
             let mut attributes = Attributes::path(&user, verb, "");
-            (attributes.group, attributes.resource, attributes.subresource) = (group, resource, subresource);
+            (attributes.group, attributes.resource, attributes.subresource) =
+                (group, resource, subresource);
             (attributes.namespace, attributes.name) = (namespace, name);
             attributes.field_selector = selector.as_ref();
             let decision = authorize("n1", &attributes, &Facts);
-            assert_eq!(decision == Decision::Allow, expect, "{verb} {resource} {namespace}/{name} {fields}");
+            assert_eq!(
+                decision == Decision::Allow,
+                expect,
+                "{verb} {resource} {namespace}/{name} {fields}"
+            );
         };
         check("list", "", "nodes", "", "", "", true);
         check("create", "", "nodes", "", "", "", true);

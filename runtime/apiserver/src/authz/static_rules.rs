@@ -11,7 +11,8 @@ use super::{Attributes, Authorizer, Decision};
 use crate::user::{GROUP_AUTHENTICATED, GROUP_MASTERS, User};
 
 /// What any authenticated user may read (`system:discovery`).
-const DISCOVERY: &[&str] = &["/api", "/apis", "/openapi", "/version", "/healthz", "/livez", "/readyz"];
+const DISCOVERY: &[&str] =
+    &["/api", "/apis", "/openapi", "/version", "/healthz", "/livez", "/readyz"];
 
 /// What any authenticated user may create (`system:basic-user`).
 const SELF_REVIEWS: &[(&str, &str)] = &[
@@ -64,7 +65,10 @@ fn everybody_may(attributes: &Attributes<'_>) -> bool {
     if attributes.resource.is_empty() {
         return attributes.verb == "get"
             && DISCOVERY.iter().any(|root| {
-                attributes.path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                attributes
+                    .path
+                    .strip_prefix(root)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             });
     }
     attributes.verb == "create" && SELF_REVIEWS.contains(&(attributes.group, attributes.resource))

@@ -1,11 +1,14 @@
 //! Bodies into JSON trees, and back for clients that want another encoding.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::HeaderMap;
 use pintle_api::meta::GroupVersionKind;
 use pintle_api::status::StatusError;
 use pintle_api::{protobuf, schema};
 use serde_json::Value;
+use tokio::time::timeout;
 
 use super::negotiate::{self, Encoding};
 use crate::body::{Body, ReadBodyError};
@@ -21,8 +24,14 @@ pub struct Decoded {
     pub duplicates: Vec<String>,
 }
 
+/// A client that takes longer to send a body is stuck or means harm.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
 pub async fn read(body: Body) -> Result<Bytes, StatusError> {
-    body.read_all(MAX_BODY_BYTES).await.map_err(|error| match error {
+    let Ok(read) = timeout(BODY_TIMEOUT, body.read_all(MAX_BODY_BYTES)).await else {
+        return Err(StatusError::timeout("the request body did not arrive in time", 1));
+    };
+    read.map_err(|error| match error {
         ReadBodyError::TooLarge => {
             StatusError::request_entity_too_large(&format!("limit is {MAX_BODY_BYTES}"))
         }
@@ -31,7 +40,11 @@ pub async fn read(body: Body) -> Result<Bytes, StatusError> {
 }
 
 /// Decodes the object in a body. `expected` is its kind if it does not say.
-pub fn object(headers: &HeaderMap, body: &[u8], expected: &GroupVersionKind) -> Result<Decoded, StatusError> {
+pub fn object(
+    headers: &HeaderMap,
+    body: &[u8],
+    expected: &GroupVersionKind,
+) -> Result<Decoded, StatusError> {
     let encoding = negotiate::body_encoding(headers)?;
     if body.is_empty() {
         return Err(StatusError::bad_request("the request body is empty, an object is expected"));
@@ -63,7 +76,9 @@ fn yaml(body: &[u8]) -> Result<Decoded, StatusError> {
 pub fn encode_as(value: &Value, encoding: Encoding) -> Result<Bytes, StatusError> {
     match encoding {
         Encoding::Json => serde_json::to_vec(value).map(Bytes::from).map_err(StatusError::internal),
-        Encoding::Yaml => serde_yaml_ng::to_string(value).map(Bytes::from).map_err(StatusError::internal),
+        Encoding::Yaml => {
+            serde_yaml_ng::to_string(value).map(Bytes::from).map_err(StatusError::internal)
+        }
         Encoding::Protobuf => {
             let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default();
             let gvk = GroupVersionKind::parse(text("apiVersion"), text("kind"));
@@ -101,7 +116,11 @@ mod tests {
             ("application/vnd.kubernetes.protobuf", "junk", 400),
             ("text/plain", "{}", 415),
         ] {
-            assert_eq!(check(content_type, body).unwrap_err().code(), code, "{content_type} {body}");
+            assert_eq!(
+                check(content_type, body).unwrap_err().code(),
+                code,
+                "{content_type} {body}"
+            );
         }
     }
 }

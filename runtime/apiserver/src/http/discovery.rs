@@ -68,7 +68,9 @@ impl Documents {
 
     fn core(&self, aggregated: bool) -> &Document {
         if aggregated {
-            return self.aggregated_core.get_or_init(|| Document::new(&discovery::aggregated(self.registry, true)));
+            return self
+                .aggregated_core
+                .get_or_init(|| Document::new(&discovery::aggregated(self.registry, true)));
         }
         self.core.get_or_init(|| Document::new(&discovery::api_versions(&self.address)))
     }
@@ -209,14 +211,20 @@ pub async fn answer(
     }
 }
 
-fn other(server: &ApiServer, headers: &HeaderMap, path: &str) -> Result<Response<Body>, StatusError> {
+fn other(
+    server: &ApiServer,
+    headers: &HeaderMap,
+    path: &str,
+) -> Result<Response<Body>, StatusError> {
     let documents = &server.documents;
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     match parts[..] {
         [] => Ok(respond::value(StatusCode::OK, &json!({"paths": roots(documents)}))),
         ["openapi", "v3"] => Ok(document(headers, documents.openapi_index(), false)),
         ["openapi", "v3", "api", version] => openapi_document(documents, headers, "", version),
-        ["openapi", "v3", "apis", group, version] => openapi_document(documents, headers, group, version),
+        ["openapi", "v3", "apis", group, version] => {
+            openapi_document(documents, headers, group, version)
+        }
         _ => Err(StatusError::no_such_resource()),
     }
 }
@@ -257,7 +265,8 @@ fn found(document: Option<Value>) -> Result<Response<Body>, StatusError> {
 
 fn document(headers: &HeaderMap, document: &Document, aggregated: bool) -> Response<Body> {
     let tag = format!("\"{}\"", document.tag);
-    let unchanged = headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
+    let unchanged =
+        headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
     let mut response = if unchanged {
         respond::with_body(StatusCode::NOT_MODIFIED, JSON, Body::empty())
     } else {

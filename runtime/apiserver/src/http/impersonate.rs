@@ -25,9 +25,11 @@ pub async fn effective(
         return Ok(user);
     }
     let text = |name: &str| -> Result<Option<&str>, StatusError> {
-        headers.get(name).map(|value| value.to_str()).transpose().map_err(|_| {
-            StatusError::bad_request(format!("header {name} is not valid text"))
-        })
+        headers
+            .get(name)
+            .map(|value| value.to_str())
+            .transpose()
+            .map_err(|_| StatusError::bad_request(format!("header {name} is not valid text")))
     };
     let Some(name) = text(USER)?.filter(|name| !name.is_empty()) else {
         return Err(StatusError::bad_request(

@@ -54,11 +54,18 @@ impl Token {
             .decode(text)
             .or_else(|_| URL_SAFE.decode(text))
             .map_err(|error| bad(&error.to_string()))?;
-        let token: Token = serde_json::from_slice(&bytes).map_err(|error| bad(&error.to_string()))?;
+        let token: Token =
+            serde_json::from_slice(&bytes).map_err(|error| bad(&error.to_string()))?;
         if token.v != TOKEN_VERSION {
-            return Err(bad(&format!("server does not recognize this encoded version {:?}", token.v)));
+            return Err(bad(&format!(
+                "server does not recognize this encoded version {:?}",
+                token.v
+            )));
         }
-        if token.start.is_empty() || token.start.starts_with('/') || token.start.split('/').any(|part| part == "..") {
+        if token.start.is_empty()
+            || token.start.starts_with('/')
+            || token.start.split('/').any(|part| part == "..")
+        {
             return Err(bad("encoded start key is empty or not canonical"));
         }
         Ok(token)
@@ -73,7 +80,11 @@ struct Found {
     remaining: Option<i64>,
 }
 
-pub async fn list(call: &Call<'_>, resource: &'static Resource, selectors: Selectors) -> Result<Response<Body>, StatusError> {
+pub async fn list(
+    call: &Call<'_>,
+    resource: &'static Resource,
+    selectors: Selectors,
+) -> Result<Response<Body>, StatusError> {
     resource.check_field_selector(&selectors.fields)?;
     let view = View::of(call, resource)?;
     let options = ListOptions::parse(call.query)?;
@@ -95,7 +106,9 @@ async fn find(
     if let Some(token) = &options.continue_token {
         let token = Token::decode(token)?;
         if options.resource_version.is_some_and(|version| version > 0) {
-            return Err(StatusError::bad_request("specifying resource version is not allowed when using continue"));
+            return Err(StatusError::bad_request(
+                "specifying resource version is not allowed when using continue",
+            ));
         }
         // A negative revision means "go on from here, consistent or not".
         let revision = u64::try_from(token.rv).ok().filter(|rv| *rv > 0);
@@ -114,7 +127,12 @@ async fn find(
 }
 
 /// From the bus: the newest state.
-fn present_page(call: &Call<'_>, resource: &Resource, selection: &Selection, limit: usize) -> Found {
+fn present_page(
+    call: &Call<'_>,
+    resource: &Resource,
+    selection: &Selection,
+    limit: usize,
+) -> Found {
     let listing = call.server.bus.list_topic(resource.storage_id, &selection.topic);
     let revision = listing.revision;
     let total = listing.objects.len();
@@ -172,12 +190,18 @@ async fn past(
             (limit, true) => limit - objects.len(),
             (_, false) => SCAN_RECORDS,
         };
-        let page = call.server.store.range(&from, &end, at, wanted).await.map_err(read_failed)?;
+        let page = call
+            .server
+            .store
+            .range(&from, &end, at, wanted)
+            .await
+            .map_err(|error| read_failed(error, start))?;
         at = Some(page.revision);
         let count = page.records.len();
         for (index, record) in page.records.iter().enumerate() {
             if !selection.is_whole() {
-                let value: Value = serde_json::from_slice(&record.value).map_err(StatusError::internal)?;
+                let value: Value =
+                    serde_json::from_slice(&record.value).map_err(StatusError::internal)?;
                 if !selection.matches_value(call.server.storage_row(resource), &value) {
                     continue;
                 }
@@ -202,7 +226,12 @@ async fn past(
                 from.push(0);
             }
             _ => {
-                return Ok(Found { objects, revision: page.revision, continue_token: String::new(), remaining: None });
+                return Ok(Found {
+                    objects,
+                    revision: page.revision,
+                    continue_token: String::new(),
+                    remaining: None,
+                });
             }
         }
     }
@@ -218,20 +247,34 @@ fn prefix_end(prefix: &str) -> Vec<u8> {
     end
 }
 
-fn read_failed(error: ReadError) -> StatusError {
+/// `start` is where a continue token was to go on.
+fn read_failed(error: ReadError, start: Option<&str>) -> StatusError {
     match error {
-        ReadError::Compacted { .. } => StatusError::expired(
-            "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.",
+        ReadError::Compacted { requested, oldest } => match start {
+            None => StatusError::too_old(requested, oldest),
+            Some(start) => continue_expired(start),
+        },
+        ReadError::Future { requested, current } => StatusError::timeout(
+            &format!("Too large resource version: {requested}, current: {current}"),
+            1,
         ),
-        ReadError::Future { requested, current } => {
-            StatusError::timeout(&format!("Too large resource version: {requested}, current: {current}"), 1)
-        }
         ReadError::Closed => StatusError::service_unavailable("the server is shutting down"),
         ReadError::Storage(_) => {
             tracing::error!(%error, "list refused by storage");
             StatusError::internal(error)
         }
     }
+}
+
+/// The rest of a list can still be had, though not as of the same revision:
+/// the token for that comes with the refusal.
+fn continue_expired(start: &str) -> StatusError {
+    let mut error = StatusError::expired(
+        "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
+    );
+    let token = Token { v: TOKEN_VERSION.to_string(), rv: -1, start: start.to_string() };
+    error.0.metadata.insert("continue".to_string(), token.encode().into());
+    error
 }
 
 fn render(call: &Call<'_>, view: View, found: Found) -> Result<Response<Body>, StatusError> {
@@ -288,8 +331,11 @@ pub async fn delete_collection(
     let options = objects::delete_options(call, body).await?;
     let selection = select(call, resource, selectors);
     let listing = call.server.bus.list_topic(resource.storage_id, &selection.topic);
-    let chosen: Vec<_> =
-        listing.objects.into_iter().filter(|object| selection.exact || selection.matches(object)).collect();
+    let chosen: Vec<_> = listing
+        .objects
+        .into_iter()
+        .filter(|object| selection.exact || selection.matches(object))
+        .collect();
     let deletes = chosen.into_iter().map(|object| {
         let options = &options;
         async move {
@@ -312,7 +358,8 @@ pub async fn delete_collection(
         deleted.extend(done?);
     }
     let revision = call.server.bus.revision();
-    let found = Found { objects: deleted, revision, continue_token: String::new(), remaining: None };
+    let found =
+        Found { objects: deleted, revision, continue_token: String::new(), remaining: None };
     render(call, view, found)
 }
 
@@ -322,7 +369,8 @@ mod tests {
 
     #[test]
     fn tokens_survive_a_round_trip_and_reject_nonsense() {
-        let token = Token { v: TOKEN_VERSION.to_string(), rv: 42, start: "default/web\0".to_string() };
+        let token =
+            Token { v: TOKEN_VERSION.to_string(), rv: 42, start: "default/web\0".to_string() };
         assert_eq!(Token::decode(&token.encode()).unwrap(), token);
         let encode = |json: &str| URL_SAFE_NO_PAD.encode(json);
         for bad in [
@@ -334,6 +382,13 @@ mod tests {
             encode(r#"{"v":"meta.k8s.io/v1","rv":1,"start":"../secrets/a"}"#),
         ] {
             assert_eq!(Token::decode(&bad).unwrap_err().code(), 400, "{bad}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_token_makes_the_server_panic(text in "\\PC*") {
+            let _ = Token::decode(&text);
         }
     }
 

@@ -17,7 +17,10 @@ const FRAMES_IN_FLIGHT: usize = 16;
 /// A reader that takes nothing for this long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(120);
 
-pub async fn logs(call: &Call<'_>, resource: &'static Resource) -> Result<Response<Body>, StatusError> {
+pub async fn logs(
+    call: &Call<'_>,
+    resource: &'static Resource,
+) -> Result<Response<Body>, StatusError> {
     let query = call.query;
     let mut place = pods::locate(call, resource)?;
     for flag in ["follow", "previous", "timestamps"] {
@@ -27,14 +30,20 @@ pub async fn logs(call: &Call<'_>, resource: &'static Resource) -> Result<Respon
         let Some(value) = query.integer(name)? else { continue };
         if value < least {
             let detail = format!("must be greater than or equal to {least}");
-            return Err(options::invalid("PodLogOptions", FieldError::invalid(name, value, detail)));
+            return Err(options::invalid(
+                "PodLogOptions",
+                FieldError::invalid(name, value, detail),
+            ));
         }
         place.body[name] = value.into();
     }
     if let Some(since) = query.get("sinceTime") {
         if query.get("sinceSeconds").is_some() {
             let detail = "at most one of `sinceTime` or `sinceSeconds` may be specified";
-            return Err(options::invalid("PodLogOptions", FieldError::forbidden("sinceSeconds", detail)));
+            return Err(options::invalid(
+                "PodLogOptions",
+                FieldError::forbidden("sinceSeconds", detail),
+            ));
         }
         place.body["sinceTime"] = since.into();
     }
@@ -86,14 +95,17 @@ async fn next(reader: &mut (dyn AsyncRead + Send + Unpin)) -> Result<Option<Byte
             Ok(Some((channel::STATUS, bytes))) => return failure(&bytes),
             Ok(Some(_)) => {}
             Err(error) => {
-                return Err(StatusError::internal(format!("the connection to the node broke: {error}")));
+                return Err(StatusError::internal(format!(
+                    "the connection to the node broke: {error}"
+                )));
             }
         }
     }
 }
 
 fn failure(bytes: &[u8]) -> Result<Option<Bytes>, StatusError> {
-    let status: Status = serde_json::from_slice(bytes)
-        .map_err(|error| StatusError::internal(format!("the node answered with an unreadable status: {error}")))?;
+    let status: Status = serde_json::from_slice(bytes).map_err(|error| {
+        StatusError::internal(format!("the node answered with an unreadable status: {error}"))
+    })?;
     if status.status == "Success" { Ok(None) } else { Err(status.into()) }
 }

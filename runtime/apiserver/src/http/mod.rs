@@ -54,7 +54,11 @@ struct Call<'a> {
 impl ApiServer {
     /// Answers one request: the whole API, without a network. Never fails and
     /// never panics; whatever goes wrong is a `Status`.
-    pub async fn handle(self: &Arc<Self>, user: impl Into<Arc<User>>, request: Request<Body>) -> Response<Body> {
+    pub async fn handle(
+        self: &Arc<Self>,
+        user: impl Into<Arc<User>>,
+        request: Request<Body>,
+    ) -> Response<Body> {
         let user = user.into();
         let routed = AssertUnwindSafe(route(self, user, request)).catch_unwind().await;
         match routed {
@@ -70,7 +74,9 @@ impl ApiServer {
                     .or_else(|| panic.downcast_ref::<&str>().copied())
                     .unwrap_or("unknown");
                 tracing::error!(panic = what, "request handler panicked");
-                respond::error(&StatusError::internal("the request handler failed, see the server's log"))
+                respond::error(&StatusError::internal(
+                    "the request handler failed, see the server's log",
+                ))
             }
         }
     }
@@ -87,7 +93,9 @@ async fn route(
     tracing::debug!(user = %user.name, %method, uri = %parts.uri, "request");
     let path = parts.uri.path();
     let target = path::parse(path).map_err(|segment| {
-        StatusError::bad_request(format!("path segment {segment:?} is not valid percent-encoded UTF-8"))
+        StatusError::bad_request(format!(
+            "path segment {segment:?} is not valid percent-encoded UTF-8"
+        ))
     })?;
     if let Target::Other = target
         && let Some(response) = health::open(server, method, path)
@@ -99,7 +107,8 @@ async fn route(
     }
     let user = impersonate::effective(server, user, headers).await?;
     let Target::Resource(resource_path) = &target else {
-        authorize(server, &Attributes::path(&user, &method.as_str().to_ascii_lowercase(), path)).await?;
+        authorize(server, &Attributes::path(&user, &method.as_str().to_ascii_lowercase(), path))
+            .await?;
         return discovery::answer(server, method, headers, &target, path).await;
     };
     let query = Query::parse(parts.uri.query())?;
@@ -107,7 +116,11 @@ async fn route(
     resource(call, extensions, body).await
 }
 
-async fn resource(call: Call<'_>, extensions: Extensions, body: Body) -> Result<Response<Body>, StatusError> {
+async fn resource(
+    call: Call<'_>,
+    extensions: Extensions,
+    body: Body,
+) -> Result<Response<Body>, StatusError> {
     let path = call.path;
     let watching = path.watch || (path.name.is_none() && call.query.is_set("watch")?);
     let verb = verb(call.method, path, watching)?;
@@ -147,7 +160,9 @@ async fn resource(call: Call<'_>, extensions: Extensions, body: Body) -> Result<
             objects::subresource(&call, &attributes, resource, subresource, extensions, body).await
         }
         None if !resource.supports(verb) => Err(not_allowed(resource, verb)),
-        None if name.is_empty() && matches!(verb, "update" | "patch") => Err(not_allowed(resource, verb)),
+        None if name.is_empty() && matches!(verb, "update" | "patch") => {
+            Err(not_allowed(resource, verb))
+        }
         None => match verb {
             "get" => objects::get(&call, resource).await,
             "list" => list::list(&call, resource, selectors).await,
@@ -164,11 +179,15 @@ async fn resource(call: Call<'_>, extensions: Extensions, body: Body) -> Result<
 /// The row and subresource of a path; `None` for groups that have no rows.
 fn find(call: &Call<'_>) -> Result<Option<(&'static Resource, Option<Subresource>)>, StatusError> {
     let path = call.path;
-    let Some(resource) = call.server.registry.by_plural(&path.group, &path.version, &path.resource) else {
+    let Some(resource) = call.server.registry.by_plural(&path.group, &path.version, &path.resource)
+    else {
         return if reviews::serves(path) { Ok(None) } else { Err(StatusError::no_such_resource()) };
     };
     let misplaced = (path.namespace.is_some() && !resource.is_namespaced())
-        || (path.namespace.is_none() && path.name.is_some() && resource.is_namespaced() && !path.watch);
+        || (path.namespace.is_none()
+            && path.name.is_some()
+            && resource.is_namespaced()
+            && !path.watch);
     if misplaced {
         return Err(StatusError::no_such_resource());
     }
@@ -179,7 +198,11 @@ fn find(call: &Call<'_>) -> Result<Option<(&'static Resource, Option<Subresource
     Ok(Some((resource, subresource)))
 }
 
-fn verb(method: &Method, path: &ResourcePath<'_>, watching: bool) -> Result<&'static str, StatusError> {
+fn verb(
+    method: &Method,
+    path: &ResourcePath<'_>,
+    watching: bool,
+) -> Result<&'static str, StatusError> {
     if watching && (method == Method::GET || method == Method::HEAD) {
         return Ok("watch");
     }

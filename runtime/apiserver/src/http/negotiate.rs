@@ -177,7 +177,11 @@ mod tests {
         check("application/json", Encoding::Json, Shape::Object);
         check("*/*", Encoding::Json, Shape::Object);
         check("application/yaml", Encoding::Yaml, Shape::Object);
-        check("application/vnd.kubernetes.protobuf,application/json", Encoding::Json, Shape::Object);
+        check(
+            "application/vnd.kubernetes.protobuf,application/json",
+            Encoding::Json,
+            Shape::Object,
+        );
         check("application/vnd.kubernetes.protobuf", Encoding::Protobuf, Shape::Object);
         check(
             "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
@@ -189,8 +193,16 @@ mod tests {
             Encoding::Json,
             Shape::Metadata,
         );
-        check("application/json;as=Table;v=v9;g=meta.k8s.io, application/json", Encoding::Json, Shape::Object);
-        check("text/html, application/json;q=0.5, application/yaml;q=0.9", Encoding::Yaml, Shape::Object);
+        check(
+            "application/json;as=Table;v=v9;g=meta.k8s.io, application/json",
+            Encoding::Json,
+            Shape::Object,
+        );
+        check(
+            "text/html, application/json;q=0.5, application/yaml;q=0.9",
+            Encoding::Yaml,
+            Shape::Object,
+        );
     }
 
     #[test]
@@ -201,12 +213,16 @@ mod tests {
             error.to_string(),
             "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf"
         );
-        assert!(wanted(&accept("application/json;as=Table;v=v9;g=meta.k8s.io"), Place::Objects).is_err());
+        assert!(
+            wanted(&accept("application/json;as=Table;v=v9;g=meta.k8s.io"), Place::Objects)
+                .is_err()
+        );
     }
 
     #[test]
     fn discovery_has_its_own_shape() {
-        let header = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
+        let header =
+            "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
         let found = wanted(&accept(header), Place::Discovery).unwrap();
         assert_eq!(found.shape, Shape::AggregatedDiscovery);
         let found = wanted(&accept(header), Place::Objects).unwrap();
@@ -225,5 +241,15 @@ mod tests {
         check("application/vnd.kubernetes.protobuf", Some(Encoding::Protobuf));
         check("text/plain", None);
         assert_eq!(body_encoding(&HeaderMap::new()).unwrap(), Encoding::Json);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_header_makes_the_server_panic(text in "[ -~]*") {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, HeaderValue::from_str(&text).unwrap());
+            let _ = wanted(&headers, Place::Objects);
+            let _ = wanted(&headers, Place::Discovery);
+        }
     }
 }

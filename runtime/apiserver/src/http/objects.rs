@@ -21,7 +21,10 @@ const APPLY_YAML: &str = "application/apply-patch+yaml";
 const APPLY_CBOR: &str = "application/apply-patch+cbor";
 const PATCH_TYPES: &[&str] = &[JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH];
 
-pub async fn get(call: &Call<'_>, resource: &'static Resource) -> Result<Response<Body>, StatusError> {
+pub async fn get(
+    call: &Call<'_>,
+    resource: &'static Resource,
+) -> Result<Response<Body>, StatusError> {
     let view = View::of(call, resource)?;
     if !call.query.is_empty()
         && let Some(revision) = options::resource_version(call.query)?
@@ -66,8 +69,9 @@ pub async fn update(
     let options = options::write_options(call.query, decoded.duplicates)?;
     let (namespace, name) = place(call);
     let verbs = &call.server.verbs;
-    let written =
-        verbs.update(call.user, resource, subresource, namespace, name, decoded.value, &options).await?;
+    let written = verbs
+        .update(call.user, resource, subresource, namespace, name, decoded.value, &options)
+        .await?;
     show(call, view, StatusCode::OK, written)
 }
 
@@ -106,7 +110,11 @@ pub async fn patch(
     show(call, view, StatusCode::OK, written)
 }
 
-pub async fn delete(call: &Call<'_>, resource: &'static Resource, body: Body) -> Result<Response<Body>, StatusError> {
+pub async fn delete(
+    call: &Call<'_>,
+    resource: &'static Resource,
+    body: Body,
+) -> Result<Response<Body>, StatusError> {
     let view = View::of(call, resource)?;
     let options = delete_options(call, body).await?;
     let (namespace, name) = place(call);
@@ -156,7 +164,11 @@ fn scale(call: &Call<'_>, resource: &'static Resource) -> Result<Response<Body>,
     Ok(respond::value(StatusCode::OK, &scale))
 }
 
-async fn update_scale(call: &Call<'_>, resource: &'static Resource, body: Body) -> Result<Response<Body>, StatusError> {
+async fn update_scale(
+    call: &Call<'_>,
+    resource: &'static Resource,
+    body: Body,
+) -> Result<Response<Body>, StatusError> {
     let decoded = decode(call, &GroupVersionKind::new("autoscaling", "v1", "Scale"), body).await?;
     let options = options::write_options(call.query, decoded.duplicates)?;
     let (namespace, name) = place(call);
@@ -166,7 +178,11 @@ async fn update_scale(call: &Call<'_>, resource: &'static Resource, body: Body) 
     plain(StatusCode::OK, written)
 }
 
-async fn bind(call: &Call<'_>, resource: &'static Resource, body: Body) -> Result<Response<Body>, StatusError> {
+async fn bind(
+    call: &Call<'_>,
+    resource: &'static Resource,
+    body: Body,
+) -> Result<Response<Body>, StatusError> {
     let decoded = decode(call, &GroupVersionKind::new("", "v1", "Binding"), body).await?;
     let options = options::write_options(call.query, decoded.duplicates)?;
     let (namespace, name) = place(call);
@@ -175,7 +191,11 @@ async fn bind(call: &Call<'_>, resource: &'static Resource, body: Body) -> Resul
 }
 
 /// An eviction is a delete; budgets will be asked here when they exist.
-async fn evict(call: &Call<'_>, resource: &'static Resource, body: Body) -> Result<Response<Body>, StatusError> {
+async fn evict(
+    call: &Call<'_>,
+    resource: &'static Resource,
+    body: Body,
+) -> Result<Response<Body>, StatusError> {
     let decoded = decode(call, &GroupVersionKind::new("policy", "v1", "Eviction"), body).await?;
     let (namespace, name) = place(call);
     let sent = decoded.value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or(name);
@@ -193,7 +213,11 @@ pub fn place<'a>(call: &Call<'a>) -> (&'a str, &'a str) {
     (path.namespace.as_deref().unwrap_or_default(), path.name.as_deref().unwrap_or_default())
 }
 
-async fn decode(call: &Call<'_>, expected: &GroupVersionKind, body: Body) -> Result<Decoded, StatusError> {
+async fn decode(
+    call: &Call<'_>,
+    expected: &GroupVersionKind,
+    body: Body,
+) -> Result<Decoded, StatusError> {
     // The encoding is checked before the body is read.
     negotiate::body_encoding(call.headers)?;
     let bytes = decode::read(body).await?;
@@ -208,11 +232,18 @@ fn narrow(call: &Call<'_>, attributes: &Attributes<'_>, object: &Value) -> Resul
     Ok(())
 }
 
-fn show(call: &Call<'_>, view: View, status: StatusCode, written: Written) -> Result<Response<Body>, StatusError> {
+fn show(
+    call: &Call<'_>,
+    view: View,
+    status: StatusCode,
+    written: Written,
+) -> Result<Response<Body>, StatusError> {
     let shown = match view.is_plain() {
         true => written.bytes,
         // Aliases were converted by the verb already.
-        false => view.converted().object(&written.bytes, written.revision, call.server.now_ms(), true)?,
+        false => {
+            view.converted().object(&written.bytes, written.revision, call.server.now_ms(), true)?
+        }
     };
     let mut response = respond::object(status, shown, view.encoding)?;
     respond::warn(&mut response, &written.warnings);

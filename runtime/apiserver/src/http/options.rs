@@ -89,10 +89,14 @@ impl ListOptions {
             return forbidden("resourceVersionMatch is forbidden when continue is provided");
         }
         if self.resource_version.is_none() {
-            return forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided");
+            return forbidden(
+                "resourceVersionMatch is forbidden unless resourceVersion is provided",
+            );
         }
         if version_match == Match::Exact && self.resource_version == Some(0) {
-            return forbidden("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
+            return forbidden(
+                "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+            );
         }
         Ok(())
     }
@@ -104,17 +108,24 @@ pub fn resource_version(query: &Query<'_>) -> Result<Option<u64>, StatusError> {
         .get("resourceVersion")
         .map(|text| {
             text.parse().map_err(|_| {
-                invalid("ListOptions", FieldError::invalid("resourceVersion", text, "must be a non-negative integer"))
+                invalid(
+                    "ListOptions",
+                    FieldError::invalid("resourceVersion", text, "must be a non-negative integer"),
+                )
             })
         })
         .transpose()
 }
 
-pub fn write_options(query: &Query<'_>, duplicates: Vec<String>) -> Result<WriteOptions, StatusError> {
+pub fn write_options(
+    query: &Query<'_>,
+    duplicates: Vec<String>,
+) -> Result<WriteOptions, StatusError> {
     let field_validation = match query.get("fieldValidation") {
         None => FieldValidation::default(),
         Some(text) => FieldValidation::parse(text).ok_or_else(|| {
-            let error = FieldError::not_supported("fieldValidation", text, &["Ignore", "Strict", "Warn"]);
+            let error =
+                FieldError::not_supported("fieldValidation", text, &["Ignore", "Strict", "Warn"]);
             invalid("CreateOptions", error)
         })?,
     };
@@ -138,7 +149,10 @@ fn check_dry_run(value: &str) -> Result<(), StatusError> {
 }
 
 /// From the query, overridden by the body (`DeleteOptions`) if there is one.
-pub fn delete_options(query: &Query<'_>, body: Option<&Value>) -> Result<DeleteOptions, StatusError> {
+pub fn delete_options(
+    query: &Query<'_>,
+    body: Option<&Value>,
+) -> Result<DeleteOptions, StatusError> {
     let mut options = DeleteOptions {
         grace_period_seconds: query.integer("gracePeriodSeconds")?,
         propagation: propagation(query.get("propagationPolicy"))?,
@@ -163,7 +177,8 @@ pub fn delete_options(query: &Query<'_>, body: Option<&Value>) -> Result<DeleteO
         options.dry_run = true;
     }
     options.preconditions.uid = text("/preconditions/uid").map(str::to_string);
-    options.preconditions.resource_version = text("/preconditions/resourceVersion").map(str::to_string);
+    options.preconditions.resource_version =
+        text("/preconditions/resourceVersion").map(str::to_string);
     Ok(options)
 }
 
@@ -173,7 +188,10 @@ fn propagation(text: Option<&str>) -> Result<Option<Propagation>, StatusError> {
         Some(propagation) => Ok(Some(propagation)),
         None => {
             let supported = ["Foreground", "Background", "Orphan", "nil"];
-            Err(invalid("DeleteOptions", FieldError::not_supported("propagationPolicy", text, &supported)))
+            Err(invalid(
+                "DeleteOptions",
+                FieldError::not_supported("propagationPolicy", text, &supported),
+            ))
         }
     }
 }
@@ -192,7 +210,10 @@ mod tests {
     fn delete_options_come_from_query_and_body() {
         let query = Query::parse(Some("gracePeriodSeconds=5&propagationPolicy=Orphan")).unwrap();
         let options = delete_options(&query, None).unwrap();
-        assert_eq!((options.grace_period_seconds, options.propagation), (Some(5), Some(Propagation::Orphan)));
+        assert_eq!(
+            (options.grace_period_seconds, options.propagation),
+            (Some(5), Some(Propagation::Orphan))
+        );
         let body = json!({
             "gracePeriodSeconds": 0,
             "propagationPolicy": "Foreground",
@@ -200,7 +221,10 @@ mod tests {
             "dryRun": ["All"],
         });
         let options = delete_options(&query, Some(&body)).unwrap();
-        assert_eq!((options.grace_period_seconds, options.propagation), (Some(0), Some(Propagation::Foreground)));
+        assert_eq!(
+            (options.grace_period_seconds, options.propagation),
+            (Some(0), Some(Propagation::Foreground))
+        );
         assert_eq!(options.preconditions.uid.as_deref(), Some("u"));
         assert!(options.dry_run);
     }

@@ -175,4 +175,11 @@ mod tests {
         check("/healthz", "other");
         check("", "other");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_path_makes_the_server_panic(path in "(/|%|api|apis|v1|namespaces|watch|\\PC)*") {
+            let _ = parse(&path);
+        }
+    }
 }

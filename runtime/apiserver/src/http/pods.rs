@@ -59,7 +59,9 @@ fn container(name: &str, pod: &Value, asked: Option<&str>) -> Result<String, Sta
             || names("ephemeralContainers").contains(&asked);
         return match known {
             true => Ok(asked.to_string()),
-            false => Err(StatusError::bad_request(format!("container {asked} is not valid for pod {name}"))),
+            false => Err(StatusError::bad_request(format!(
+                "container {asked} is not valid for pod {name}"
+            ))),
         };
     }
     if let [only] = containers[..] {
@@ -79,16 +81,26 @@ fn container(name: &str, pod: &Value, asked: Option<&str>) -> Result<String, Sta
     Err(StatusError::bad_request(text))
 }
 
-pub async fn exec(call: &Call<'_>, resource: &'static Resource, extensions: Extensions) -> Result<Response<Body>, StatusError> {
+pub async fn exec(
+    call: &Call<'_>,
+    resource: &'static Resource,
+    extensions: Extensions,
+) -> Result<Response<Body>, StatusError> {
     let command: Vec<&str> = call.query.all("command").collect();
     if command.is_empty() {
-        return Err(StatusError::bad_request("you must specify at least one command for the container"));
+        return Err(StatusError::bad_request(
+            "you must specify at least one command for the container",
+        ));
     }
     let command = json!(command);
     stream(call, resource, extensions, "exec", Some(command)).await
 }
 
-pub async fn attach(call: &Call<'_>, resource: &'static Resource, extensions: Extensions) -> Result<Response<Body>, StatusError> {
+pub async fn attach(
+    call: &Call<'_>,
+    resource: &'static Resource,
+    extensions: Extensions,
+) -> Result<Response<Body>, StatusError> {
     stream(call, resource, extensions, "attach", None).await
 }
 
@@ -108,7 +120,9 @@ async fn stream(
         place.body[channel] = wanted.into();
     }
     if !any {
-        return Err(StatusError::bad_request("you must specify at least 1 of stdin, stdout, stderr"));
+        return Err(StatusError::bad_request(
+            "you must specify at least 1 of stdin, stdout, stderr",
+        ));
     }
     let tty = call.query.is_set("tty")?;
     place.body["tty"] = tty.into();
@@ -125,7 +139,12 @@ async fn stream(
     handshake.relay(extensions, node)
 }
 
-async fn admit(call: &Call<'_>, resource: &'static Resource, kind: &str, options: &Value) -> Result<(), StatusError> {
+async fn admit(
+    call: &Call<'_>,
+    resource: &'static Resource,
+    kind: &str,
+    options: &Value,
+) -> Result<(), StatusError> {
     let admission = &call.server.admission;
     if !admission.concerns(resource, Operation::Connect) {
         return Ok(());

@@ -52,10 +52,7 @@ impl<'a> Query<'a> {
     }
 
     pub fn all<'q>(&'q self, name: &'q str) -> impl Iterator<Item = &'q str> {
-        self.0
-            .iter()
-            .filter(move |(key, _)| key == name)
-            .map(|(_, value)| value.as_ref())
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_ref())
     }
 
     /// `true`, `1` and their opposites; a bare `?watch` is true.
@@ -95,7 +92,8 @@ mod tests {
 
     #[test]
     fn parameters_are_decoded_and_may_repeat() {
-        let query = Query::parse(Some("a=1&command=ls&command=-l+%2Ftmp&watch&limit=5&empty=")).unwrap();
+        let query =
+            Query::parse(Some("a=1&command=ls&command=-l+%2Ftmp&watch&limit=5&empty=")).unwrap();
         assert_eq!(query.get("a"), Some("1"));
         assert_eq!(query.all("command").collect::<Vec<_>>(), ["ls", "-l /tmp"]);
         assert_eq!(query.flag("watch"), Ok(Some(true)));
@@ -114,5 +112,20 @@ mod tests {
         assert!(Query::parse(Some("a=%f")).is_err());
         let long = "a&".repeat(MAX_PARAMETERS + 1);
         assert_eq!(Query::parse(Some(&long)).unwrap_err(), QueryError::TooMany);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_encoded_is_decoded(name in "[a-z]{1,8}", value in "\\PC*") {
+            let encoded: String = value.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            let text = format!("{name}={encoded}");
+            let query = Query::parse(Some(&text)).unwrap();
+            proptest::prop_assert_eq!(query.all(&name).next(), Some(value.as_str()));
+        }
+
+        #[test]
+        fn no_query_makes_the_server_panic(text in "\\PC*") {
+            let _ = Query::parse(Some(&text));
+        }
     }
 }

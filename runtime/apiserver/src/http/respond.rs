@@ -38,7 +38,11 @@ pub fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
 }
 
 /// An object that exists as JSON, in the encoding that the client wants.
-pub fn object(status: StatusCode, bytes: Bytes, encoding: Encoding) -> Result<Response<Body>, StatusError> {
+pub fn object(
+    status: StatusCode,
+    bytes: Bytes,
+    encoding: Encoding,
+) -> Result<Response<Body>, StatusError> {
     if encoding == Encoding::Json {
         return Ok(json(status, bytes));
     }

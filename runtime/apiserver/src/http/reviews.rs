@@ -20,7 +20,12 @@ pub struct Review {
     pub namespaced: bool,
 }
 
-const fn review(group: &'static str, kind: &'static str, plural: &'static str, singular: &'static str) -> Review {
+const fn review(
+    group: &'static str,
+    kind: &'static str,
+    plural: &'static str,
+    singular: &'static str,
+) -> Review {
     Review { group, kind, plural, singular, namespaced: false }
 }
 
@@ -33,10 +38,25 @@ pub const REVIEWS: &[Review] = &[
     review(AUTHENTICATION, "SelfSubjectReview", "selfsubjectreviews", "selfsubjectreview"),
     Review {
         namespaced: true,
-        ..review(AUTHORIZATION, "LocalSubjectAccessReview", "localsubjectaccessreviews", "localsubjectaccessreview")
+        ..review(
+            AUTHORIZATION,
+            "LocalSubjectAccessReview",
+            "localsubjectaccessreviews",
+            "localsubjectaccessreview",
+        )
     },
-    review(AUTHORIZATION, "SelfSubjectAccessReview", "selfsubjectaccessreviews", "selfsubjectaccessreview"),
-    review(AUTHORIZATION, "SelfSubjectRulesReview", "selfsubjectrulesreviews", "selfsubjectrulesreview"),
+    review(
+        AUTHORIZATION,
+        "SelfSubjectAccessReview",
+        "selfsubjectaccessreviews",
+        "selfsubjectaccessreview",
+    ),
+    review(
+        AUTHORIZATION,
+        "SelfSubjectRulesReview",
+        "selfsubjectrulesreviews",
+        "selfsubjectrulesreview",
+    ),
     review(AUTHORIZATION, "SubjectAccessReview", "subjectaccessreviews", "subjectaccessreview"),
 ];
 
@@ -59,7 +79,10 @@ pub async fn answer(call: &Call<'_>, body: Body) -> Result<Response<Body>, Statu
     let review = find(call.path).ok_or_else(StatusError::no_such_resource)?;
     if call.method != Method::POST {
         let action = call.method.as_str().to_ascii_lowercase();
-        return Err(StatusError::method_not_allowed(GroupResource::new(review.group, review.plural), &action));
+        return Err(StatusError::method_not_allowed(
+            GroupResource::new(review.group, review.plural),
+            &action,
+        ));
     }
     let wanted = negotiate::wanted(call.headers, negotiate::Place::Objects)?;
     let expected = GroupVersionKind::new(review.group, VERSION, review.kind);
@@ -98,7 +121,8 @@ fn user_info(user: &User) -> Value {
 /// The user that a `SubjectAccessReview` is about.
 fn subject(spec: &Value) -> Result<User, StatusError> {
     let name = spec["user"].as_str().unwrap_or_default();
-    let groups: Vec<&str> = spec["groups"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let groups: Vec<&str> =
+        spec["groups"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     if name.is_empty() && groups.is_empty() {
         return Err(StatusError::bad_request("at least one of user or groups must be specified"));
     }
@@ -110,28 +134,31 @@ fn subject(spec: &Value) -> Result<User, StatusError> {
 
 async fn access(call: &Call<'_>, user: &User, spec: &Value) -> Result<Value, StatusError> {
     let text = |pointer: &str| spec.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    let attributes = match (spec["resourceAttributes"].is_object(), spec["nonResourceAttributes"].is_object()) {
-        (true, false) => Attributes {
-            user,
-            verb: text("/resourceAttributes/verb"),
-            group: text("/resourceAttributes/group"),
-            version: text("/resourceAttributes/version"),
-            resource: text("/resourceAttributes/resource"),
-            subresource: text("/resourceAttributes/subresource"),
-            namespace: text("/resourceAttributes/namespace"),
-            name: text("/resourceAttributes/name"),
-            path: "",
-            field_selector: None,
-        },
-        (false, true) => {
-            Attributes::path(user, text("/nonResourceAttributes/verb"), text("/nonResourceAttributes/path"))
-        }
-        _ => {
-            return Err(StatusError::bad_request(
-                "exactly one of nonResourceAttributes or resourceAttributes must be specified",
-            ));
-        }
-    };
+    let attributes =
+        match (spec["resourceAttributes"].is_object(), spec["nonResourceAttributes"].is_object()) {
+            (true, false) => Attributes {
+                user,
+                verb: text("/resourceAttributes/verb"),
+                group: text("/resourceAttributes/group"),
+                version: text("/resourceAttributes/version"),
+                resource: text("/resourceAttributes/resource"),
+                subresource: text("/resourceAttributes/subresource"),
+                namespace: text("/resourceAttributes/namespace"),
+                name: text("/resourceAttributes/name"),
+                path: "",
+                field_selector: None,
+            },
+            (false, true) => Attributes::path(
+                user,
+                text("/nonResourceAttributes/verb"),
+                text("/nonResourceAttributes/path"),
+            ),
+            _ => {
+                return Err(StatusError::bad_request(
+                    "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+                ));
+            }
+        };
     Ok(match call.server.authorizer.authorize(&attributes).await {
         Decision::Allow => json!({"allowed": true}),
         Decision::NoOpinion(reason) if reason.is_empty() => json!({"allowed": false}),

@@ -20,14 +20,14 @@ impl Selection {
     pub fn new(resource: &Resource, namespace: Option<&str>, selectors: Selectors) -> Selection {
         let fields = &selectors.fields;
         let namespace = namespace.or_else(|| fields.required("metadata.namespace"));
-        let indexed = resource
-            .selectable
-            .iter()
-            .filter(|field| field.indexed)
-            .find_map(|field| fields.required(field.path).map(|value| Topic::field(field.path, value)));
+        let indexed = resource.selectable.iter().filter(|field| field.indexed).find_map(|field| {
+            fields.required(field.path).map(|value| Topic::field(field.path, value))
+        });
         let name = fields.required("metadata.name");
         let topic = match (namespace, name) {
-            (Some(namespace), Some(name)) if resource.is_namespaced() => Topic::name(namespace, name),
+            (Some(namespace), Some(name)) if resource.is_namespaced() => {
+                Topic::name(namespace, name)
+            }
             (_, Some(name)) if !resource.is_namespaced() => Topic::name("", name),
             _ => match (indexed, namespace) {
                 (Some(indexed), _) => indexed,
@@ -69,10 +69,9 @@ impl Selection {
 }
 
 fn only(fields: &FieldSelector, paths: &[&str]) -> bool {
-    fields
-        .requirements
-        .iter()
-        .all(|requirement| paths.contains(&requirement.path.as_str()) && fields.required(&requirement.path).is_some())
+    fields.requirements.iter().all(|requirement| {
+        paths.contains(&requirement.path.as_str()) && fields.required(&requirement.path).is_some()
+    })
 }
 
 #[cfg(test)]
@@ -84,14 +83,23 @@ mod tests {
 
     #[test]
     fn selectors_choose_the_narrowest_topic() {
-        let check = |plural: &str, namespace: Option<&str>, labels: &str, fields: &str, topic: Topic, exact: bool| {
+        let check = |plural: &str,
+                     namespace: Option<&str>,
+                     labels: &str,
+                     fields: &str,
+                     topic: Topic,
+                     exact: bool| {
             let resource = Registry::builtin().by_plural("", "v1", plural).unwrap();
             let selectors = Selectors {
                 labels: LabelSelector::parse(labels).unwrap(),
                 fields: FieldSelector::parse(fields).unwrap(),
             };
             let selection = Selection::new(resource, namespace, selectors);
-            assert_eq!((selection.topic, selection.exact), (topic, exact), "{plural} {labels} {fields}");
+            assert_eq!(
+                (selection.topic, selection.exact),
+                (topic, exact),
+                "{plural} {labels} {fields}"
+            );
         };
         check("pods", None, "", "", Topic::All, true);
         check("pods", Some("a"), "", "", Topic::namespace("a"), true);

@@ -29,7 +29,13 @@ impl View {
             })?,
             _ => IncludeObject::default(),
         };
-        Ok(View { resource, encoding: wanted.encoding, shape: wanted.shape, include, converted: false })
+        Ok(View {
+            resource,
+            encoding: wanted.encoding,
+            shape: wanted.shape,
+            include,
+            converted: false,
+        })
     }
 
     /// The same for bytes that a verb returned, which converts aliases itself.
@@ -44,17 +50,28 @@ impl View {
     }
 
     /// One object as JSON. `headers` matters for tables only.
-    pub fn object(&self, stored: &Bytes, revision: u64, now_ms: i64, headers: bool) -> Result<Bytes, StatusError> {
+    pub fn object(
+        &self,
+        stored: &Bytes,
+        revision: u64,
+        now_ms: i64,
+        headers: bool,
+    ) -> Result<Bytes, StatusError> {
         if self.is_plain() {
             return Ok(stored.clone());
         }
-        let bytes = if self.converted { stored.clone() } else { present::object_bytes(self.resource, stored)? };
+        let bytes = if self.converted {
+            stored.clone()
+        } else {
+            present::object_bytes(self.resource, stored)?
+        };
         match self.shape {
             Shape::Object | Shape::AggregatedDiscovery => Ok(bytes),
             Shape::Metadata => present::metadata_only(&bytes),
             Shape::Table => {
                 let mut digits = itoa::Buffer::new();
-                let meta = ListMeta { resource_version: digits.format(revision), ..ListMeta::default() };
+                let meta =
+                    ListMeta { resource_version: digits.format(revision), ..ListMeta::default() };
                 let mut table = Table::new(self.resource, self.include, &meta, headers);
                 table.push(&bytes, now_ms).map_err(StatusError::internal)?;
                 Ok(table.finish().into())
@@ -63,7 +80,12 @@ impl View {
     }
 
     /// A whole table.
-    pub fn table(&self, objects: &[Bytes], meta: &ListMeta<'_>, now_ms: i64) -> Result<Bytes, StatusError> {
+    pub fn table(
+        &self,
+        objects: &[Bytes],
+        meta: &ListMeta<'_>,
+        now_ms: i64,
+    ) -> Result<Bytes, StatusError> {
         let mut table = Table::new(self.resource, self.include, meta, true);
         for object in objects {
             let bytes = present::object_bytes(self.resource, object)?;

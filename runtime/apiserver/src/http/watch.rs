@@ -43,11 +43,18 @@ struct Params {
     lifetime: Duration,
 }
 
-pub async fn watch(call: &Call<'_>, resource: &'static Resource, mut selectors: Selectors) -> Result<Response<Body>, StatusError> {
+pub async fn watch(
+    call: &Call<'_>,
+    resource: &'static Resource,
+    mut selectors: Selectors,
+) -> Result<Response<Body>, StatusError> {
     resource.check_field_selector(&selectors.fields)?;
     let view = View::of(call, resource)?;
     if view.encoding != Encoding::Json {
-        return Err(StatusError::not_acceptable(&["application/json", "application/json;stream=watch"]));
+        return Err(StatusError::not_acceptable(&[
+            "application/json",
+            "application/json;stream=watch",
+        ]));
     }
     // `/watch/namespaces/x/pods/p` watches one object.
     if let Some(name) = call.path.name.as_deref() {
@@ -89,7 +96,11 @@ pub async fn watch(call: &Call<'_>, resource: &'static Resource, mut selectors: 
     Ok(respond::with_body(StatusCode::OK, JSON, Body::channel(receiver)))
 }
 
-fn check_initial(list: &ListOptions, initial: Option<bool>, bookmarks: bool) -> Result<(), StatusError> {
+fn check_initial(
+    list: &ListOptions,
+    initial: Option<bool>,
+    bookmarks: bool,
+) -> Result<(), StatusError> {
     let fail = |error| Err(options::invalid("ListOptions", error));
     match (initial, list.version_match) {
         (None, None) => Ok(()),
@@ -97,9 +108,12 @@ fn check_initial(list: &ListOptions, initial: Option<bool>, bookmarks: bool) -> 
             "resourceVersionMatch",
             "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
         )),
-        (Some(_), Some(Match::NotOlderThan)) if initial == Some(true) && !bookmarks => fail(
-            FieldError::forbidden("sendInitialEvents", "sendInitialEvents requires setting allowWatchBookmarks to true"),
-        ),
+        (Some(_), Some(Match::NotOlderThan)) if initial == Some(true) && !bookmarks => {
+            fail(FieldError::forbidden(
+                "sendInitialEvents",
+                "sendInitialEvents requires setting allowWatchBookmarks to true",
+            ))
+        }
         (Some(_), Some(Match::NotOlderThan)) => Ok(()),
         (Some(_), _) => fail(FieldError::forbidden(
             "resourceVersionMatch",
@@ -216,10 +230,14 @@ impl Run {
                 }
             } else {
                 let selection = &self.params.selection;
-                let Some((kind, object)) = event.for_selector(|object| selection.matches(object)) else {
+                let Some((kind, object)) = event.for_selector(|object| selection.matches(object))
+                else {
                     continue;
                 };
-                if self.params.view.is_plain() && kind == event.kind && Arc::ptr_eq(object, &event.object) {
+                if self.params.view.is_plain()
+                    && kind == event.kind
+                    && Arc::ptr_eq(object, &event.object)
+                {
                     event.json()
                 } else {
                     self.line(kind, object)?
@@ -252,12 +270,14 @@ impl Run {
             true => format!(r#","annotations":{{"{INITIAL_EVENTS_END}":"true"}}"#),
             false => String::new(),
         };
-        let metadata = format!(r#"{{"resourceVersion":"{revision}","creationTimestamp":null{annotations}}}"#);
+        let metadata =
+            format!(r#"{{"resourceVersion":"{revision}","creationTimestamp":null{annotations}}}"#);
         let (kind, api_version) = match view.shape {
             Shape::Metadata => ("PartialObjectMetadata", "meta.k8s.io/v1"),
             _ => (view.resource.kind, view.resource.group_version()),
         };
-        let object = format!(r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{metadata}}}"#);
+        let object =
+            format!(r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{metadata}}}"#);
         let object = match view.shape {
             Shape::Table => format!(
                 r#"{{"kind":"Table","apiVersion":"meta.k8s.io/v1","metadata":{{"resourceVersion":"{revision}"}},"columnDefinitions":null,"rows":[{{"cells":[],"object":{object}}}]}}"#
@@ -363,7 +383,9 @@ mod tests {
             let found = check_initial(&list, initial, bookmarks).map(|()| start(&list, initial));
             match (found, expect) {
                 (Ok(found), Ok(expect)) => assert_eq!(found, expect, "{text}"),
-                (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{text}: {error}"),
+                (Err(error), Err(part)) => {
+                    assert!(error.to_string().contains(part), "{text}: {error}")
+                }
                 (found, _) => panic!("{text}: {found:?}"),
             }
         };
@@ -379,7 +401,13 @@ mod tests {
             "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&resourceVersion=7",
             Ok(WatchFrom::Initial),
         );
-        check("watch=1&sendInitialEvents=false&resourceVersionMatch=NotOlderThan", Ok(WatchFrom::Now));
-        check("watch=1&resourceVersionMatch=NotOlderThan", Err("forbidden for watch unless sendInitialEvents"));
+        check(
+            "watch=1&sendInitialEvents=false&resourceVersionMatch=NotOlderThan",
+            Ok(WatchFrom::Now),
+        );
+        check(
+            "watch=1&resourceVersionMatch=NotOlderThan",
+            Err("forbidden for watch unless sendInitialEvents"),
+        );
     }
 }

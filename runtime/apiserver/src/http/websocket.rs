@@ -36,9 +36,11 @@ pub struct Handshake {
 /// Whether the request asks for a WebSocket, and if so, one that we speak.
 pub fn handshake(headers: &HeaderMap) -> Result<Handshake, StatusError> {
     let has = |name, token: &str| {
-        headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).any(|value| {
-            value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token))
-        })
+        headers
+            .get_all(name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .any(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
     };
     if !has(CONNECTION, "upgrade") {
         return Err(StatusError::bad_request("Upgrade request required"));
@@ -69,7 +71,11 @@ pub fn handshake(headers: &HeaderMap) -> Result<Handshake, StatusError> {
 impl Handshake {
     /// Answers 101 and relays between the client and the node until one ends.
     /// `extensions` are the request's; the connection is handed over in them.
-    pub fn relay(self, extensions: Extensions, node: NodeStream) -> Result<Response<Body>, StatusError> {
+    pub fn relay(
+        self,
+        extensions: Extensions,
+        node: NodeStream,
+    ) -> Result<Response<Body>, StatusError> {
         let mut request = Request::new(());
         *request.extensions_mut() = extensions;
         let upgrade = hyper::upgrade::on(&mut request);
@@ -133,7 +139,9 @@ async fn outgoing<S>(
         let (number, payload) = match read_frame(reader).await {
             Ok(Some(frame)) => frame,
             Ok(None) => (channel::STATUS, lost("the node ended the session without a status")),
-            Err(error) => (channel::STATUS, lost(&format!("the connection to the node broke: {error}"))),
+            Err(error) => {
+                (channel::STATUS, lost(&format!("the connection to the node broke: {error}")))
+            }
         };
         if !matches!(number, channel::STDOUT | channel::STDERR | channel::STATUS) {
             continue;
@@ -212,7 +220,9 @@ mod tests {
         }
     }
 
-    async fn session(closes: bool) -> (WebSocketStream<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
+    async fn session(
+        closes: bool,
+    ) -> (WebSocketStream<tokio::io::DuplexStream>, tokio::io::DuplexStream) {
         let (client, server) = tokio::io::duplex(1 << 16);
         let (node, node_far) = tokio::io::duplex(1 << 16);
         let (reader, writer) = tokio::io::split(node);

@@ -35,7 +35,8 @@ pub fn write_public(path: &Path, content: &[u8]) -> Result<(), FileError> {
 /// Temporary file with the final mode, synced, renamed over the old one, and
 /// the directory synced: after a power cut there is the old or the new file.
 fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
-    let directory = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory =
+        path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(directory).map_err(failed("cannot create directory", directory))?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = directory.join(format!(".{name}.{}", uuid::Uuid::new_v4().simple()));

@@ -39,14 +39,24 @@ const BACKDATE: Duration = Duration::from_secs(5 * 60);
 #[derive(Debug, thiserror::Error)]
 pub enum PkiError {
     #[error("certificate authority file {} is not usable; restore it from a backup, or remove both ca.crt and ca.key to start with a new authority (all nodes must then join again)", path.display())]
-    Load { path: PathBuf, #[source] source: Box<dyn std::error::Error + Send + Sync> },
+    Load {
+        path: PathBuf,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("{} exists but {} does not; restore the missing file, or remove both to start with a new authority", present.display(), missing.display())]
     Half { present: PathBuf, missing: PathBuf },
     #[error("certificate for {subject:?} could not be made")]
-    Issue { subject: String, #[source] source: rcgen::Error },
+    Issue {
+        subject: String,
+        #[source]
+        source: rcgen::Error,
+    },
     #[error("certificate signing request is malformed or its signature does not match")]
     Request(#[source] rcgen::Error),
-    #[error("certificate for {0:?} names more than two groups, which is the most a certificate made here can hold")]
+    #[error(
+        "certificate for {0:?} names more than two groups, which is the most a certificate made here can hold"
+    )]
     Organizations(String),
     #[error("{0:?} is neither an IP address nor a DNS name")]
     Name(String),
@@ -62,7 +72,10 @@ pub struct Identity {
 }
 
 impl Identity {
-    pub fn new<O: Into<String>>(common_name: &str, organizations: impl IntoIterator<Item = O>) -> Identity {
+    pub fn new<O: Into<String>>(
+        common_name: &str,
+        organizations: impl IntoIterator<Item = O>,
+    ) -> Identity {
         Identity {
             common_name: common_name.to_string(),
             organizations: organizations.into_iter().map(Into::into).collect(),
@@ -221,10 +234,9 @@ impl Ca {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let not_after = validity(&mut params, lifetime);
         request.params = params;
-        let certificate = request.signed_by(&self.issuer).map_err(|source| PkiError::Issue {
-            subject: identity.common_name.clone(),
-            source,
-        })?;
+        let certificate = request
+            .signed_by(&self.issuer)
+            .map_err(|source| PkiError::Issue { subject: identity.common_name.clone(), source })?;
         Ok(SignedCertificate {
             pem: certificate.pem(),
             der: certificate.der().clone(),
@@ -342,7 +354,8 @@ mod tests {
         let ca = Ca::load_or_create(dir.path()).unwrap();
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
-        params.distinguished_name = distinguished_name(&Identity::new("root", ["system:masters"])).unwrap();
+        params.distinguished_name =
+            distinguished_name(&Identity::new("root", ["system:masters"])).unwrap();
         let request = params.serialize_request(&key).unwrap();
         let signed = ca.sign_csr(request.der(), &Identity::node("n1"), NODE_LIFETIME).unwrap();
         let user = User::from_certificate(&signed.der).unwrap();

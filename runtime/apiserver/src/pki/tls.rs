@@ -29,7 +29,10 @@ fn roots(ca: &CertificateDer<'static>) -> Result<RootCertStore, TlsError> {
 }
 
 /// The server's side.
-pub fn server_config(ca: &CertificateDer<'static>, identity: &Issued) -> Result<ServerConfig, TlsError> {
+pub fn server_config(
+    ca: &CertificateDer<'static>,
+    identity: &Issued,
+) -> Result<ServerConfig, TlsError> {
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(ca)?), provider())
         .allow_unauthenticated()
         .build()?;
@@ -45,13 +48,18 @@ pub fn server_config(ca: &CertificateDer<'static>, identity: &Issued) -> Result<
 }
 
 /// A client's side, for the command line and tests.
-pub fn client_config(ca: &CertificateDer<'static>, identity: Option<&Issued>) -> Result<ClientConfig, TlsError> {
+pub fn client_config(
+    ca: &CertificateDer<'static>,
+    identity: Option<&Issued>,
+) -> Result<ClientConfig, TlsError> {
     let builder = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_root_certificates(roots(ca)?);
     Ok(match identity {
         None => builder.with_no_client_auth(),
-        Some(identity) => builder
-            .with_client_auth_cert(vec![identity.certificate.der.clone()], identity.key.clone_key())?,
+        Some(identity) => builder.with_client_auth_cert(
+            vec![identity.certificate.der.clone()],
+            identity.key.clone_key(),
+        )?,
     })
 }

@@ -42,7 +42,13 @@ impl Verbs {
         };
         let now = time::format_seconds(self.clock.now_unix_ms());
         let change = Change {
-            target: Target { user, namespace, name, subresource: "binding", dry_run: options.dry_run },
+            target: Target {
+                user,
+                namespace,
+                name,
+                subresource: "binding",
+                dry_run: options.dry_run,
+            },
             row: pods,
             part: Part::Prepared,
         };
@@ -85,9 +91,7 @@ fn check_binding<'a>(name: &str, binding: &'a Value) -> Result<&'a str, StatusEr
     let text = |pointer: &str| binding.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let sent = text("/metadata/name");
     if !sent.is_empty() && sent != name {
-        return Err(StatusError::bad_request(
-            "name in URL does not match name in Binding object",
-        ));
+        return Err(StatusError::bad_request("name in URL does not match name in Binding object"));
     }
     let mut errors = Vec::new();
     let kind = text("/target/kind");
@@ -119,7 +123,8 @@ fn check_pod(name: &str, pod: &Value) -> Result<(), StatusError> {
 }
 
 fn merge_map(metadata: &mut Value, field: &str, from: &Value) {
-    let Some(from) = from.get(field).and_then(Value::as_object).filter(|from| !from.is_empty()) else {
+    let Some(from) = from.get(field).and_then(Value::as_object).filter(|from| !from.is_empty())
+    else {
         return;
     };
     let into = &mut metadata[field];

@@ -42,13 +42,19 @@ impl Verbs {
             Attempt::Lost(key) => Attempt::Lost(key),
             Attempt::Done(mut committed) => match committed.records.pop().flatten() {
                 Some(record) => Attempt::Done((record.value, committed.revision)),
-                None => return Err(StatusError::internal("the store returned no record for a put")),
+                None => {
+                    return Err(StatusError::internal("the store returned no record for a put"));
+                }
             },
         })
     }
 
     /// Removes an object that is still at `revision`.
-    pub(super) async fn remove(&self, key: Bytes, revision: Revision) -> Result<Attempt<Revision>, StatusError> {
+    pub(super) async fn remove(
+        &self,
+        key: Bytes,
+        revision: Revision,
+    ) -> Result<Attempt<Revision>, StatusError> {
         let guard = Guard { key: key.clone(), expect: Expect::ModRevision(revision) };
         let txn = Txn { guards: vec![guard], ops: vec![Op::Delete { key }] };
         Ok(match self.commit(txn).await? {

@@ -3,13 +3,15 @@
 
 use bytes::Bytes;
 use pintle_api::kinds::{self, CreateMeta, Resource};
-use pintle_api::status::StatusError;
 use pintle_api::names;
+use pintle_api::status::StatusError;
 use pintle_storage::{Expect, Guard};
 use serde_json::{Value, json};
 
 use super::commit::Attempt;
-use super::{MAX_ATTEMPTS, Target, Verbs, WriteOptions, Written, fields, metadata_str, set_metadata};
+use super::{
+    MAX_ATTEMPTS, Target, Verbs, WriteOptions, Written, fields, metadata_str, set_metadata,
+};
 use crate::admission::Operation;
 use crate::user::User;
 
@@ -123,7 +125,11 @@ fn rename(object: &mut Value, length: usize) {
 }
 
 /// `apiVersion`, `kind` and `namespace` may be left out, but not be different.
-fn check_identity(resource: &Resource, namespace: &str, object: &mut Value) -> Result<(), StatusError> {
+fn check_identity(
+    resource: &Resource,
+    namespace: &str,
+    object: &mut Value,
+) -> Result<(), StatusError> {
     check_kind(resource, object)?;
     let metadata = &mut object["metadata"];
     if metadata.is_null() {
@@ -154,7 +160,11 @@ pub(super) fn check_kind(resource: &Resource, object: &Value) -> Result<(), Stat
     )))
 }
 
-pub(super) fn check_namespace(resource: &Resource, namespace: &str, object: &Value) -> Result<(), StatusError> {
+pub(super) fn check_namespace(
+    resource: &Resource,
+    namespace: &str,
+    object: &Value,
+) -> Result<(), StatusError> {
     let sent = metadata_str(object, "namespace");
     if resource.is_namespaced() && !sent.is_empty() && sent != namespace {
         return Err(StatusError::bad_request(

@@ -85,7 +85,8 @@ impl Verbs {
             let review = self.admission.concerns(row, Operation::Delete);
             if review {
                 let same = old.clone();
-                self.admit(Operation::Delete, row, &target, &mut old, Some(&same), &mut warnings).await?;
+                self.admit(Operation::Delete, row, &target, &mut old, Some(&same), &mut warnings)
+                    .await?;
             }
             let done = match plan(row, &old, options, self.clock.now_unix_ms()) {
                 Plan::Leave => Some((current.bytes.clone(), current.revision)),
@@ -198,7 +199,9 @@ fn set_finalizers(object: &mut Value, propagation: Option<Propagation>) {
         .as_array()
         .into_iter()
         .flatten()
-        .filter(|finalizer| !matches!(finalizer.as_str(), Some(FINALIZER_ORPHAN | FINALIZER_FOREGROUND)))
+        .filter(|finalizer| {
+            !matches!(finalizer.as_str(), Some(FINALIZER_ORPHAN | FINALIZER_FOREGROUND))
+        })
         .cloned()
         .collect();
     match propagation {
@@ -239,11 +242,12 @@ mod tests {
 
     #[test]
     fn plans_follow_grace_and_finalizers() {
-        let check = |plural: &str, object: Value, grace: Option<i64>, propagation: Option<&str>, expect: &str| {
-            let row = Registry::builtin()
-                .iter()
-                .find(|row| row.plural == plural)
-                .unwrap();
+        let check = |plural: &str,
+                     object: Value,
+                     grace: Option<i64>,
+                     propagation: Option<&str>,
+                     expect: &str| {
+            let row = Registry::builtin().iter().find(|row| row.plural == plural).unwrap();
             let options = DeleteOptions {
                 grace_period_seconds: grace,
                 propagation: propagation.and_then(Propagation::parse),
@@ -261,17 +265,60 @@ mod tests {
         ended["status"] = json!({"phase": "Succeeded"});
         check("pods", ended, None, None, "remove");
         let mut going = bound.clone();
-        going["metadata"] = json!({"deletionTimestamp": "2001-09-09T01:46:40Z", "deletionGracePeriodSeconds": 30});
+        going["metadata"] =
+            json!({"deletionTimestamp": "2001-09-09T01:46:40Z", "deletionGracePeriodSeconds": 30});
         check("pods", going.clone(), None, None, "leave");
         check("pods", going.clone(), Some(60), None, "leave");
-        check("pods", going.clone(), Some(10), None, "mark grace=10 generation=null finalizers=null");
+        check(
+            "pods",
+            going.clone(),
+            Some(10),
+            None,
+            "mark grace=10 generation=null finalizers=null",
+        );
         check("pods", going, Some(0), None, "remove");
         check("configmaps", json!({"metadata": {}}), Some(30), None, "remove");
-        check("configmaps", json!({"metadata": {"finalizers": ["a/b"]}}), None, None, "mark grace=0 generation=null finalizers=[\"a/b\"]");
-        check("deployments", json!({"metadata": {"generation": 4}}), None, Some("Foreground"), "mark grace=0 generation=5 finalizers=[\"foregroundDeletion\"]");
-        check("deployments", json!({"metadata": {}}), None, Some("Orphan"), "mark grace=0 generation=null finalizers=[\"orphan\"]");
-        check("deployments", json!({"metadata": {"finalizers": ["orphan"]}}), None, Some("Background"), "remove");
-        check("namespaces", json!({"metadata": {}, "spec": {"finalizers": ["kubernetes"]}}), None, None, "mark grace=0 generation=null finalizers=null");
-        check("namespaces", json!({"metadata": {}, "spec": {"finalizers": []}}), None, None, "remove");
+        check(
+            "configmaps",
+            json!({"metadata": {"finalizers": ["a/b"]}}),
+            None,
+            None,
+            "mark grace=0 generation=null finalizers=[\"a/b\"]",
+        );
+        check(
+            "deployments",
+            json!({"metadata": {"generation": 4}}),
+            None,
+            Some("Foreground"),
+            "mark grace=0 generation=5 finalizers=[\"foregroundDeletion\"]",
+        );
+        check(
+            "deployments",
+            json!({"metadata": {}}),
+            None,
+            Some("Orphan"),
+            "mark grace=0 generation=null finalizers=[\"orphan\"]",
+        );
+        check(
+            "deployments",
+            json!({"metadata": {"finalizers": ["orphan"]}}),
+            None,
+            Some("Background"),
+            "remove",
+        );
+        check(
+            "namespaces",
+            json!({"metadata": {}, "spec": {"finalizers": ["kubernetes"]}}),
+            None,
+            None,
+            "mark grace=0 generation=null finalizers=null",
+        );
+        check(
+            "namespaces",
+            json!({"metadata": {}, "spec": {"finalizers": []}}),
+            None,
+            None,
+            "remove",
+        );
     }
 }

@@ -35,7 +35,14 @@ pub fn check(
     duplicates: &[String],
     validation: FieldValidation,
 ) -> Result<Vec<String>, StatusError> {
-    check_message(resource.schema, resource.kind, resource.group_version(), object, duplicates, validation)
+    check_message(
+        resource.schema,
+        resource.kind,
+        resource.group_version(),
+        object,
+        duplicates,
+        validation,
+    )
 }
 
 /// The same for any message of the schema (`autoscaling.v1.Scale`).

@@ -95,7 +95,12 @@ impl Verbs {
     }
 
     /// The current object, as a read.
-    pub fn get(&self, resource: &Resource, namespace: &str, name: &str) -> Result<Arc<Object>, StatusError> {
+    pub fn get(
+        &self,
+        resource: &Resource,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Arc<Object>, StatusError> {
         self.bus
             .get(resource.storage_id, namespace, name)
             .ok_or_else(|| StatusError::not_found(resource.group_resource(), name))
@@ -114,7 +119,11 @@ impl Verbs {
         self.storage_row(resource)
     }
 
-    fn present(&self, resource: &'static Resource, mut written: Written) -> Result<Written, StatusError> {
+    fn present(
+        &self,
+        resource: &'static Resource,
+        mut written: Written,
+    ) -> Result<Written, StatusError> {
         if resource.alias.is_some() {
             written.bytes = crate::present::object_bytes(resource, &written.bytes)?;
         }
@@ -207,7 +216,10 @@ fn check_preconditions(
     if let Some(uid) = &preconditions.uid
         && uid.as_str() != &*current.meta.uid
     {
-        let cause = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", current.meta.uid);
+        let cause = format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            current.meta.uid
+        );
         return Err(StatusError::conflict(resource.group_resource(), name, &cause));
     }
     if let Some(version) = &preconditions.resource_version

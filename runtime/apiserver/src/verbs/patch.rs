@@ -2,8 +2,8 @@
 
 use pintle_api::kinds::{Resource, Subresource};
 use pintle_api::patch::{PatchError, json_patch, merge_patch, strategic_merge};
-use pintle_api::status::StatusError;
 use pintle_api::schema;
+use pintle_api::status::StatusError;
 use serde_json::Value;
 
 use super::update::{Change, check_version};
@@ -83,8 +83,15 @@ impl Verbs {
                 if let Some(alias) = &resource.alias {
                     (alias.from_storage)(&mut object);
                 }
-                patch.apply(&mut object, resource.schema).map_err(|error| refused(resource, name, &error))?;
-                warnings = fields::check(resource, &mut object, &options.duplicates, options.field_validation)?;
+                patch
+                    .apply(&mut object, resource.schema)
+                    .map_err(|error| refused(resource, name, &error))?;
+                warnings = fields::check(
+                    resource,
+                    &mut object,
+                    &options.duplicates,
+                    options.field_validation,
+                )?;
                 check_patched(resource, name, old, current.revision, &object)?;
                 self.to_storage(resource, &mut object);
                 if subresource.is_none() {
@@ -108,8 +115,12 @@ fn check_patched(
     object: &Value,
 ) -> Result<(), StatusError> {
     super::create::check_kind(resource, object)?;
-    if metadata_str(object, "name") != name || metadata_str(object, "namespace") != metadata_str(old, "namespace") {
-        return Err(StatusError::bad_request("a patch may not change the name or the namespace of an object"));
+    if metadata_str(object, "name") != name
+        || metadata_str(object, "namespace") != metadata_str(old, "namespace")
+    {
+        return Err(StatusError::bad_request(
+            "a patch may not change the name or the namespace of an object",
+        ));
     }
     let version = metadata_str(object, "resourceVersion");
     if !version.is_empty() && version.parse() != Ok(revision) {
@@ -133,10 +144,16 @@ pub(super) fn refused(resource: &Resource, name: &str, error: &PatchError) -> St
         422 => "Invalid",
         _ => return StatusError::bad_request(error.to_string()),
     };
-    let mut status = StatusError::new(error.code(), reason, match reason {
-        "Invalid" => "the server rejected our request due to an error in our request".to_string(),
-        _ => error.to_string(),
-    });
+    let mut status = StatusError::new(
+        error.code(),
+        reason,
+        match reason {
+            "Invalid" => {
+                "the server rejected our request due to an error in our request".to_string()
+            }
+            _ => error.to_string(),
+        },
+    );
     if reason == "Invalid" {
         status.0.message = format!("{}: {error}", status.0.message);
         status.0.details = Some(pintle_api::status::StatusDetails {

@@ -14,7 +14,12 @@ use crate::user::User;
 const SCALE_MESSAGE: &str = "autoscaling.v1.Scale";
 
 impl Verbs {
-    pub fn get_scale(&self, resource: &Resource, namespace: &str, name: &str) -> Result<Value, StatusError> {
+    pub fn get_scale(
+        &self,
+        resource: &Resource,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Value, StatusError> {
         if !resource.has(Subresource::Scale) {
             return Err(StatusError::no_such_resource());
         }
@@ -38,9 +43,16 @@ impl Verbs {
             )));
         }
         let preconditions = preconditions(&scale);
-        self.set_replicas(user, resource, namespace, name, options, warnings, &preconditions, |_| {
-            Ok(scale.clone())
-        })
+        self.set_replicas(
+            user,
+            resource,
+            namespace,
+            name,
+            options,
+            warnings,
+            &preconditions,
+            |_| Ok(scale.clone()),
+        )
         .await
     }
 
@@ -56,7 +68,9 @@ impl Verbs {
         let none = Preconditions::default();
         self.set_replicas(user, resource, namespace, name, options, Vec::new(), &none, |old| {
             let mut scale = view(old);
-            patch.apply(&mut scale, SCALE_MESSAGE).map_err(|error| refused(resource, name, &error))?;
+            patch
+                .apply(&mut scale, SCALE_MESSAGE)
+                .map_err(|error| refused(resource, name, &error))?;
             check(&mut scale, options)?;
             let version = metadata_str(&scale, "resourceVersion");
             if !version.is_empty() && version != metadata_str(old, "resourceVersion") {
@@ -83,7 +97,13 @@ impl Verbs {
             return Err(StatusError::no_such_resource());
         }
         let change = Change {
-            target: Target { user, namespace, name, subresource: "scale", dry_run: options.dry_run },
+            target: Target {
+                user,
+                namespace,
+                name,
+                subresource: "scale",
+                dry_run: options.dry_run,
+            },
             row: resource,
             part: Part::Main,
         };
@@ -114,15 +134,21 @@ fn check(scale: &mut Value, options: &WriteOptions) -> Result<Vec<String>, Statu
 }
 
 fn preconditions(scale: &Value) -> Preconditions {
-    let given = |field: &str| Some(metadata_str(scale, field).to_string()).filter(|text| !text.is_empty());
+    let given =
+        |field: &str| Some(metadata_str(scale, field).to_string()).filter(|text| !text.is_empty());
     Preconditions { uid: given("uid"), resource_version: given("resourceVersion") }
 }
 
 fn replicas(name: &str, scale: &Value) -> Result<i64, StatusError> {
     let replicas = scale.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(0);
     if replicas < 0 {
-        let error = FieldError::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
-        return Err(StatusError::invalid(GroupKind::new("autoscaling", "Scale"), name, vec![error]));
+        let error =
+            FieldError::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
+        return Err(StatusError::invalid(
+            GroupKind::new("autoscaling", "Scale"),
+            name,
+            vec![error],
+        ));
     }
     Ok(replicas)
 }

@@ -192,8 +192,7 @@ pub(super) fn is_finished(row: &Resource, object: &Value) -> bool {
 
 /// Kinds with a `finalize` subresource have finalizers in their spec.
 pub(super) fn holds_itself(row: &Resource, object: &Value) -> bool {
-    row.has(Subresource::Finalize)
-        && !object.pointer("/spec/finalizers").is_none_or(is_empty_list)
+    row.has(Subresource::Finalize) && !object.pointer("/spec/finalizers").is_none_or(is_empty_list)
 }
 
 pub(super) fn parse(object: &Object) -> Result<Value, StatusError> {
@@ -210,7 +209,9 @@ fn check_name(name: &str, object: &mut Value) -> Result<(), StatusError> {
         return Ok(());
     }
     if sent.is_empty() {
-        return Err(StatusError::bad_request("the name of the object is missing, it must be the name on the URL"));
+        return Err(StatusError::bad_request(
+            "the name of the object is missing, it must be the name on the URL",
+        ));
     }
     Err(StatusError::bad_request(format!(
         "the name of the object ({sent}) does not match the name on the URL ({name})"
@@ -227,7 +228,10 @@ pub(super) fn check_version(
     if let Some(uid) = &preconditions.uid
         && uid.as_str() != &*current.meta.uid
     {
-        let cause = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", current.meta.uid);
+        let cause = format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            current.meta.uid
+        );
         return Err(StatusError::conflict(row.group_resource(), name, &cause));
     }
     if let Some(version) = &preconditions.resource_version

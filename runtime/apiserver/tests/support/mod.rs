@@ -44,9 +44,10 @@ impl TestServer {
     pub async fn with(admission: Arc<dyn Admission>, nodes: Arc<dyn NodeProxy>) -> TestServer {
         let dir = tempfile::tempdir().unwrap();
         let store =
-            pintle_storage::open(EngineKind::Sled, &dir.path().join("db"), Default::default()).unwrap();
+            pintle_storage::open(EngineKind::Sled, &dir.path().join("db"), Default::default())
+                .unwrap();
         let registry = Registry::builtin();
-            let bus = Bus::new(registry, pintle_watch::Options::default());
+        let bus = Bus::new(registry, pintle_watch::Options::default());
         bus.load(store.clone()).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -69,7 +70,8 @@ impl TestServer {
         api.serve(listener, Arc::new(tls), async {
             let _ = stopped.await;
         });
-        let admin = ca.issue_client("admin", &["system:masters"], Duration::from_secs(3600)).unwrap();
+        let admin =
+            ca.issue_client("admin", &["system:masters"], Duration::from_secs(3600)).unwrap();
         TestServer { address, ca, api, store, admin, dir, stop: Some(stop) }
     }
 
@@ -117,7 +119,12 @@ impl Answer {
 
     /// The object, or a panic that shows the error.
     pub fn ok(&self) -> Value {
-        assert!(self.status.is_success(), "{} {}", self.status, String::from_utf8_lossy(&self.bytes));
+        assert!(
+            self.status.is_success(),
+            "{} {}",
+            self.status,
+            String::from_utf8_lossy(&self.bytes)
+        );
         self.json()
     }
 
@@ -153,7 +160,13 @@ impl Client {
         self.sender.send_request(request).await.unwrap()
     }
 
-    pub async fn send(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Answer {
+    pub async fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Answer {
         let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -197,7 +210,12 @@ impl Client {
             .body(Full::default())
             .unwrap();
         let response = self.open(request).await;
-        Watch { status: response.status(), body: response.into_body(), buffer: Vec::new(), _client: self }
+        Watch {
+            status: response.status(),
+            body: response.into_body(),
+            buffer: Vec::new(),
+            _client: self,
+        }
     }
 }
 
