@@ -31,7 +31,7 @@ const MAX_DEPTH: usize = 64;
 
 /// JSON values one body may expand to: an empty list element is two bytes on the
 /// wire and some thirty in memory.
-const MAX_VALUES: usize = 1_000_000;
+const MAX_VALUES: usize = 500_000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ProtobufError {

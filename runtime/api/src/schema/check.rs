@@ -19,6 +19,10 @@ use crate::time;
 /// Kubernetes stops collecting at this number, too.
 const MAX_PROBLEMS: usize = 100;
 
+/// The JSON library reads an object that starts with this key as something else
+/// than an object, so a stored one would not come back as it was, or not at all.
+const RESERVED_KEY: &str = "$serde_json::private::RawValue";
+
 const QUANTITY_SYNTAX: &str = "quantities must match the regular expression \
      '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
 
@@ -172,6 +176,9 @@ impl Checker<'_> {
             }
             (Shape::Map, Value::Object(entries)) => {
                 for (key, item) in entries.iter().filter(|(_, item)| !item.is_null()) {
+                    if key == RESERVED_KEY {
+                        self.reserved(trail);
+                    }
                     let trail = Trail { parent: Some(trail), step: Step::Key(key) };
                     self.value(field.ty, Some(field), item, &trail, owner);
                 }
@@ -237,6 +244,13 @@ impl Checker<'_> {
         if container && trail.level() + nesting(value) > MAX_NESTING {
             self.located(trail, "json: exceeded max depth".to_owned());
         }
+        if container && has_reserved_key(value) {
+            self.reserved(trail);
+        }
+    }
+
+    fn reserved(&mut self, trail: &Trail<'_>) {
+        self.located(trail, format!("json: the key {RESERVED_KEY:?} is reserved"));
     }
 
     fn bytes(&mut self, text: &str, trail: &Trail<'_>) {
@@ -330,6 +344,16 @@ impl Checker<'_> {
     }
 }
 
+fn has_reserved_key(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(has_reserved_key),
+        Value::Object(entries) => {
+            entries.iter().any(|(key, value)| key == RESERVED_KEY || has_reserved_key(value))
+        }
+        _ => false,
+    }
+}
+
 fn described(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -344,6 +368,7 @@ fn described(value: &Value) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[track_caller]
     fn expect(message: &str, yaml_like: &str, expect: &str) {
@@ -483,7 +508,7 @@ mod tests {
 
     #[test]
     fn strict_errors_are_one_line() {
-        let value = serde_json::json!({"spec": {"foo": 1}});
+        let value = json!({"spec": {"foo": 1}});
         let problems = check("core.v1.Pod", &value);
         assert_eq!(
             strict_error(&problems, &["spec.bar".to_owned()]).unwrap(),
@@ -502,6 +527,28 @@ mod tests {
             &plugin(99),
             "json: exceeded max depth (field spec.config)",
         );
+    }
+
+    /// A stored object must come back as it was written.
+    #[test]
+    fn a_key_that_the_parser_takes_for_its_own_is_refused() {
+        let tricky = |value: Value| json!({RESERVED_KEY: value});
+        #[track_caller]
+        fn refused(message: &str, value: Value, field: &str) {
+            let found: Vec<_> = check(message, &value).iter().map(ToString::to_string).collect();
+            assert_eq!(
+                found,
+                [format!("json: the key {RESERVED_KEY:?} is reserved (field {field})")]
+            );
+        }
+        refused(
+            "plugins.v1alpha1.Plugin",
+            json!({"spec": {"config": {"a": [tricky("{".into())]}}}),
+            "spec.config",
+        );
+        refused("core.v1.NodeStatus", json!({"capacity": tricky("1".into())}), "capacity");
+        // The field check of anything else calls it unknown.
+        assert!(check("core.v1.PodSpec", &tricky("x".into()))[0].is_unknown());
     }
 
     #[test]

@@ -19,7 +19,7 @@ use std::sync::OnceLock;
 pub use check::{FieldProblem, ProblemKind, check, decode_error, strict_error};
 pub use data::{DESCRIPTIONS, FILES as DATA_FILES};
 pub use normalize::normalize;
-pub use strict::{JsonError, decode_json_strict};
+pub use strict::{JsonError, decode_json_strict, decode_strict};
 
 /// A message of the schema; small enough to be kept in a kind's row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

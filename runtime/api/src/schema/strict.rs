@@ -18,10 +18,19 @@ pub struct JsonError(#[from] serde_json::Error);
 /// The value, and the path of each key that was given twice (the last one
 /// counts). Nesting is limited to [`MAX_NESTING`] levels.
 pub fn decode_json_strict(bytes: &[u8]) -> Result<(Value, Vec<String>), JsonError> {
-    let mut duplicates = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = Seed { duplicates: &mut duplicates, level: 0 }.deserialize(&mut deserializer)?;
+    let decoded = decode_strict(&mut deserializer)?;
     deserializer.end()?;
+    Ok(decoded)
+}
+
+/// The same from any format that has the values of JSON, such as YAML.
+pub fn decode_strict<'de, D>(deserializer: D) -> Result<(Value, Vec<String>), D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let mut duplicates = Vec::new();
+    let value = Seed { duplicates: &mut duplicates, level: 0 }.deserialize(deserializer)?;
     Ok((value, duplicates))
 }
 
