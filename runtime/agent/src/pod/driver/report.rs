@@ -1,0 +1,151 @@
+//! Writing the pod's status: at most one write under way, always the latest
+//! state, nothing when nothing changed.
+
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tracing::{debug, warn};
+
+use super::Driver;
+use crate::client::{Api, ApiError, MERGE_PATCH, chain};
+use crate::pod::runtime::Failure;
+use crate::pod::status::{StatusContext, status};
+
+#[derive(Default)]
+pub(super) struct Reporter {
+    /// The latest, written or not: conditions keep their times from it.
+    latest: Value,
+    /// What the API has accepted.
+    written: Value,
+    under_way: Option<(Value, JoinHandle<Result<(), ApiError>>)>,
+    failure: Option<Failure>,
+    /// The object is gone or another one: nothing to write any more.
+    pointless: bool,
+}
+
+pub(super) type Outcome = Result<(), ApiError>;
+
+impl Reporter {
+    pub(super) fn due(&self) -> Option<i64> {
+        self.failure.as_ref().map(|failure| failure.retry_at)
+    }
+
+    /// Waits for the write that is under way; for ever when there is none.
+    pub(super) async fn finished(&mut self) -> Outcome {
+        match &mut self.under_way {
+            Some((_, task)) => match task.await {
+                Ok(result) => result,
+                Err(error) => Err(ApiError::Transport(Box::new(error))),
+            },
+            None => std::future::pending().await,
+        }
+    }
+
+    pub(super) fn on_result(&mut self, result: Outcome, now: i64) {
+        let Some((status, _)) = self.under_way.take() else {
+            return;
+        };
+        match result {
+            Ok(()) => {
+                self.written = status;
+                self.failure = None;
+            }
+            Err(error) if matches!(error.code(), Some(404 | 409)) => {
+                debug!(
+                    error = chain(&error),
+                    "the pod's object is gone, its status is not written"
+                );
+                self.pointless = true;
+            }
+            Err(error) => {
+                warn!(error = chain(&error), "the pod's status could not be written");
+                let previous = self.failure.as_ref();
+                self.failure = Some(Failure::soon(previous, "FailedStatus", chain(&error), now));
+            }
+        }
+    }
+
+    pub(super) fn object_changed(&mut self) {
+        self.pointless = false;
+    }
+}
+
+impl Driver {
+    /// Starts a write if there is something to write.
+    pub(super) fn report(&mut self, now: i64) {
+        let pod = self.wanted.pod.clone();
+        if self.reporter.latest.is_null() {
+            self.reporter.latest = pod.status.clone();
+            self.reporter.written = pod.status.clone();
+        }
+        let context =
+            StatusContext { host_ip: &self.shared.node_ip, previous: &self.reporter.latest, now };
+        let fresh = status(&pod, &self.runtime, context);
+        self.reporter.latest = fresh;
+        let waiting = self.reporter.failure.as_ref().is_some_and(|failure| failure.retry_at > now);
+        let idle = self.reporter.under_way.is_none()
+            && !waiting
+            && !self.reporter.pointless
+            && !self.wanted.gone;
+        if idle && !covers(&self.reporter.written, &self.reporter.latest) {
+            let (api, latest) = (self.shared.api.clone(), self.reporter.latest.clone());
+            let task = tokio::spawn(write(api, pod, latest.clone()));
+            self.reporter.under_way = Some((latest, task));
+        }
+    }
+
+    /// The last status before the object goes.
+    pub(super) async fn flush(&mut self) {
+        while self.reporter.under_way.is_some() {
+            let result = self.reporter.finished().await;
+            let now = self.now();
+            self.reporter.on_result(result, now);
+            if self.reporter.failure.is_some() {
+                // The deletion that follows will meet the same trouble, and retry.
+                return;
+            }
+            self.report(now);
+        }
+    }
+}
+
+async fn write(api: Api, pod: std::sync::Arc<crate::pod::model::Pod>, status: Value) -> Outcome {
+    let meta = &pod.metadata;
+    let path = format!("/api/v1/namespaces/{}/pods/{}/status", meta.namespace, meta.name);
+    // The uid keeps the status off another pod of the same name.
+    let patch = json!({"metadata": {"uid": meta.uid}, "status": status});
+    api.patch(&path, MERGE_PATCH, &patch).await.map(|_| ())
+}
+
+/// Whether `written` already says everything that `fresh` says; null is absent.
+fn covers(written: &Value, fresh: &Value) -> bool {
+    match (written, fresh) {
+        (Value::Object(old), Value::Object(new)) => new.iter().all(|(key, value)| {
+            let old = old.get(key).unwrap_or(&Value::Null);
+            covers(old, value)
+        }),
+        (Value::Array(old), Value::Array(new)) => {
+            old.len() == new.len() && old.iter().zip(new).all(|(old, new)| covers(old, new))
+        }
+        (Value::Null, Value::Object(new)) => new.is_empty(),
+        (Value::Null, Value::Array(new)) => new.is_empty(),
+        (old, new) => old == new,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_difference_is_written() {
+        let check = |written: Value, fresh: Value, expect: bool| {
+            assert_eq!(covers(&written, &fresh), expect, "{written} {fresh}");
+        };
+        check(json!({"a": 1, "more": 2}), json!({"a": 1, "none": null}), true);
+        check(json!({"a": 1}), json!({"a": 2}), false);
+        check(json!({"a": [1]}), json!({"a": [1, 2]}), false);
+        check(json!({}), json!({"lastState": {}}), true);
+        check(json!({"state": {"waiting": {}}}), json!({"state": {"running": {"at": 1}}}), false);
+        check(json!({"state": {"waiting": {}, "x": 1}}), json!({"state": {"waiting": {}}}), true);
+    }
+}
