@@ -70,14 +70,7 @@ fn every_json_passes_the_field_check() {
 /// was read can be written.
 #[test]
 fn damaged_bodies_never_panic() {
-    // A fixed sequence: a failure repeats.
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut next = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
+    let mut next = random();
     for pair in pairs() {
         for _ in 0..60 {
             let mut body = pair.protobuf.clone();
@@ -96,6 +89,88 @@ fn damaged_bodies_never_panic() {
         for length in (0..pair.protobuf.len()).step_by(7) {
             let _ = protobuf::decode_as(&pair.gvk, &pair.protobuf[..length]);
         }
+    }
+}
+
+/// An object that passes the field check can be stored, normalized, and answered
+/// in either encoding.
+#[test]
+fn what_passes_the_check_can_be_encoded() {
+    let values: Vec<Value> = [
+        "null",
+        "true",
+        "0",
+        "-1",
+        "1.5",
+        "3000000000",
+        "\"\"",
+        "\"100m\"",
+        "\"aGk=\"",
+        "\"2020-01-01T00:00:00Z\"",
+        "\"2020-02-30T00:00:00Z\"",
+        "\"a b\"",
+        "[]",
+        "[null]",
+        "{}",
+        "{\"a\":null}",
+        "{\"a\":1}",
+        "{\"a\":\"1\"}",
+    ]
+    .iter()
+    .map(|text| serde_json::from_str(text).unwrap())
+    .collect();
+    let mut next = random();
+    let schema = Schema::get();
+    let (mut accepted, mut refused) = (0, 0);
+    for pair in pairs() {
+        let id = schema.kind(&pair.gvk.group, &pair.gvk.version, &pair.gvk.kind).unwrap();
+        for _ in 0..100 {
+            let mut object = pair.json.clone();
+            let mut place = &mut object;
+            // A random walk down, then a value that may or may not belong there.
+            for _ in 0..next() % 8 {
+                let size = match &*place {
+                    Value::Object(entries) => entries.len(),
+                    Value::Array(items) => items.len(),
+                    _ => 0,
+                };
+                if size == 0 {
+                    break;
+                }
+                let at = next() as usize % size;
+                place = match place {
+                    Value::Object(entries) => entries.values_mut().nth(at).unwrap(),
+                    Value::Array(items) => &mut items[at],
+                    _ => unreachable!(),
+                };
+            }
+            *place = values[next() as usize % values.len()].clone();
+            if !schema.check(id, &object).is_empty() {
+                refused += 1;
+                continue;
+            }
+            accepted += 1;
+            for _ in 0..2 {
+                let body = protobuf::encode(&pair.gvk, &object)
+                    .unwrap_or_else(|error| panic!("{}: {error}: {object}", pair.name));
+                let (_, decoded) = protobuf::decode_as(&pair.gvk, &body)
+                    .unwrap_or_else(|error| panic!("{}: {error}: {object}", pair.name));
+                assert_eq!(schema.check(id, &decoded), [], "{}: {decoded}", pair.name);
+                schema.normalize(id, &mut object);
+            }
+        }
+    }
+    assert!(accepted > 1000 && refused > 1000, "{accepted} accepted, {refused} refused");
+}
+
+/// A fixed sequence: a failure repeats.
+fn random() -> impl FnMut() -> u64 {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
     }
 }
 

@@ -97,6 +97,10 @@ impl<'a> Encoder<'a> {
     }
 
     fn value(&mut self, ty: FieldType, number: u16, value: &Value) -> Result<(), ProtobufError> {
+        if value.is_null() {
+            self.zero(ty, number);
+            return Ok(());
+        }
         match ty {
             FieldType::String => self.writer.slice(number, as_text(value)?.as_bytes()),
             FieldType::Bool => {
@@ -134,14 +138,20 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
+    /// A null among the elements of a list or map is their zero value.
+    fn zero(&mut self, ty: FieldType, number: u16) {
+        match ty {
+            FieldType::Bool | FieldType::Int32 | FieldType::Int64 => self.writer.integer(number, 0),
+            FieldType::Float64 => self.writer.double(number, 0.0),
+            // Empty texts, and messages without a field.
+            _ => self.writer.slice(number, b""),
+        }
+    }
+
     /// The types that are one value in JSON and a small message here.
     fn special(&mut self, ty: FieldType, value: &Value) -> Result<(), ProtobufError> {
         match ty {
             FieldType::Time | FieldType::MicroTime => {
-                // An element of a list may be null: the zero time, an empty message.
-                if value.is_null() {
-                    return Ok(());
-                }
                 let micros = time::parse_micros(as_text(value)?)
                     .ok_or_else(|| failed("not an RFC 3339 time"))?;
                 self.writer.integer(1, micros.div_euclid(1_000_000));
