@@ -115,7 +115,7 @@ pub mod prelude {
     pub use crate::controller::{Change, Controller, Description, Enqueue, Request, Watch};
     pub use crate::error::Error;
     pub use crate::lister::{Lister, Query, Typed};
-    pub use crate::manifest::Manifest;
+    pub use crate::manifest::{EVERY_KIND, Manifest};
     pub use crate::object::{KindRef, Object, ObjectRef, Resource};
     pub use crate::types::*;
     pub use pintle_api::meta::{ObjectMeta, OwnerReference};

@@ -2,6 +2,9 @@
 
 use crate::object::KindRef;
 
+/// Every kind of every group, in a grant.
+pub const EVERY_KIND: KindRef = KindRef::new("*", "*", "*");
+
 /// One kind and the verbs a plugin asks for on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
