@@ -10,7 +10,11 @@ use crate::sandbox::SandboxError;
 use crate::spec::Resources;
 
 /// Creates `cgroup` in every hierarchy, with limits. One that exists gets the limits.
-pub fn create(hierarchies: &Hierarchies, cgroup: &str, resources: &Resources) -> Result<(), SandboxError> {
+pub fn create(
+    hierarchies: &Hierarchies,
+    cgroup: &str,
+    resources: &Resources,
+) -> Result<(), SandboxError> {
     let result = if hierarchies.is_pure_v2() {
         create_v2(hierarchies, cgroup)
     } else {
@@ -21,7 +25,11 @@ pub fn create(hierarchies: &Hierarchies, cgroup: &str, resources: &Resources) ->
 }
 
 /// Writes the limits of an existing cgroup; also how a pod is resized in place.
-pub fn limit(hierarchies: &Hierarchies, cgroup: &str, resources: &Resources) -> Result<(), SandboxError> {
+pub fn limit(
+    hierarchies: &Hierarchies,
+    cgroup: &str,
+    resources: &Resources,
+) -> Result<(), SandboxError> {
     let files = if hierarchies.is_pure_v2() {
         let dir = hierarchies.unified_dir(cgroup).unwrap_or_default();
         limits_v2(resources)
@@ -138,7 +146,8 @@ mod tests {
 
     #[test]
     fn weights() {
-        for (shares, expect) in [(0, 1), (2, 1), (1024, 39), (262_144, 10_000), (u64::MAX, 10_000)] {
+        for (shares, expect) in [(0, 1), (2, 1), (1024, 39), (262_144, 10_000), (u64::MAX, 10_000)]
+        {
             assert_eq!(weight(shares), expect, "{shares}");
         }
     }

@@ -9,7 +9,9 @@ const KNOWN: [&str; 3] = ["runc", "crun", "youki"];
 
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeProbeError {
-    #[error("no OCI runtime found in PATH (tried runc, crun, youki): install runc, or set its path")]
+    #[error(
+        "no OCI runtime found in PATH (tried runc, crun, youki): install runc, or set its path"
+    )]
     None,
     #[error("cannot run the OCI runtime {}", path.display())]
     Run {
@@ -51,10 +53,7 @@ fn answers(path: &Path) -> Result<(), RuntimeProbeError> {
     let output = Command::new(path)
         .arg("--version")
         .output()
-        .map_err(|source| RuntimeProbeError::Run {
-            path: path.to_owned(),
-            source,
-        })?;
+        .map_err(|source| RuntimeProbeError::Run { path: path.to_owned(), source })?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if output.status.success() && text.contains("version") {
         return Ok(());

@@ -64,20 +64,12 @@ impl Sandbox {
         loop {
             let (again, pod) = (layout.clone(), spec.clone());
             if let Some(records) = blocking(move || lost::recover(&again, &pod)).await? {
-                return Ok(Found {
-                    spec,
-                    live: None,
-                    records,
-                });
+                return Ok(Found { spec, live: None, records });
             }
             match Self::attach_to(spec.clone()).await {
                 Ok(sandbox) => {
                     let records = sandbox.containers();
-                    return Ok(Found {
-                        spec,
-                        live: Some(sandbox),
-                        records,
-                    });
+                    return Ok(Found { spec, live: Some(sandbox), records });
                 }
                 // The lock is held but nobody answers: a shim that is just ending, or one that is
                 // just starting. Neither can be waited for except by looking again, and both are
@@ -108,13 +100,7 @@ impl Sandbox {
     async fn attach_to(spec: SandboxSpec) -> Result<Sandbox, SandboxError> {
         let layout = Layout::new(&spec.state_dir);
         let connection = Connection::open(&layout).await?;
-        Ok(Sandbox {
-            inner: Arc::new(Inner {
-                spec,
-                layout,
-                connection,
-            }),
-        })
+        Ok(Sandbox { inner: Arc::new(Inner { spec, layout, connection }) })
     }
 
     pub fn spec(&self) -> &SandboxSpec {
@@ -166,11 +152,7 @@ impl Sandbox {
     pub async fn kill(&self, name: &str, signal: i32) -> Result<(), SandboxError> {
         self.inner
             .connection
-            .request(Op::Kill {
-                name: name.into(),
-                signal,
-                all: signal == libc::SIGKILL,
-            })
+            .request(Op::Kill { name: name.into(), signal, all: signal == libc::SIGKILL })
             .await
     }
 
@@ -182,7 +164,12 @@ impl Sandbox {
     }
 
     /// [`stop`](Self::stop) with a signal of the caller's choice.
-    pub async fn stop_with(&self, name: &str, signal: i32, grace: Duration) -> Result<Exit, SandboxError> {
+    pub async fn stop_with(
+        &self,
+        name: &str,
+        signal: i32,
+        grace: Duration,
+    ) -> Result<Exit, SandboxError> {
         if !grace.is_zero() {
             match self.kill(name, signal).await {
                 Err(error) if error.code() == Some(FaultCode::WrongPhase) => {}
@@ -224,13 +211,10 @@ impl Sandbox {
     /// Runs one more process in a running container. Ends with the stream: dropping it kills the
     /// process.
     pub async fn exec(&self, name: &str, spec: ExecSpec) -> Result<ExecStream, SandboxError> {
-        let state = self
-            .state(name)
-            .ok_or_else(|| SandboxError::NotFound(name.into()))?;
+        let state = self.state(name).ok_or_else(|| SandboxError::NotFound(name.into()))?;
         let bundle = self.inner.layout.bundle(name, state.attempt);
         let process = blocking(move || {
-            spec::process_json(&bundle.config(), &spec)
-                .map(|process| (process, spec))
+            spec::process_json(&bundle.config(), &spec).map(|process| (process, spec))
         })
         .await?;
         exec::exec(&self.inner.layout, name, process.0, process.1).await
@@ -267,9 +251,7 @@ impl Sandbox {
     }
 
     async fn stop_signal(&self, name: &str) -> Result<i32, SandboxError> {
-        let state = self
-            .state(name)
-            .ok_or_else(|| SandboxError::NotFound(name.into()))?;
+        let state = self.state(name).ok_or_else(|| SandboxError::NotFound(name.into()))?;
         let bundle = self.inner.layout.bundle(name, state.attempt);
         blocking(move || spec::stop_signal(&bundle.config())).await
     }
@@ -308,7 +290,9 @@ pub enum SandboxError {
         #[source]
         source: io::Error,
     },
-    #[error("shim speaks protocol version {theirs}, this program {ours}; keep the pod and update it when it restarts")]
+    #[error(
+        "shim speaks protocol version {theirs}, this program {ours}; keep the pod and update it when it restarts"
+    )]
     Version { ours: u32, theirs: u32 },
     #[error("the shim is gone; reconnect to learn how its containers ended")]
     ShimLost,
@@ -321,29 +305,18 @@ pub enum SandboxError {
     #[error("malformed frame from the shim")]
     Frame(#[source] FrameError),
     #[error("{runtime} failed to remove {id}: {message}")]
-    Cleanup {
-        runtime: String,
-        id: String,
-        message: String,
-    },
+    Cleanup { runtime: String, id: String, message: String },
     #[error("interrupted: the async runtime is shutting down")]
     Interrupted,
 }
 
 impl SandboxError {
     pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
-        SandboxError::Io {
-            action,
-            path: path.to_owned(),
-            source,
-        }
+        SandboxError::Io { action, path: path.to_owned(), source }
     }
 
     pub(crate) fn invalid(field: &'static str, reason: impl Into<String>) -> Self {
-        SandboxError::Invalid {
-            field,
-            reason: reason.into(),
-        }
+        SandboxError::Invalid { field, reason: reason.into() }
     }
 
     /// Why the shim refused, when it did.

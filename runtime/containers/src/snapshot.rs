@@ -9,10 +9,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use pintle_shim::layout::{make_private_dir, read_json, write_json};
-use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount,
+};
 
 use crate::image::{Image, Layer};
-use crate::store::{ContentStore, Digest, Staging, StoreError, chain_dir, decompress, read_dir, remove_all};
+use crate::store::{
+    ContentStore, Digest, Staging, StoreError, chain_dir, decompress, read_dir, remove_all,
+};
 use crate::unpack::unpack;
 
 /// Longest options string of a mount, in bytes: one page with its end.
@@ -26,7 +30,9 @@ pub struct Snapshots {
 
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
-    #[error("{0:?} cannot be a key: it must have 1 to 200 letters, digits, '-', '_' or '.', not '.' first")]
+    #[error(
+        "{0:?} cannot be a key: it must have 1 to 200 letters, digits, '-', '_' or '.', not '.' first"
+    )]
     BadKey(String),
     #[error("cannot {action} {}", path.display())]
     Io {
@@ -87,7 +93,8 @@ impl Snapshots {
                 ensure_layer(&self.store, &staging, layer)?;
             }
         }
-        let mut lower: Vec<PathBuf> = image.layers.iter().rev().map(|layer| self.layer_dir(layer)).collect();
+        let mut lower: Vec<PathBuf> =
+            image.layers.iter().rev().map(|layer| self.layer_dir(layer)).collect();
         if lower.is_empty() {
             lower.push(empty);
         }
@@ -143,7 +150,8 @@ impl Snapshots {
 
     fn dir(&self, key: &str) -> Result<PathBuf, SnapshotError> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        let plain = (1..=200).contains(&key.len()) && key.chars().all(allowed) && !key.starts_with('.');
+        let plain =
+            (1..=200).contains(&key.len()) && key.chars().all(allowed) && !key.starts_with('.');
         match plain {
             true => Ok(self.store.roots().join(key)),
             false => Err(SnapshotError::BadKey(key.chars().take(250).collect())),
@@ -170,10 +178,8 @@ pub(crate) fn unpack_layer(
         .map_err(|e| StoreError::io("set the mode of", &fs, e))?;
     let file = File::open(blob).map_err(|e| StoreError::io("open", blob, e))?;
     let reader = decompress(file).map_err(StoreError::Damaged)?;
-    let hash = unpack(reader, &fs, store.limits()).map_err(|source| StoreError::Unpack {
-        digest: layer.digest.clone(),
-        source,
-    })?;
+    let hash = unpack(reader, &fs, store.limits())
+        .map_err(|source| StoreError::Unpack { digest: layer.digest.clone(), source })?;
     let actual = Digest::from_hash(&hash);
     if actual.as_str() != layer.diff_id {
         return Err(StoreError::DigestMismatch {
@@ -185,7 +191,11 @@ pub(crate) fn unpack_layer(
 }
 
 /// Unpacks a layer of the store unless it is. The caller holds the store's lock.
-pub(crate) fn ensure_layer(store: &ContentStore, staging: &Staging, layer: &Layer) -> Result<(), StoreError> {
+pub(crate) fn ensure_layer(
+    store: &ContentStore,
+    staging: &Staging,
+    layer: &Layer,
+) -> Result<(), StoreError> {
     let path = store.snapshots_dir().join(chain_dir(&layer.chain_id));
     if path.exists() {
         return Ok(());
@@ -223,10 +233,8 @@ fn mount_overlay(lower: &[PathBuf], upper: &Path, work: &Path, target: &Path) ->
         .chain([upper, work])
         .map(|path| File::open(path).map(OwnedFd::from))
         .collect::<Result<_, _>>()?;
-    let short: Vec<String> = open
-        .iter()
-        .map(|fd| format!("/proc/self/fd/{}", fd.as_raw_fd()))
-        .collect();
+    let short: Vec<String> =
+        open.iter().map(|fd| format!("/proc/self/fd/{}", fd.as_raw_fd())).collect();
     mount_with(&short, target)
 }
 

@@ -153,9 +153,7 @@ impl Mount {
             source: source.into(),
             destination: destination.into(),
             readonly: false,
-            kind: MountKind::Bind {
-                propagation: Propagation::Private,
-            },
+            kind: MountKind::Bind { propagation: Propagation::Private },
         }
     }
 

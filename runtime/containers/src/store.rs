@@ -55,7 +55,9 @@ impl ContentStore {
     pub fn open_with(root: impl AsRef<Path>, limits: ImportLimits) -> Result<Self, StoreError> {
         let root = root.as_ref();
         let store = ContentStore {
-            root: Arc::new(std::path::absolute(root).map_err(|e| StoreError::io("resolve", root, e))?),
+            root: Arc::new(
+                std::path::absolute(root).map_err(|e| StoreError::io("resolve", root, e))?,
+            ),
             limits,
         };
         let dirs = [
@@ -81,7 +83,11 @@ impl ContentStore {
     /// Imports every image of an OCI layout (a directory or a tar) or of a `docker save` archive,
     /// compressed or not. `name` overrides the recorded name of a single image. Layers are
     /// unpacked, so an image that is listed can be run.
-    pub fn import(&self, source: &Path, name: Option<&str>) -> Result<Vec<ImageRecord>, StoreError> {
+    pub fn import(
+        &self,
+        source: &Path,
+        name: Option<&str>,
+    ) -> Result<Vec<ImageRecord>, StoreError> {
         if source.is_dir() {
             return import::directory(self, source, name);
         }
@@ -169,7 +175,8 @@ impl ContentStore {
             .truncate(false)
             .open(&path)
             .map_err(|e| StoreError::io("open", &path, e))?;
-        flock(&file, FlockOperation::LockExclusive).map_err(|e| StoreError::io("lock", &path, e.into()))?;
+        flock(&file, FlockOperation::LockExclusive)
+            .map_err(|e| StoreError::io("lock", &path, e.into()))?;
         Ok(StoreLock { _file: file })
     }
 
@@ -191,7 +198,9 @@ impl ContentStore {
             }
         }
         for path in read_dir(&self.snapshots_dir())? {
-            if !file_name(&path).is_some_and(|chain| chains.iter().any(|used| chain_dir(used) == chain)) {
+            if !file_name(&path)
+                .is_some_and(|chain| chains.iter().any(|used| chain_dir(used) == chain))
+            {
                 remove_all(&path)?;
             }
         }
@@ -221,7 +230,9 @@ pub(crate) fn remove_all(path: &Path) -> Result<(), StoreError> {
         Err(error) => Err(error),
     };
     match result {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", path, error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(StoreError::io("remove", path, error))
+        }
         _ => Ok(()),
     }
 }
@@ -272,7 +283,9 @@ pub enum StoreError {
     Damaged(#[source] io::Error),
     #[error("archive entry {entry:?}: {reason}")]
     BadEntry { entry: String, reason: &'static str },
-    #[error("not an image: neither index.json (OCI layout) nor manifest.json (docker save) is in it")]
+    #[error(
+        "not an image: neither index.json (OCI layout) nor manifest.json (docker save) is in it"
+    )]
     NotAnImage,
     #[error("{0:?} is not a sha256 digest")]
     BadDigest(String),
@@ -304,10 +317,6 @@ pub enum StoreError {
 
 impl StoreError {
     pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
-        StoreError::Io {
-            action,
-            path: path.to_owned(),
-            source,
-        }
+        StoreError::Io { action, path: path.to_owned(), source }
     }
 }

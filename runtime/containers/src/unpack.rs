@@ -20,9 +20,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Timestamps, Uid, XattrFlags, chownat, fchmod,
-    fchown, fsetxattr, futimens, linkat, mkdirat, mknodat, open, openat, openat2, statat, symlinkat,
-    unlinkat, utimensat,
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Timestamps, Uid, XattrFlags, chownat,
+    fchmod, fchown, fsetxattr, futimens, linkat, mkdirat, mknodat, open, openat, openat2, statat,
+    symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
@@ -51,15 +51,14 @@ pub enum UnpackError {
 }
 
 /// Unpacks an uncompressed layer into an empty directory; returns the SHA-256 of its tar.
-pub fn unpack(reader: impl Read, target: &Path, limits: &ImportLimits) -> Result<Vec<u8>, UnpackError> {
-    let mut reader = Hashing {
-        inner: reader,
-        hash: Sha256::new(),
-    };
-    let root = open_dir(CWD, target).map_err(|source| UnpackError::Io {
-        entry: target.display().to_string(),
-        source,
-    })?;
+pub fn unpack(
+    reader: impl Read,
+    target: &Path,
+    limits: &ImportLimits,
+) -> Result<Vec<u8>, UnpackError> {
+    let mut reader = Hashing { inner: reader, hash: Sha256::new() };
+    let root = open_dir(CWD, target)
+        .map_err(|source| UnpackError::Io { entry: target.display().to_string(), source })?;
     let mut unpacker = Unpacker {
         root,
         parent: None,
@@ -73,10 +72,7 @@ pub fn unpack(reader: impl Read, target: &Path, limits: &ImportLimits) -> Result
     for entry in archive.entries().map_err(UnpackError::Damaged)? {
         count += 1;
         if count > limits.layer_entries {
-            return Err(UnpackError::TooLarge {
-                what: "entries",
-                limit: limits.layer_entries,
-            });
+            return Err(UnpackError::TooLarge { what: "entries", limit: limits.layer_entries });
         }
         unpacker.entry(entry.map_err(UnpackError::Damaged)?)?;
     }
@@ -118,18 +114,12 @@ struct Place {
 }
 
 fn bad(entry: &Path, reason: &'static str) -> UnpackError {
-    UnpackError::BadEntry {
-        entry: entry.display().to_string(),
-        reason,
-    }
+    UnpackError::BadEntry { entry: entry.display().to_string(), reason }
 }
 
 fn failed(entry: &Path) -> impl Fn(Errno) -> UnpackError {
     let entry = entry.display().to_string();
-    move |error| UnpackError::Io {
-        entry: entry.clone(),
-        source: error.into(),
-    }
+    move |error| UnpackError::Io { entry: entry.clone(), source: error.into() }
 }
 
 impl Unpacker<'_> {
@@ -151,7 +141,9 @@ impl Unpacker<'_> {
         }
         match kind {
             EntryType::Directory => self.directory(&place, &mut entry)?,
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => self.file(&place, &mut entry)?,
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+                self.file(&place, &mut entry)?
+            }
             EntryType::Symlink => self.symlink(&place, &mut entry)?,
             EntryType::Link => self.hard_link(&place, &mut entry)?,
             EntryType::Fifo => self.fifo(&place, &mut entry)?,
@@ -177,10 +169,8 @@ impl Unpacker<'_> {
     }
 
     fn open_beneath(&self, dir: &Path, entry: &Path) -> Result<OwnedFd, UnpackError> {
-        let mut at = open_dir(self.root.as_fd(), Path::new(".")).map_err(|source| UnpackError::Io {
-            entry: entry.display().to_string(),
-            source,
-        })?;
+        let mut at = open_dir(self.root.as_fd(), Path::new("."))
+            .map_err(|source| UnpackError::Io { entry: entry.display().to_string(), source })?;
         let mut prefix = PathBuf::new();
         for part in dir.components() {
             prefix.push(part);
@@ -190,18 +180,27 @@ impl Unpacker<'_> {
                     match mkdirat(&at, part.as_os_str(), Mode::from_raw_mode(0o755)) {
                         Ok(()) => {}
                         Err(Errno::EXIST) => {
-                            return Err(bad(entry, "is below a symbolic link to nothing in the layer"));
+                            return Err(bad(
+                                entry,
+                                "is below a symbolic link to nothing in the layer",
+                            ));
                         }
                         Err(error) => return Err(failed(entry)(error)),
                     }
                     self.resolve(&prefix, ResolveFlags::BENEATH).map_err(failed(entry))?
                 }
                 // The link leaves the layer as written; in the container it means a place inside.
-                Err(Errno::XDEV) => self.resolve(&prefix, ResolveFlags::IN_ROOT).map_err(|error| match error {
-                    Errno::NOENT => bad(entry, "is below a symbolic link that leaves the layer"),
-                    other => failed(entry)(other),
-                })?,
-                Err(Errno::NOTDIR) => return Err(bad(entry, "is below something that is not a directory")),
+                Err(Errno::XDEV) => {
+                    self.resolve(&prefix, ResolveFlags::IN_ROOT).map_err(|error| match error {
+                        Errno::NOENT => {
+                            bad(entry, "is below a symbolic link that leaves the layer")
+                        }
+                        other => failed(entry)(other),
+                    })?
+                }
+                Err(Errno::NOTDIR) => {
+                    return Err(bad(entry, "is below something that is not a directory"));
+                }
                 Err(Errno::LOOP) => return Err(bad(entry, "is below a loop of symbolic links")),
                 Err(error) => return Err(failed(entry)(error)),
             };
@@ -230,7 +229,9 @@ impl Unpacker<'_> {
                 // Emptied through descriptors, so nothing outside can be reached.
                 self.parent_of_removed(place)
             }
-            Some(_) => unlinkat(self.parent()?, &place.name, AtFlags::empty()).map_err(failed(&place.path)),
+            Some(_) => {
+                unlinkat(self.parent()?, &place.name, AtFlags::empty()).map_err(failed(&place.path))
+            }
         };
         self.written.retain(|path| !path.starts_with(&place.path));
         result
@@ -245,7 +246,8 @@ impl Unpacker<'_> {
         let hidden = &place.name.as_bytes()[WHITEOUT.len()..];
         if place.name.as_bytes() == OPAQUE {
             let parent = self.parent()?;
-            return fsetxattr(parent, OPAQUE_XATTR, b"y", XattrFlags::empty()).map_err(failed(&place.path));
+            return fsetxattr(parent, OPAQUE_XATTR, b"y", XattrFlags::empty())
+                .map_err(failed(&place.path));
         }
         if hidden.is_empty() || hidden == b"." || hidden == b".." {
             return Err(bad(&place.path, "hides nothing that has a name"));
@@ -266,25 +268,35 @@ impl Unpacker<'_> {
             .map_err(failed(&place.path))
     }
 
-    fn directory<R: Read>(&mut self, place: &Place, entry: &mut Entry<'_, R>) -> Result<(), UnpackError> {
+    fn directory<R: Read>(
+        &mut self,
+        place: &Place,
+        entry: &mut Entry<'_, R>,
+    ) -> Result<(), UnpackError> {
         match self.existing(place)? {
             Some(FileType::Directory) => {}
             existing => {
                 let was_hidden = existing == Some(FileType::CharacterDevice);
                 self.make_room(place)?;
                 let parent = self.parent()?;
-                mkdirat(parent, &place.name, Mode::from_raw_mode(0o700)).map_err(failed(&place.path))?;
+                mkdirat(parent, &place.name, Mode::from_raw_mode(0o700))
+                    .map_err(failed(&place.path))?;
                 if was_hidden {
                     // The whiteout that stood here goes on hiding what is below.
                     let dir = open_at(parent, &place.name).map_err(failed(&place.path))?;
-                    fsetxattr(&dir, OPAQUE_XATTR, b"y", XattrFlags::empty()).map_err(failed(&place.path))?;
+                    fsetxattr(&dir, OPAQUE_XATTR, b"y", XattrFlags::empty())
+                        .map_err(failed(&place.path))?;
                 }
             }
         }
         self.set_directory(&place.path, entry)
     }
 
-    fn set_directory<R: Read>(&mut self, path: &Path, entry: &mut Entry<'_, R>) -> Result<(), UnpackError> {
+    fn set_directory<R: Read>(
+        &mut self,
+        path: &Path,
+        entry: &mut Entry<'_, R>,
+    ) -> Result<(), UnpackError> {
         let dir = match path.file_name() {
             Some(name) => open_at(self.parent()?, name).map_err(failed(path))?,
             None => open_at(&self.root, OsStr::new(".")).map_err(failed(path))?,
@@ -295,9 +307,14 @@ impl Unpacker<'_> {
         Ok(())
     }
 
-    fn file<R: Read>(&mut self, place: &Place, entry: &mut Entry<'_, R>) -> Result<(), UnpackError> {
+    fn file<R: Read>(
+        &mut self,
+        place: &Place,
+        entry: &mut Entry<'_, R>,
+    ) -> Result<(), UnpackError> {
         self.make_room(place)?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = openat(self.parent()?, &place.name, flags, Mode::from_raw_mode(0o600))
             .map_err(failed(&place.path))?;
         let mut file = std::fs::File::from(fd);
@@ -327,25 +344,39 @@ impl Unpacker<'_> {
         futimens(&fd, &times(entry.header().mtime().unwrap_or(0))).map_err(failed(&place.path))
     }
 
-    fn symlink<R: Read>(&mut self, place: &Place, entry: &mut Entry<'_, R>) -> Result<(), UnpackError> {
+    fn symlink<R: Read>(
+        &mut self,
+        place: &Place,
+        entry: &mut Entry<'_, R>,
+    ) -> Result<(), UnpackError> {
         let target = entry
             .link_name_bytes()
             .filter(|target| !target.is_empty())
             .ok_or_else(|| bad(&place.path, "links to nothing"))?
             .into_owned();
         self.make_room(place)?;
-        symlinkat(OsStr::from_bytes(&target), self.parent()?, &place.name).map_err(failed(&place.path))?;
+        symlinkat(OsStr::from_bytes(&target), self.parent()?, &place.name)
+            .map_err(failed(&place.path))?;
         self.set_by_name(place, entry)
     }
 
-    fn fifo<R: Read>(&mut self, place: &Place, entry: &mut Entry<'_, R>) -> Result<(), UnpackError> {
+    fn fifo<R: Read>(
+        &mut self,
+        place: &Place,
+        entry: &mut Entry<'_, R>,
+    ) -> Result<(), UnpackError> {
         self.make_room(place)?;
         let mode = Mode::from_raw_mode(entry.header().mode().unwrap_or(0o600) & 0o777);
-        mknodat(self.parent()?, &place.name, FileType::Fifo, mode, 0).map_err(failed(&place.path))?;
+        mknodat(self.parent()?, &place.name, FileType::Fifo, mode, 0)
+            .map_err(failed(&place.path))?;
         self.set_by_name(place, entry)
     }
 
-    fn hard_link<R: Read>(&mut self, place: &Place, entry: &mut Entry<'_, R>) -> Result<(), UnpackError> {
+    fn hard_link<R: Read>(
+        &mut self,
+        place: &Place,
+        entry: &mut Entry<'_, R>,
+    ) -> Result<(), UnpackError> {
         let raw = entry
             .link_name_bytes()
             .ok_or_else(|| bad(&place.path, "links to nothing"))?
@@ -368,7 +399,8 @@ impl Unpacker<'_> {
             return Err(bad(&place.path, "is a hard link to something that is not a file"));
         }
         self.make_room(place)?;
-        linkat(&dir, name, self.parent()?, &place.name, AtFlags::empty()).map_err(failed(&place.path))
+        linkat(&dir, name, self.parent()?, &place.name, AtFlags::empty())
+            .map_err(failed(&place.path))
     }
 
     fn resolve_or_root(&self, dir: &Path) -> rustix::io::Result<OwnedFd> {
@@ -379,13 +411,18 @@ impl Unpacker<'_> {
     }
 
     /// Owner and time of what cannot be opened.
-    fn set_by_name<R: Read>(&self, place: &Place, entry: &mut Entry<'_, R>) -> Result<(), UnpackError> {
+    fn set_by_name<R: Read>(
+        &self,
+        place: &Place,
+        entry: &mut Entry<'_, R>,
+    ) -> Result<(), UnpackError> {
         let (uid, gid) = owner(&place.path, entry)?;
         let parent = self.parent()?;
         chownat(parent, &place.name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
             .map_err(failed(&place.path))?;
         let times = times(entry.header().mtime().unwrap_or(0));
-        utimensat(parent, &place.name, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(failed(&place.path))
+        utimensat(parent, &place.name, &times, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(failed(&place.path))
     }
 
     fn finish(&mut self) {
@@ -452,20 +489,29 @@ fn owner<R: Read>(path: &Path, entry: &Entry<'_, R>) -> Result<(Uid, Gid), Unpac
 }
 
 /// Owner first: changing it takes set-user-id bits away.
-fn set_owner<R: Read>(fd: &OwnedFd, path: &Path, entry: &mut Entry<'_, R>) -> Result<(), UnpackError> {
+fn set_owner<R: Read>(
+    fd: &OwnedFd,
+    path: &Path,
+    entry: &mut Entry<'_, R>,
+) -> Result<(), UnpackError> {
     let (uid, gid) = owner(path, entry)?;
     fchown(fd, Some(uid), Some(gid)).map_err(failed(path))?;
     let mode = entry.header().mode().map_err(UnpackError::Damaged)?;
     fchmod(fd, Mode::from_raw_mode(mode & 0o7777)).map_err(failed(path))
 }
 
-fn set_xattrs<R: Read>(fd: &OwnedFd, path: &Path, entry: &mut Entry<'_, R>) -> Result<(), UnpackError> {
+fn set_xattrs<R: Read>(
+    fd: &OwnedFd,
+    path: &Path,
+    entry: &mut Entry<'_, R>,
+) -> Result<(), UnpackError> {
     let Some(extensions) = entry.pax_extensions().map_err(UnpackError::Damaged)? else {
         return Ok(());
     };
     for extension in extensions {
         let extension = extension.map_err(UnpackError::Damaged)?;
-        let Some(name) = extension.key().ok().and_then(|key| key.strip_prefix("SCHILY.xattr.")) else {
+        let Some(name) = extension.key().ok().and_then(|key| key.strip_prefix("SCHILY.xattr."))
+        else {
             continue;
         };
         if !(name.starts_with("user.") || name.starts_with("security.capability")) {
@@ -481,12 +527,6 @@ fn set_xattrs<R: Read>(fd: &OwnedFd, path: &Path, entry: &mut Entry<'_, R>) -> R
 }
 
 fn times(mtime: u64) -> Timestamps {
-    let time = rustix::fs::Timespec {
-        tv_sec: i64::try_from(mtime).unwrap_or(0),
-        tv_nsec: 0,
-    };
-    Timestamps {
-        last_access: time,
-        last_modification: time,
-    }
+    let time = rustix::fs::Timespec { tv_sec: i64::try_from(mtime).unwrap_or(0), tv_nsec: 0 };
+    Timestamps { last_access: time, last_modification: time }
 }

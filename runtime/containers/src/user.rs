@@ -45,7 +45,8 @@ fn resolve(passwd: &str, groups: &str, name: &str, group: Option<&str>) -> Resul
     let number = name.parse::<u32>().ok();
     // name:password:uid:gid:...
     let account = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| {
-        let by_number = number.is_some() && fields.get(2).and_then(|uid| uid.parse().ok()) == number;
+        let by_number =
+            number.is_some() && fields.get(2).and_then(|uid| uid.parse().ok()) == number;
         fields.len() >= 4 && (fields[0] == name || by_number)
     });
     let (uid, primary, login) = match &account {
@@ -56,11 +57,7 @@ fn resolve(passwd: &str, groups: &str, name: &str, group: Option<&str>) -> Resul
         None => (number.ok_or_else(|| UserError::NoUser(name.to_owned()))?, 0, None),
     };
     if let Some(group) = group {
-        return Ok(User {
-            uid,
-            gid: find_group(groups, group)?,
-            additional_gids: Vec::new(),
-        });
+        return Ok(User { uid, gid: find_group(groups, group)?, additional_gids: Vec::new() });
     }
     let mut additional_gids: Vec<u32> = login
         .map(|login| group_lines(groups).filter(move |(_, _, members)| members.contains(&login)))
@@ -71,11 +68,7 @@ fn resolve(passwd: &str, groups: &str, name: &str, group: Option<&str>) -> Resul
         .collect();
     additional_gids.sort_unstable();
     additional_gids.dedup();
-    Ok(User {
-        uid,
-        gid: primary,
-        additional_gids,
-    })
+    Ok(User { uid, gid: primary, additional_gids })
 }
 
 fn find_group(groups: &str, group: &str) -> Result<u32, UserError> {
@@ -99,10 +92,7 @@ fn group_lines(groups: &str) -> impl Iterator<Item = (&str, u32, Vec<&str>)> {
 
 /// Reads a file of the root file system; links in it cannot lead outside. Missing is empty.
 fn read(rootfs: &Path, path: &str) -> Result<String, UserError> {
-    let failed = |source: io::Error| UserError::Io {
-        path: Path::new("/").join(path),
-        source,
-    };
+    let failed = |source: io::Error| UserError::Io { path: Path::new("/").join(path), source };
     let root = File::open(rootfs).map_err(failed)?;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -120,7 +110,8 @@ fn read(rootfs: &Path, path: &str) -> Result<String, UserError> {
 mod tests {
     use super::*;
 
-    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nweb:x:33:33::/:/bin/false\nbroken\n1000:x:5:5::/:\n";
+    const PASSWD: &str =
+        "root:x:0:0:root:/root:/bin/sh\nweb:x:33:33::/:/bin/false\nbroken\n1000:x:5:5::/:\n";
     const GROUP: &str = "root:x:0:\nweb:x:33:\nlog:x:4:web,other\ntls:x:7:web\n";
 
     fn check(user: &str, expect: Result<(u32, u32, &[u32]), &str>) {
@@ -130,7 +121,11 @@ mod tests {
         std::fs::write(dir.path().join("etc/group"), GROUP).unwrap();
         match (resolve_user(dir.path(), user), expect) {
             (Ok(found), Ok((uid, gid, more))) => {
-                assert_eq!((found.uid, found.gid, &found.additional_gids[..]), (uid, gid, more), "{user}");
+                assert_eq!(
+                    (found.uid, found.gid, &found.additional_gids[..]),
+                    (uid, gid, more),
+                    "{user}"
+                );
             }
             (Err(error), Err(text)) => assert!(error.to_string().contains(text), "{error}"),
             (found, _) => panic!("{user}: {found:?}"),
@@ -157,7 +152,8 @@ mod tests {
         assert_eq!(resolve_user(dir.path(), "5").unwrap().uid, 5);
         std::fs::create_dir(dir.path().join("etc")).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", dir.path().join("etc/group")).unwrap();
-        std::os::unix::fs::symlink("../../../../../../etc/hostname", dir.path().join("etc/passwd")).unwrap();
+        std::os::unix::fs::symlink("../../../../../../etc/hostname", dir.path().join("etc/passwd"))
+            .unwrap();
         assert!(resolve_user(dir.path(), "root").is_err());
     }
 }

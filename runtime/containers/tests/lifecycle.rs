@@ -77,7 +77,8 @@ async fn a_start_that_fails_says_why_and_leaves_nothing() {
 async fn stop_asks_first_and_kills_after_the_grace() {
     need_containers!();
     let mut pod = Pod::new().await;
-    pod.run("polite", "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.05; done").await;
+    pod.run("polite", "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.05; done")
+        .await;
     let mut deaf = pod.container("deaf", "trap '' QUIT; echo ready; while :; do sleep 0.05; done");
     deaf.stop_signal = 3;
     pod.sandbox().create_container(deaf).await.unwrap();
@@ -104,11 +105,8 @@ async fn containers_of_a_pod_share_ipc_and_uts_and_nothing_else() {
     need_containers!();
     let mut pod = Pod::new().await;
     pod.run("a", "echo shared > /dev/shm/note; echo own > /tmp/note; sleep 60").await;
-    pod.run(
-        "b",
-        "until grep -q shared /dev/shm/note; do :; done; ls /tmp; hostname; ps | wc -l",
-    )
-    .await;
+    pod.run("b", "until grep -q shared /dev/shm/note; do :; done; ls /tmp; hostname; ps | wc -l")
+        .await;
     assert_eq!(pod.wait("b").await.code, 0);
     let output = pod.output("b", "stdout");
     let lines: Vec<_> = output.lines().collect();

@@ -24,10 +24,7 @@ impl Hierarchies {
     }
 
     fn parse(mountinfo: &str) -> Self {
-        let mut found = Hierarchies {
-            unified: None,
-            v1: Vec::new(),
-        };
+        let mut found = Hierarchies { unified: None, v1: Vec::new() };
         for line in mountinfo.lines() {
             let Some((mount, source)) = line.split_once(" - ") else {
                 continue;
@@ -56,14 +53,13 @@ impl Hierarchies {
 
     /// Whether resources are limited through cgroup2.
     pub fn is_pure_v2(&self) -> bool {
-        self.unified.is_some() && self.v1_mount("memory").is_none() && self.v1_mount("cpu").is_none()
+        self.unified.is_some()
+            && self.v1_mount("memory").is_none()
+            && self.v1_mount("cpu").is_none()
     }
 
     pub fn v1_mount(&self, controller: &str) -> Option<&Path> {
-        self.v1
-            .iter()
-            .find(|(name, _)| name == controller)
-            .map(|(_, mount)| mount.as_path())
+        self.v1.iter().find(|(name, _)| name == controller).map(|(_, mount)| mount.as_path())
     }
 
     /// The directory that a cgroup path has in one v1 hierarchy.
@@ -130,8 +126,20 @@ impl Hierarchies {
 }
 
 const V1_CONTROLLERS: [&str; 14] = [
-    "cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "hugetlb", "net_cls",
-    "net_prio", "perf_event", "rdma", "misc",
+    "cpu",
+    "cpuacct",
+    "cpuset",
+    "memory",
+    "devices",
+    "freezer",
+    "blkio",
+    "pids",
+    "hugetlb",
+    "net_cls",
+    "net_prio",
+    "perf_event",
+    "rdma",
+    "misc",
 ];
 
 fn join(mount: &Path, cgroup: &str) -> PathBuf {
@@ -201,7 +209,8 @@ mod tests {
 
     #[test]
     fn pure_v2() {
-        let found = Hierarchies::parse("30 1 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n");
+        let found =
+            Hierarchies::parse("30 1 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n");
         assert!(found.is_pure_v2());
         assert_eq!(found.dirs("/a/b"), [PathBuf::from("/sys/fs/cgroup/a/b")]);
     }

@@ -76,9 +76,7 @@ impl Layout {
     }
 
     pub fn bundle(&self, name: &str, attempt: u32) -> Bundle {
-        Bundle {
-            dir: self.containers().join(name).join(attempt.to_string()),
-        }
+        Bundle { dir: self.containers().join(name).join(attempt.to_string()) }
     }
 
     /// Every bundle on disk, whole or not.
@@ -154,12 +152,8 @@ pub fn make_private_dir(dir: &Path) -> io::Result<()> {
 /// Replaces `path` in one step; with `sync` also durably.
 pub fn write_atomic(path: &Path, bytes: &[u8], sync: bool) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)?;
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     file.write_all(bytes)?;
     if sync {
         file.sync_all()?;

@@ -15,6 +15,9 @@ use crate::sys::Now;
 /// Longest text of one entry, in bytes; longer lines are split. containerd's default.
 pub const MAX_ENTRY: usize = 16 << 10;
 
+/// Entries collected before they are written.
+const FLUSH_BYTES: usize = 16 << 10;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
     Stdout,
@@ -79,6 +82,10 @@ impl LogWriter {
                 self.entry(stream, 'F', &rest, now);
             }
             data = &data[end + 1..];
+            // Short lines grow to a multiple; neither memory nor the file's size may follow.
+            if self.entries.len() >= FLUSH_BYTES {
+                self.flush()?;
+            }
         }
         self.extend(stream, data, now);
         self.flush()
@@ -129,8 +136,13 @@ impl LogWriter {
         self.entries.shrink_to(MAX_ENTRY);
         // A line split over two files would be cut for readers of the current one, so rotation
         // waits for its end; but not for ever.
-        let patient = self.open.contains(&true) && self.size < self.limits.max_bytes.saturating_mul(2);
-        if result.is_ok() && self.limits.max_bytes > 0 && self.size >= self.limits.max_bytes && !patient {
+        let patient =
+            self.open.contains(&true) && self.size < self.limits.max_bytes.saturating_mul(2);
+        if result.is_ok()
+            && self.limits.max_bytes > 0
+            && self.size >= self.limits.max_bytes
+            && !patient
+        {
             return self.rotate();
         }
         result
@@ -185,7 +197,8 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * from_march + 2) / 5 + 1;
@@ -200,10 +213,7 @@ mod tests {
 
     use super::*;
 
-    const NOW: Now = Now {
-        seconds: 1_709_210_096,
-        nanos: 1_000_002,
-    };
+    const NOW: Now = Now { seconds: 1_709_210_096, nanos: 1_000_002 };
 
     /// What a reader of the log gets for one stream.
     fn joined(text: &[u8], stream: &str) -> Vec<u8> {
@@ -271,10 +281,7 @@ mod tests {
 
     #[test]
     fn rotation_keeps_the_newest_files_and_whole_lines() {
-        let limits = LogLimits {
-            max_bytes: 200,
-            max_files: 3,
-        };
+        let limits = LogLimits { max_bytes: 200, max_files: 3 };
         let lines: Vec<_> = (0..100).map(|n| format!("line {n}\n")).collect();
         let chunks: Vec<_> = lines.iter().map(|line| line.as_bytes()).collect();
         let (dir, path) = write_all(limits, &chunks);

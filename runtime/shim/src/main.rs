@@ -18,7 +18,8 @@ use pintle_shim::sys;
 use rustix::fs::Mode;
 use rustix::pipe::{PipeFlags, pipe_with};
 
-const USAGE: &str = "usage: pintle-shim --state-dir DIR --runtime FILE [--hostname NAME] [--new-ipc]
+const USAGE: &str =
+    "usage: pintle-shim --state-dir DIR --runtime FILE [--hostname NAME] [--new-ipc]
 Started by the agent, one for each pod; not meant to be run by hand.";
 
 /// Below everything that the kernel should kill first; the kubelet's value for its own helpers.
@@ -50,11 +51,8 @@ fn main() -> ExitCode {
 fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Arguments, String> {
     let (mut state_dir, mut runtime, mut hostname, mut new_ipc) = (None, None, None, false);
     while let Some(flag) = arguments.next() {
-        let mut value = || {
-            arguments
-                .next()
-                .ok_or_else(|| format!("{} needs a value", flag.to_string_lossy()))
-        };
+        let mut value =
+            || arguments.next().ok_or_else(|| format!("{} needs a value", flag.to_string_lossy()));
         match flag.to_str() {
             Some("--state-dir") => state_dir = Some(PathBuf::from(value()?)),
             Some("--runtime") => runtime = Some(PathBuf::from(value()?)),
@@ -63,14 +61,10 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Arguments, Str
             _ => return Err(format!("unknown argument {}", flag.to_string_lossy())),
         }
     }
-    let state_dir = state_dir
-        .filter(|dir| dir.is_absolute())
-        .ok_or("--state-dir must be an absolute path")?;
+    let state_dir =
+        state_dir.filter(|dir| dir.is_absolute()).ok_or("--state-dir must be an absolute path")?;
     Ok(Arguments {
-        options: Options {
-            state_dir,
-            runtime: runtime.ok_or("--runtime is missing")?,
-        },
+        options: Options { state_dir, runtime: runtime.ok_or("--runtime is missing")? },
         hostname,
         new_ipc,
     })

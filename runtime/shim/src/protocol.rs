@@ -119,20 +119,22 @@ pub struct LogLimits {
 impl Default for LogLimits {
     /// The kubelet's defaults: containerLogMaxSize 10Mi, containerLogMaxFiles 5.
     fn default() -> Self {
-        LogLimits {
-            max_bytes: 10 << 20,
-            max_files: 5,
-        }
+        LogLimits { max_bytes: 10 << 20, max_files: 5 }
     }
 }
 
 /// From the shim on a control connection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Message {
-    Reply { id: u64, result: Result<(), Fault> },
+    Reply {
+        id: u64,
+        result: Result<(), Fault>,
+    },
     /// The container is now in this state.
     State(ContainerState),
-    Removed { name: String },
+    Removed {
+        name: String,
+    },
 }
 
 /// One container as the shim knows it.
@@ -200,10 +202,7 @@ pub enum FaultCode {
 
 impl Fault {
     pub fn new(code: FaultCode, message: impl Into<String>) -> Self {
-        Fault {
-            code,
-            message: message.into(),
-        }
+        Fault { code, message: message.into() }
     }
 }
 
@@ -319,14 +318,8 @@ mod tests {
 
     #[test]
     fn frames_survive_being_cut_anywhere() {
-        let request = Request {
-            id: 7,
-            op: Op::Kill {
-                name: "web".into(),
-                signal: 15,
-                all: false,
-            },
-        };
+        let request =
+            Request { id: 7, op: Op::Kill { name: "web".into(), signal: 15, all: false } };
         let bytes = encode(&request).unwrap();
         for cut in 0..bytes.len() {
             let mut buffer = bytes[..cut].to_vec();
@@ -340,14 +333,8 @@ mod tests {
     #[test]
     fn a_huge_length_is_refused_before_it_is_allocated() {
         let mut buffer = vec![0xff; 8];
-        assert!(matches!(
-            decode::<Request>(&mut buffer),
-            Err(FrameError::TooLarge { .. })
-        ));
-        assert!(matches!(
-            take_stream_frame(&mut buffer),
-            Err(FrameError::TooLarge { .. })
-        ));
+        assert!(matches!(decode::<Request>(&mut buffer), Err(FrameError::TooLarge { .. })));
+        assert!(matches!(take_stream_frame(&mut buffer), Err(FrameError::TooLarge { .. })));
     }
 
     proptest! {

@@ -28,7 +28,14 @@ impl Runtime {
 
     /// Creates and starts in one go: no use is made of the gap between the two, and one process
     /// is a quarter faster than two.
-    pub fn run(&self, id: &str, bundle: &Path, pid_file: &Path, log: &Path, console: Option<&str>) -> Command {
+    pub fn run(
+        &self,
+        id: &str,
+        bundle: &Path,
+        pid_file: &Path,
+        log: &Path,
+        console: Option<&str>,
+    ) -> Command {
         let mut command = self.command(log);
         command.args(["run", "--detach", "--bundle"]).arg(bundle);
         command.arg("--pid-file").arg(pid_file);
@@ -39,7 +46,14 @@ impl Runtime {
         command
     }
 
-    pub fn exec(&self, id: &str, process: &Path, pid_file: &Path, log: &Path, console: Option<&str>) -> Command {
+    pub fn exec(
+        &self,
+        id: &str,
+        process: &Path,
+        pid_file: &Path,
+        log: &Path,
+        console: Option<&str>,
+    ) -> Command {
         let mut command = self.command(log);
         command.args(["exec", "--detach", "--process"]).arg(process);
         command.arg("--pid-file").arg(pid_file);
@@ -63,10 +77,13 @@ pub fn fault(action: &str, status: Status, log: &Path) -> Fault {
     if let Some(signal) = status.signal {
         return Fault::new(
             FaultCode::RuntimeKilled,
-            format!("the OCI runtime was killed by signal {signal} at: {action}; what it left was removed"),
+            format!(
+                "the OCI runtime was killed by signal {signal} at: {action}; what it left was removed"
+            ),
         );
     }
-    let message = last_error(log).unwrap_or_else(|| format!("no message, exit code {}", status.code));
+    let message =
+        last_error(log).unwrap_or_else(|| format!("no message, exit code {}", status.code));
     Fault::new(FaultCode::Runtime, format!("{action}: {message}"))
 }
 
@@ -97,10 +114,7 @@ mod tests {
         let check = |log: &str, expect: &str| {
             let file = tempfile::NamedTempFile::new().unwrap();
             std::fs::write(file.path(), log).unwrap();
-            let status = Status {
-                code: 1,
-                signal: None,
-            };
+            let status = Status { code: 1, signal: None };
             assert_eq!(fault("start", status, file.path()).message, expect);
         };
         check(

@@ -99,10 +99,7 @@ impl Shim {
         listener.set_nonblocking(true)?;
         let mut shim = Shim {
             epoll: Epoll::new()?,
-            runtime: Runtime {
-                binary: options.runtime,
-                root: layout.runtime_root(),
-            },
+            runtime: Runtime { binary: options.runtime, root: layout.runtime_root() },
             hierarchies: Hierarchies::detect()?,
             signals: sys::signals()?,
             listener,

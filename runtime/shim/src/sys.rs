@@ -26,10 +26,7 @@ pub struct Now {
 impl Now {
     pub fn read() -> Self {
         let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now {
-            seconds: elapsed.as_secs() as i64,
-            nanos: elapsed.subsec_nanos(),
-        }
+        Now { seconds: elapsed.as_secs() as i64, nanos: elapsed.subsec_nanos() }
     }
 
     pub fn unix_millis(self) -> i64 {
@@ -122,7 +119,11 @@ pub fn reap_pid(pid: u32) -> io::Result<()> {
     wait(libc::P_PID, pid, 0).map(drop)
 }
 
-fn wait(kind: libc::idtype_t, id: libc::id_t, flags: libc::c_int) -> io::Result<Option<(u32, Status)>> {
+fn wait(
+    kind: libc::idtype_t,
+    id: libc::id_t,
+    flags: libc::c_int,
+) -> io::Result<Option<(u32, Status)>> {
     // SAFETY: siginfo_t is plain data and valid when zeroed; the pointer is to a local.
     let info = unsafe {
         let mut info: libc::siginfo_t = std::mem::zeroed();
@@ -135,14 +136,8 @@ fn wait(kind: libc::idtype_t, id: libc::id_t, flags: libc::c_int) -> io::Result<
         return Ok(None);
     }
     let status = match info.si_code {
-        libc::CLD_EXITED => Status {
-            code: value,
-            signal: None,
-        },
-        _ => Status {
-            code: 128 + value,
-            signal: Some(value),
-        },
+        libc::CLD_EXITED => Status { code: value, signal: None },
+        _ => Status { code: 128 + value, signal: Some(value) },
     };
     Ok(Some((pid as u32, status)))
 }
@@ -157,12 +152,7 @@ pub fn realtime_signal(number: i32) -> Option<rustix::process::Signal> {
 }
 
 pub fn set_terminal_size(terminal: BorrowedFd<'_>, width: u16, height: u16) -> io::Result<()> {
-    let size = libc::winsize {
-        ws_row: height,
-        ws_col: width,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
+    let size = libc::winsize { ws_row: height, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: TIOCSWINSZ reads one winsize, which outlives the call.
     check(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSWINSZ, &size) }).map(drop)
 }
@@ -196,15 +186,16 @@ impl Epoll {
     }
 
     /// Waits for events, or until the timeout in milliseconds is over.
-    pub fn wait(&self, events: &mut Vec<(u64, EventFlags)>, timeout_millis: Option<u64>) -> io::Result<()> {
+    pub fn wait(
+        &self,
+        events: &mut Vec<(u64, EventFlags)>,
+        timeout_millis: Option<u64>,
+    ) -> io::Result<()> {
         let timeout = timeout_millis.map(|millis| rustix::event::Timespec {
             tv_sec: (millis / 1000) as i64,
             tv_nsec: (millis % 1000 * 1_000_000) as i64,
         });
-        let empty = epoll::Event {
-            flags: EventFlags::empty(),
-            data: EventData::new_u64(0),
-        };
+        let empty = epoll::Event { flags: EventFlags::empty(), data: EventData::new_u64(0) };
         let mut ready = [empty; 16];
         events.clear();
         match epoll::wait(&self.0, &mut ready, timeout.as_ref()) {

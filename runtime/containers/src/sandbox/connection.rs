@@ -35,30 +35,18 @@ struct Outgoing {
 
 impl Connection {
     pub(super) async fn open(layout: &Layout) -> Result<Self, SandboxError> {
-        let hello = ClientHello {
-            version: VERSION,
-            role: Role::Control,
-        };
+        let hello = ClientHello { version: VERSION, role: Role::Control };
         let (stream, answer) = handshake(layout, &hello).await?;
         let (version, shim_pid, containers) = match answer {
-            ServerHello::Control {
-                version,
-                pid,
-                containers,
-            } => (version, pid, containers),
+            ServerHello::Control { version, pid, containers } => (version, pid, containers),
             ServerHello::Refused(fault) => return Err(SandboxError::Refused(fault)),
             ServerHello::Session { .. } => (0, 0, Vec::new()),
         };
         if version != VERSION {
-            return Err(SandboxError::Version {
-                ours: VERSION,
-                theirs: version,
-            });
+            return Err(SandboxError::Version { ours: VERSION, theirs: version });
         }
-        let states: States = containers
-            .into_iter()
-            .map(|state| (state.name.clone(), state))
-            .collect();
+        let states: States =
+            containers.into_iter().map(|state| (state.name.clone(), state)).collect();
         let (sender, receiver) = watch::channel(states);
         let (requests, queue) = mpsc::channel(QUEUE);
         let dir = layout.dir().to_owned();
@@ -67,12 +55,7 @@ impl Connection {
                 tracing::debug!(dir = %dir.display(), error = %error, "shim connection ended");
             }
         });
-        Ok(Connection {
-            shim_pid,
-            next_id: AtomicU64::new(1),
-            requests,
-            states: receiver,
-        })
+        Ok(Connection { shim_pid, next_id: AtomicU64::new(1), requests, states: receiver })
     }
 
     pub(super) fn shim_pid(&self) -> u32 {
@@ -86,18 +69,9 @@ impl Connection {
     pub(super) async fn request(&self, op: Op) -> Result<(), SandboxError> {
         let (reply, answer) = oneshot::channel();
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let outgoing = Outgoing {
-            request: Request { id, op },
-            reply,
-        };
-        self.requests
-            .send(outgoing)
-            .await
-            .map_err(|_| SandboxError::ShimLost)?;
-        answer
-            .await
-            .map_err(|_| SandboxError::ShimLost)?
-            .map_err(SandboxError::Refused)
+        let outgoing = Outgoing { request: Request { id, op }, reply };
+        self.requests.send(outgoing).await.map_err(|_| SandboxError::ShimLost)?;
+        answer.await.map_err(|_| SandboxError::ShimLost)?.map_err(SandboxError::Refused)
     }
 }
 
@@ -148,10 +122,7 @@ pub(super) async fn handshake(
     layout: &Layout,
     hello: &ClientHello,
 ) -> Result<(UnixStream, ServerHello), SandboxError> {
-    let failed = |source: io::Error| SandboxError::Connect {
-        dir: layout.dir().to_owned(),
-        source,
-    };
+    let failed = |source: io::Error| SandboxError::Connect { dir: layout.dir().to_owned(), source };
     let mut stream = connect(layout).await.map_err(failed)?;
     write_frame(&mut stream, hello).await?;
     let answer = read_frame(&mut stream).await.map_err(failed)?;

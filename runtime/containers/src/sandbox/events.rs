@@ -42,11 +42,7 @@ struct Told {
 impl Events {
     pub(super) fn new(mut states: watch::Receiver<States>) -> Self {
         states.mark_changed();
-        Events {
-            states,
-            told: BTreeMap::new(),
-            ready: VecDeque::new(),
-        }
+        Events { states, told: BTreeMap::new(), ready: VecDeque::new() }
     }
 
     /// The next event; `None` once the shim is gone and everything was told.
@@ -67,10 +63,7 @@ fn compare(told: &mut BTreeMap<String, Told>, states: &States, out: &mut VecDequ
     for state in states.values() {
         let told = told.entry(state.name.clone()).or_default();
         if told.attempt != state.attempt {
-            *told = Told {
-                attempt: state.attempt,
-                ..Told::default()
-            };
+            *told = Told { attempt: state.attempt, ..Told::default() };
         }
         let ran = matches!(state.phase, Phase::Running | Phase::Exited);
         if ran && !told.started {

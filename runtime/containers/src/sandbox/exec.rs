@@ -2,7 +2,8 @@
 
 use pintle_shim::layout::Layout;
 use pintle_shim::protocol::{
-    self, ClientHello, ExecRequest, Exit, Resize, Role, STREAM_HEADER, ServerHello, VERSION, channel,
+    self, ClientHello, ExecRequest, Exit, Resize, Role, STREAM_HEADER, ServerHello, VERSION,
+    channel,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::UnixStream;
@@ -83,19 +84,13 @@ pub(super) async fn attach(layout: &Layout, name: &str) -> Result<ExecStream, Sa
 }
 
 async fn open(layout: &Layout, role: Role) -> Result<ExecStream, SandboxError> {
-    let hello = ClientHello {
-        version: VERSION,
-        role,
-    };
+    let hello = ClientHello { version: VERSION, role };
     let (stream, answer) = connection::handshake(layout, &hello).await?;
     let pid = match answer {
         ServerHello::Session { pid } => pid,
         ServerHello::Refused(fault) => return Err(SandboxError::Refused(fault)),
         ServerHello::Control { version, .. } => {
-            return Err(SandboxError::Version {
-                ours: VERSION,
-                theirs: version,
-            });
+            return Err(SandboxError::Version { ours: VERSION, theirs: version });
         }
     };
     let (stdin, input) = duplex(BUFFER);
@@ -111,10 +106,7 @@ async fn open(layout: &Layout, role: Role) -> Result<ExecStream, SandboxError> {
         stdout,
         stderr,
         resize: ExecResize(resize),
-        exit: ExecExit {
-            exit: ended,
-            _alive: alive,
-        },
+        exit: ExecExit { exit: ended, _alive: alive },
     })
 }
 
@@ -142,7 +134,11 @@ async fn relay(
     inward.abort();
 }
 
-async fn send(mut writer: OwnedWriteHalf, mut input: DuplexStream, mut sizes: mpsc::Receiver<TerminalSize>) {
+async fn send(
+    mut writer: OwnedWriteHalf,
+    mut input: DuplexStream,
+    mut sizes: mpsc::Receiver<TerminalSize>,
+) {
     let mut chunk = vec![0; protocol::MAX_STREAM_PAYLOAD];
     let mut frame = Vec::new();
     let (mut reading, mut sizing) = (true, true);
@@ -175,7 +171,11 @@ async fn send(mut writer: OwnedWriteHalf, mut input: DuplexStream, mut sizes: mp
     std::future::pending::<()>().await;
 }
 
-async fn receive(mut reader: OwnedReadHalf, mut out: DuplexStream, mut err: DuplexStream) -> Option<Exit> {
+async fn receive(
+    mut reader: OwnedReadHalf,
+    mut out: DuplexStream,
+    mut err: DuplexStream,
+) -> Option<Exit> {
     let mut payload = Vec::new();
     loop {
         let mut header = [0; STREAM_HEADER];

@@ -108,16 +108,10 @@ fn c_string(text: &str) -> io::Result<std::ffi::CString> {
 /// Starts the shim. It leaves by itself into the background once its socket answers, so its exit
 /// status says whether it serves.
 fn spawn(spec: &SandboxSpec) -> Result<(), SandboxError> {
-    let failed = |message: String| SandboxError::Launch {
-        binary: spec.shim_binary.clone(),
-        message,
-    };
+    let failed =
+        |message: String| SandboxError::Launch { binary: spec.shim_binary.clone(), message };
     let mut command = Command::new(&spec.shim_binary);
-    command
-        .arg("--state-dir")
-        .arg(&spec.state_dir)
-        .arg("--runtime")
-        .arg(&spec.runtime);
+    command.arg("--state-dir").arg(&spec.state_dir).arg("--runtime").arg(&spec.runtime);
     if !spec.host_uts {
         command.arg("--hostname").arg(&spec.hostname);
     }
@@ -170,9 +164,7 @@ pub(super) fn forget(layout: &Layout) -> Result<(), SandboxError> {
 }
 
 pub(super) fn try_lock(layout: &Layout) -> Result<Option<File>, SandboxError> {
-    layout
-        .try_lock()
-        .map_err(|source| SandboxError::io("lock", &layout.lock(), source))
+    layout.try_lock().map_err(|source| SandboxError::io("lock", &layout.lock(), source))
 }
 
 /// Waits until the ending shim has let go; `None` when the directory is gone already.
@@ -184,7 +176,11 @@ fn wait_for_lock(layout: &Layout) -> Result<Option<File>, SandboxError> {
             Ok(Some(file))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if layout.dir().exists() { try_lock(layout) } else { Ok(None) }
+            if layout.dir().exists() {
+                try_lock(layout)
+            } else {
+                Ok(None)
+            }
         }
         Err(error) => Err(SandboxError::io("open", &layout.lock(), error)),
     }
@@ -205,10 +201,7 @@ fn clear(layout: &Layout) -> Result<(), SandboxError> {
 
 fn remove_dir(layout: &Layout) -> Result<(), SandboxError> {
     // The intent goes first: without it nobody takes a half-removed directory for a pod.
-    for step in [
-        fs::remove_file(layout.intent()),
-        fs::remove_dir_all(layout.dir()),
-    ] {
+    for step in [fs::remove_file(layout.intent()), fs::remove_dir_all(layout.dir())] {
         match step {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(SandboxError::io("remove", layout.dir(), error));

@@ -139,7 +139,5 @@ fn settle(bundle: &Bundle) -> Result<Option<ContainerState>, SandboxError> {
 }
 
 fn unix_millis() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |elapsed| elapsed.as_millis() as i64)
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as i64)
 }

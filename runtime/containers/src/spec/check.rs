@@ -43,12 +43,17 @@ impl ContainerSpec {
         if !self.cwd.is_empty() {
             check_absolute("cwd", Path::new(&self.cwd))?;
         }
-        if let Some((name, _)) = self.env.iter().find(|(name, _)| name.is_empty() || name.contains('=')) {
+        if let Some((name, _)) =
+            self.env.iter().find(|(name, _)| name.is_empty() || name.contains('='))
+        {
             return Err(SandboxError::invalid("env", format!("{name:?} is not a variable name")));
         }
         let texts = self.args.iter().chain(self.env.iter().flat_map(|(name, value)| [name, value]));
         if let Some(text) = texts.into_iter().find(|text| text.contains('\0')) {
-            return Err(SandboxError::invalid("args or env", format!("{text:?} contains a NUL byte")));
+            return Err(SandboxError::invalid(
+                "args or env",
+                format!("{text:?} contains a NUL byte"),
+            ));
         }
         for mount in &self.mounts {
             check_absolute("mount destination", &mount.destination)?;
@@ -71,7 +76,9 @@ fn check_name(field: &'static str, name: &str) -> Result<(), SandboxError> {
     }
     Err(SandboxError::invalid(
         field,
-        format!("{name:?} must have 1 to {MAX_NAME} letters, digits, '-', '_' or '.', a letter or digit first"),
+        format!(
+            "{name:?} must have 1 to {MAX_NAME} letters, digits, '-', '_' or '.', a letter or digit first"
+        ),
     ))
 }
 

@@ -32,13 +32,8 @@ const MASKED_PATHS: [&str; 11] = [
     "/sys/firmware",
 ];
 
-const READONLY_PATHS: [&str; 5] = [
-    "/proc/bus",
-    "/proc/fs",
-    "/proc/irq",
-    "/proc/sys",
-    "/proc/sysrq-trigger",
-];
+const READONLY_PATHS: [&str; 5] =
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// What a container's specification needs to know of its pod.
 pub(crate) struct Context<'a> {
@@ -50,15 +45,13 @@ pub(crate) struct Context<'a> {
 }
 
 pub(crate) fn cgroup_path(sandbox: &SandboxSpec, spec: &ContainerSpec) -> String {
-    format!(
-        "{}/{}-{}",
-        sandbox.cgroup_parent.trim_end_matches('/'),
-        spec.name,
-        spec.attempt
-    )
+    format!("{}/{}-{}", sandbox.cgroup_parent.trim_end_matches('/'), spec.name, spec.attempt)
 }
 
-pub(crate) fn config_json(spec: &ContainerSpec, context: &Context<'_>) -> Result<Value, SandboxError> {
+pub(crate) fn config_json(
+    spec: &ContainerSpec,
+    context: &Context<'_>,
+) -> Result<Value, SandboxError> {
     let mut annotations: Map<String, Value> = spec
         .annotations
         .iter()
@@ -85,7 +78,10 @@ fn process(spec: &ContainerSpec) -> Value {
         true => capabilities::all(),
         false => capabilities::resolve(&spec.capabilities),
     };
-    let env = environment(spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect(), spec.tty);
+    let env = environment(
+        spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+        spec.tty,
+    );
     let mut process = json!({
         "terminal": spec.tty,
         "user": user(&spec.user),
@@ -132,9 +128,7 @@ fn user(user: &User) -> Value {
 
 fn mounts(spec: &ContainerSpec, context: &Context<'_>) -> Vec<Value> {
     let sys_mode = if spec.privileged { "rw" } else { "ro" };
-    let entry = |destination: &str, kind: &str, source: &str, options: &[&str]| {
-        json!({ "destination": destination, "type": kind, "source": source, "options": options })
-    };
+    let entry = |destination: &str, kind: &str, source: &str, options: &[&str]| json!({ "destination": destination, "type": kind, "source": source, "options": options });
     let mut mounts = vec![
         entry("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
         entry("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
@@ -187,7 +181,8 @@ fn mount(mount: &Mount) -> Value {
             })
         }
         MountKind::Tmpfs { size_bytes } => {
-            let mut options = vec!["nosuid".to_owned(), "nodev".into(), "mode=1777".into(), mode.into()];
+            let mut options =
+                vec!["nosuid".to_owned(), "nodev".into(), "mode=1777".into(), mode.into()];
             options.extend(size_bytes.map(|size| format!("size={size}")));
             json!({
                 "destination": mount.destination,
@@ -201,12 +196,7 @@ fn mount(mount: &Mount) -> Value {
 
 fn linux(spec: &ContainerSpec, context: &Context<'_>) -> Result<Value, SandboxError> {
     let bidirectional = spec.mounts.iter().any(|mount| {
-        matches!(
-            mount.kind,
-            MountKind::Bind {
-                propagation: Propagation::Bidirectional
-            }
-        )
+        matches!(mount.kind, MountKind::Bind { propagation: Propagation::Bidirectional })
     });
     let mut linux = json!({
         "namespaces": namespaces(context),
@@ -229,9 +219,7 @@ fn linux(spec: &ContainerSpec, context: &Context<'_>) -> Result<Value, SandboxEr
 
 fn namespaces(context: &Context<'_>) -> Vec<Value> {
     let sandbox = context.sandbox;
-    let of_the_shim = |kind: &str, file: &str| {
-        json!({ "type": kind, "path": format!("/proc/{}/ns/{file}", context.shim_pid) })
-    };
+    let of_the_shim = |kind: &str, file: &str| json!({ "type": kind, "path": format!("/proc/{}/ns/{file}", context.shim_pid) });
     let mut namespaces = vec![json!({ "type": "mount" })];
     if !sandbox.host_pid {
         namespaces.push(json!({ "type": "pid" }));
@@ -315,6 +303,10 @@ pub(crate) fn process_json(config: &Path, spec: &ExecSpec) -> Result<String, San
     process["env"] = environment(env, spec.tty).into();
     process["args"] = json!(spec.args);
     process["terminal"] = spec.tty.into();
+    if let (true, Some((width, height))) = (spec.tty, spec.size) {
+        // Set by the runtime before the process starts: it may look at once.
+        process["consoleSize"] = json!({ "width": width, "height": height });
+    }
     if !spec.cwd.is_empty() {
         process["cwd"] = spec.cwd.clone().into();
     }
@@ -359,10 +351,7 @@ mod tests {
             sandbox: &sandbox,
             shim_pid: 42,
             shm: "/state/shm".into(),
-            hierarchies: Hierarchies {
-                unified: Some("/sys/fs/cgroup".into()),
-                v1: Vec::new(),
-            },
+            hierarchies: Hierarchies { unified: Some("/sys/fs/cgroup".into()), v1: Vec::new() },
         };
         config_json(&spec, &context).unwrap()
     }

@@ -35,7 +35,8 @@ impl Staging {
         let _store = store.lock()?;
         fs::create_dir(&dir).map_err(|e| StoreError::io("create", &dir, e))?;
         let lock = File::open(&dir).map_err(|e| StoreError::io("open", &dir, e))?;
-        flock(&lock, FlockOperation::LockExclusive).map_err(|e| StoreError::io("lock", &dir, e.into()))?;
+        flock(&lock, FlockOperation::LockExclusive)
+            .map_err(|e| StoreError::io("lock", &dir, e.into()))?;
         Ok(Staging { dir, _lock: lock })
     }
 
@@ -112,10 +113,7 @@ pub(super) fn stage(
             });
         }
         let raw = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        let bad = |reason| StoreError::BadEntry {
-            entry: raw.clone(),
-            reason,
-        };
+        let bad = |reason| StoreError::BadEntry { entry: raw.clone(), reason };
         let name = normalize(Path::new(&raw)).ok_or_else(|| bad("its path leaves the archive"))?;
         match entry.header().entry_type() {
             EntryType::Directory => {}
@@ -134,7 +132,8 @@ pub(super) fn stage(
                     EntryType::Symlink => Path::new(&name).parent().unwrap_or(Path::new("")),
                     _ => Path::new(""),
                 };
-                let target = resolve(base, &target).ok_or_else(|| bad("it links outside the archive"))?;
+                let target =
+                    resolve(base, &target).ok_or_else(|| bad("it links outside the archive"))?;
                 links.insert(name, target);
             }
             EntryType::XGlobalHeader => {}
@@ -169,21 +168,12 @@ pub(super) fn copy_hashed(
         };
         size += count as u64;
         if size > limit {
-            return Err(StoreError::TooLarge {
-                what: what.to_owned(),
-                size,
-                limit,
-            });
+            return Err(StoreError::TooLarge { what: what.to_owned(), size, limit });
         }
         hash.update(&buffer[..count]);
-        file.write_all(&buffer[..count])
-            .map_err(|e| StoreError::io("write", path, e))?;
+        file.write_all(&buffer[..count]).map_err(|e| StoreError::io("write", path, e))?;
     }
-    Ok(StagedFile {
-        path: path.to_owned(),
-        digest: Digest::from_hash(&hash.finalize()),
-        size,
-    })
+    Ok(StagedFile { path: path.to_owned(), digest: Digest::from_hash(&hash.finalize()), size })
 }
 
 /// Undoes gzip or zstd, found out from the first bytes.
@@ -229,7 +219,11 @@ mod tests {
     #[test]
     fn names() {
         let check = |base: &str, path: &str, expect: Option<&str>| {
-            assert_eq!(resolve(Path::new(base), Path::new(path)).as_deref(), expect, "{base} {path}");
+            assert_eq!(
+                resolve(Path::new(base), Path::new(path)).as_deref(),
+                expect,
+                "{base} {path}"
+            );
         };
         check("", "./a//b/", Some("a/b"));
         check("", "../a", None);
@@ -243,7 +237,8 @@ mod tests {
     #[test]
     fn compression_is_found_out() {
         let gzip = {
-            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            let mut encoder =
+                flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
             encoder.write_all(b"hello").unwrap();
             encoder.finish().unwrap()
         };

@@ -81,13 +81,7 @@ struct DockerImage {
 
 impl<'a> Import<'a> {
     fn new(store: &'a ContentStore, staging: &'a Staging, source: Source) -> Self {
-        Import {
-            store,
-            staging,
-            source,
-            staged: BTreeMap::new(),
-            unpacked: BTreeMap::new(),
-        }
+        Import { store, staging, source, staged: BTreeMap::new(), unpacked: BTreeMap::new() }
     }
 
     fn run(mut self, name: Option<&str>) -> Result<Vec<ImageRecord>, StoreError> {
@@ -146,7 +140,10 @@ impl<'a> Import<'a> {
     }
 
     /// Follows indexes down to the manifest for this machine.
-    fn manifest_of(&mut self, descriptor: &Descriptor) -> Result<(Digest, Manifest, u64), StoreError> {
+    fn manifest_of(
+        &mut self,
+        descriptor: &Descriptor,
+    ) -> Result<(Digest, Manifest, u64), StoreError> {
         let mut digest = Digest::parse(&descriptor.digest)?;
         for _ in 0..MAX_DEPTH {
             let bytes = self.metadata(&digest)?;
@@ -180,10 +177,7 @@ impl<'a> Import<'a> {
             };
             let manifest = Manifest::new(
                 describe(&config, manifest::CONFIG_TYPE),
-                layers
-                    .iter()
-                    .map(|layer| describe(layer, manifest::LAYER_TYPE))
-                    .collect(),
+                layers.iter().map(|layer| describe(layer, manifest::LAYER_TYPE)).collect(),
             );
             for file in layers.into_iter().chain([config]) {
                 self.staged.insert(file.digest.clone(), file);
@@ -213,14 +207,7 @@ impl<'a> Import<'a> {
         for layer in manifest.layer_digests()? {
             self.blob(&layer)?;
         }
-        Ok(Prepared {
-            names,
-            digest,
-            manifest_size,
-            manifest,
-            created,
-            layers,
-        })
+        Ok(Prepared { names, digest, manifest_size, manifest, created, layers })
     }
 
     fn unpack(&mut self, layers: &[Layer]) -> Result<(), StoreError> {
@@ -272,7 +259,8 @@ impl<'a> Import<'a> {
                     created: image.created.clone(),
                 };
                 records.push(record.clone());
-                let entry = index::Entry::new(record, manifest::MANIFEST_TYPE.into(), image.manifest_size);
+                let entry =
+                    index::Entry::new(record, manifest::MANIFEST_TYPE.into(), image.manifest_size);
                 index::put(&mut entries, entry);
             }
         }
@@ -317,11 +305,7 @@ impl<'a> Import<'a> {
         file.take(limit + 1).read_to_end(&mut bytes).map_err(StoreError::Damaged)?;
         let size = bytes.len() as u64;
         if size > limit {
-            return Err(StoreError::TooLarge {
-                what: what.to_owned(),
-                size,
-                limit,
-            });
+            return Err(StoreError::TooLarge { what: what.to_owned(), size, limit });
         }
         Ok(bytes)
     }
@@ -361,15 +345,10 @@ impl<'a> Import<'a> {
 
 /// Opens a file, not what a link points to.
 fn open_plain(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path)
+    OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
 }
 
 fn parse<T: serde::de::DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, StoreError> {
-    serde_json::from_slice(bytes).map_err(|source| StoreError::Malformed {
-        what: what.to_owned(),
-        source,
-    })
+    serde_json::from_slice(bytes)
+        .map_err(|source| StoreError::Malformed { what: what.to_owned(), source })
 }

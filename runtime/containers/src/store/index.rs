@@ -19,11 +19,7 @@ pub(super) struct Entry {
 
 impl Entry {
     pub fn new(record: ImageRecord, media_type: String, manifest_size: u64) -> Self {
-        Entry {
-            record,
-            media_type,
-            manifest_size,
-        }
+        Entry { record, media_type, manifest_size }
     }
 }
 
@@ -36,9 +32,8 @@ struct Index {
 
 pub(super) fn read(store: &ContentStore) -> Result<Vec<Entry>, StoreError> {
     let path = store.root().join("index.json");
-    let index: Index = read_json(&path)
-        .map_err(|e| StoreError::io("read", &path, e))?
-        .unwrap_or_default();
+    let index: Index =
+        read_json(&path).map_err(|e| StoreError::io("read", &path, e))?.unwrap_or_default();
     let mut entries: Vec<Entry> = index
         .manifests
         .into_iter()
@@ -81,10 +76,7 @@ pub(super) fn write(store: &ContentStore, entries: &[Entry]) -> Result<(), Store
             }
         })
         .collect();
-    let index = Index {
-        schema_version: 2,
-        manifests,
-    };
+    let index = Index { schema_version: 2, manifests };
     write_json(&path, &index, true).map_err(|e| StoreError::io("write", &path, e))
 }
 
@@ -102,7 +94,9 @@ pub(super) fn find(store: &ContentStore, name: &str) -> Result<Option<Entry>, St
     if Digest::parse(name).is_ok() {
         // Either digest may be what the caller was given as the image's id.
         for entry in entries {
-            if entry.record.digest == name || manifest::Manifest::load(store, &entry.record.digest)?.config() == name {
+            if entry.record.digest == name
+                || manifest::Manifest::load(store, &entry.record.digest)?.config() == name
+            {
                 return Ok(Some(entry));
             }
         }
@@ -120,7 +114,9 @@ pub(super) fn canonical_name(name: &str) -> String {
         _ => (name, "latest"),
     };
     let full = match repository.split_once('/') {
-        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => repository.to_owned(),
+        Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => {
+            repository.to_owned()
+        }
         Some(_) => format!("docker.io/{repository}"),
         None => format!("docker.io/library/{repository}"),
     };

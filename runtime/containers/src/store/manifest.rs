@@ -91,10 +91,8 @@ struct RunConfig {
 }
 
 fn parse_json<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, StoreError> {
-    serde_json::from_slice(bytes).map_err(|source| StoreError::Malformed {
-        what: what.to_owned(),
-        source,
-    })
+    serde_json::from_slice(bytes)
+        .map_err(|source| StoreError::Malformed { what: what.to_owned(), source })
 }
 
 /// The architecture of this machine, as Go and so OCI call it.
@@ -115,10 +113,8 @@ impl Manifest {
 
     pub fn parse(what: &str, bytes: &[u8], limit: usize) -> Result<Parsed, StoreError> {
         let document: Document = parse_json(what, bytes)?;
-        let unsupported = |reason: String| StoreError::Unsupported {
-            what: what.to_owned(),
-            reason,
-        };
+        let unsupported =
+            |reason: String| StoreError::Unsupported { what: what.to_owned(), reason };
         if document.schema_version != 2 {
             return Err(unsupported(format!(
                 "manifests of schema version {} are not supported",
@@ -155,10 +151,8 @@ impl Manifest {
             layers: self.layers.clone(),
             manifests: Vec::new(),
         };
-        serde_json::to_vec(&document).map_err(|source| StoreError::Malformed {
-            what: "the new manifest".into(),
-            source,
-        })
+        serde_json::to_vec(&document)
+            .map_err(|source| StoreError::Malformed { what: "the new manifest".into(), source })
     }
 
     /// Reads a stored manifest.
@@ -230,7 +224,8 @@ impl Manifest {
             let next = match &chain {
                 None => diff_id.to_string(),
                 Some(below) => {
-                    Digest::from_hash(&Sha256::digest(format!("{below} {diff_id}").as_bytes())).to_string()
+                    Digest::from_hash(&Sha256::digest(format!("{below} {diff_id}").as_bytes()))
+                        .to_string()
                 }
             };
             layers.push(Layer {
@@ -268,12 +263,8 @@ pub(super) fn parse_config(
         exposed: run.exposed_ports.unwrap_or_default().into_keys().collect(),
         labels: run.labels.unwrap_or_default(),
     };
-    let diff_ids = document
-        .rootfs
-        .diff_ids
-        .iter()
-        .map(|id| Digest::parse(id))
-        .collect::<Result<_, _>>()?;
+    let diff_ids =
+        document.rootfs.diff_ids.iter().map(|id| Digest::parse(id)).collect::<Result<_, _>>()?;
     Ok((config, diff_ids, document.created))
 }
 

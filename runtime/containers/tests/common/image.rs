@@ -47,8 +47,8 @@ pub fn busybox_layer() -> Vec<u8> {
     }
     put(&mut builder, tar::EntryType::Regular, "bin/busybox", "", 0o755, &busybox);
     for applet in [
-        "sh", "cat", "echo", "sleep", "id", "hostname", "head", "tail", "stty", "dd", "ls", "kill", "yes",
-        "mount", "wc", "seq", "true", "false", "touch", "tr", "grep", "ps",
+        "sh", "cat", "echo", "sleep", "id", "hostname", "head", "tail", "stty", "dd", "ls", "kill",
+        "yes", "mount", "wc", "seq", "true", "false", "touch", "tr", "grep", "ps",
     ] {
         let name = format!("bin/{applet}");
         put(&mut builder, tar::EntryType::Symlink, &name, "busybox", 0o777, b"");
@@ -78,7 +78,8 @@ pub fn docker_archive(name: &str, layers: &[Vec<u8>]) -> Vec<u8> {
     let diff_ids: Vec<_> = layers.iter().map(|layer| sha256(layer)).collect();
     let config = config(&diff_ids).to_string();
     let names: Vec<_> = (0..layers.len()).map(|n| format!("{n}/layer.tar")).collect();
-    let manifest = json!([{ "Config": "config.json", "RepoTags": [name], "Layers": names }]).to_string();
+    let manifest =
+        json!([{ "Config": "config.json", "RepoTags": [name], "Layers": names }]).to_string();
     let mut files: Vec<(&str, &[u8])> = vec![("config.json", config.as_bytes())];
     files.extend(names.iter().map(String::as_str).zip(layers.iter().map(Vec::as_slice)));
     files.push(("manifest.json", manifest.as_bytes()));
@@ -94,7 +95,8 @@ pub fn oci_layout(name: &str, layers: &[Vec<u8>]) -> Vec<(String, Vec<u8>)> {
     let diff_ids: Vec<_> = layers.iter().map(|layer| sha256(layer)).collect();
     let mut files = vec![("oci-layout".to_owned(), b"{\"imageLayoutVersion\":\"1.0.0\"}".to_vec())];
     let mut blob = |bytes: Vec<u8>, kind: &str| {
-        let descriptor = json!({ "mediaType": kind, "digest": sha256(&bytes), "size": bytes.len() });
+        let descriptor =
+            json!({ "mediaType": kind, "digest": sha256(&bytes), "size": bytes.len() });
         files.push((format!("blobs/{}", sha256(&bytes).replace(':', "/")), bytes));
         descriptor
     };
@@ -107,10 +109,8 @@ pub fn oci_layout(name: &str, layers: &[Vec<u8>]) -> Vec<(String, Vec<u8>)> {
         .map(|layer| blob(gzip(layer), "application/vnd.oci.image.layer.v1.tar+gzip"))
         .collect();
     let manifest = json!({ "schemaVersion": 2, "config": config, "layers": layers });
-    let mut entry = blob(
-        manifest.to_string().into_bytes(),
-        "application/vnd.oci.image.manifest.v1+json",
-    );
+    let mut entry =
+        blob(manifest.to_string().into_bytes(), "application/vnd.oci.image.manifest.v1+json");
     entry["annotations"] = json!({ "org.opencontainers.image.ref.name": name });
     let index = json!({ "schemaVersion": 2, "manifests": [entry] });
     files.push(("index.json".to_owned(), index.to_string().into_bytes()));

@@ -22,7 +22,8 @@ pub fn cannot_run() -> Option<String> {
     if let Err(error) = probe_runtime(None) {
         return Some(format!("SKIPPED: {error}"));
     }
-    (!Path::new("/bin/busybox").exists()).then(|| "SKIPPED: needs /bin/busybox (busybox-static)".into())
+    (!Path::new("/bin/busybox").exists())
+        .then(|| "SKIPPED: needs /bin/busybox (busybox-static)".into())
 }
 
 #[macro_export]
@@ -43,12 +44,8 @@ pub fn shim_binary() -> PathBuf {
             if let Some(path) = std::env::var_os("PINTLE_SHIM") {
                 return path.into();
             }
-            let profile_dir = std::env::current_exe()
-                .unwrap()
-                .ancestors()
-                .nth(2)
-                .unwrap()
-                .to_owned();
+            let profile_dir =
+                std::env::current_exe().unwrap().ancestors().nth(2).unwrap().to_owned();
             let binary = profile_dir.join("pintle-shim");
             let mut cargo = Command::new(env!("CARGO"));
             cargo.args(["build", "--quiet", "-p", "pintle-shim", "--bin", "pintle-shim"]);
@@ -68,15 +65,9 @@ pub fn shim_binary() -> PathBuf {
 pub fn unique(prefix: &str) -> String {
     use std::sync::atomic::{AtomicU32, Ordering};
     static COUNTER: AtomicU32 = AtomicU32::new(0);
-    let nanos = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap()
-        .subsec_nanos();
-    format!(
-        "{prefix}-{}-{}-{nanos}",
-        std::process::id(),
-        COUNTER.fetch_add(1, Ordering::Relaxed)
-    )
+    let nanos =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().subsec_nanos();
+    format!("{prefix}-{}-{}-{nanos}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A pod with an image, in a directory of its own.
@@ -115,13 +106,7 @@ impl Pod {
             ..SandboxSpec::default()
         };
         change(&mut spec);
-        Pod {
-            dir,
-            store,
-            spec,
-            sandbox: None,
-            keys: Vec::new(),
-        }
+        Pod { dir, store, spec, sandbox: None, keys: Vec::new() }
     }
 
     pub fn sandbox(&self) -> &Sandbox {
@@ -165,7 +150,7 @@ impl Pod {
     pub fn output(&self, name: &str, stream: &str) -> String {
         let text = std::fs::read_to_string(self.log(name)).unwrap();
         let mut out = String::new();
-        for line in text.lines() {
+        for line in text.split_terminator('\n') {
             let fields: Vec<&str> = line.splitn(4, ' ').collect();
             assert_eq!(fields.len(), 4, "{line:?}");
             if fields[1] == stream {
@@ -204,7 +189,8 @@ impl Drop for Pod {
     /// Independent of the code under test: kills, unmounts and removes.
     fn drop(&mut self) {
         if let Ok(lock) = std::fs::File::open(self.spec.state_dir.join("shim.lock"))
-            && rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err()
+            && rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+                .is_err()
             && let Some(sandbox) = &self.sandbox
         {
             let pid = rustix::process::Pid::from_raw(sandbox.shim_pid() as i32).unwrap();
@@ -219,7 +205,10 @@ impl Drop for Pod {
             // Killed processes leave their cgroup on their own time, and v1 does not tell when.
             std::thread::sleep(Duration::from_millis(10));
         }
-        let _ = rustix::mount::unmount(self.spec.state_dir.join("shm"), rustix::mount::UnmountFlags::DETACH);
+        let _ = rustix::mount::unmount(
+            self.spec.state_dir.join("shm"),
+            rustix::mount::UnmountFlags::DETACH,
+        );
         for key in &self.keys {
             let _ = self.store.snapshots().remove(key);
         }
@@ -230,4 +219,22 @@ pub async fn next(events: &mut Events) -> Option<ContainerEvent> {
     tokio::time::timeout(Duration::from_secs(30), events.next())
         .await
         .expect("an event comes in time")
+}
+
+/// Equality of long texts, with a message of bearable length.
+#[track_caller]
+pub fn same(actual: &str, expect: &str) {
+    let differ = actual.bytes().zip(expect.bytes()).position(|(a, b)| a != b);
+    let at = differ.unwrap_or(actual.len().min(expect.len()));
+    let around = |text: &str| {
+        text.bytes().skip(at.saturating_sub(20)).take(60).map(char::from).collect::<String>()
+    };
+    assert!(
+        actual == expect,
+        "differ at byte {at} of {} and {}: {:?} instead of {:?}",
+        actual.len(),
+        expect.len(),
+        around(actual),
+        around(expect)
+    );
 }

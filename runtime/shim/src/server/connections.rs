@@ -9,7 +9,8 @@ use serde::Serialize;
 use super::jobs::Reply;
 use super::{READ_CHUNK, Shim, Source, Token};
 use crate::protocol::{
-    self, ClientHello, Fault, FaultCode, MAX_FRAME, Message, Op, Request, Role, ServerHello, VERSION,
+    self, ClientHello, Fault, FaultCode, MAX_FRAME, Message, Op, Request, Role, ServerHello,
+    VERSION,
 };
 
 /// Clients at the same time; an agent, some exec sessions, and room.
@@ -93,7 +94,11 @@ impl Shim {
                 connection.input.extend_from_slice(&self.buffer[..count]);
                 self.process_input(token);
             }
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) => {}
             Err(_) => self.close(token),
         }
     }
@@ -158,7 +163,10 @@ impl Shim {
 
     fn greet(&mut self, token: Token, hello: ClientHello) {
         if hello.version != VERSION {
-            let text = format!("this shim speaks protocol version {VERSION}, the client {}", hello.version);
+            let text = format!(
+                "this shim speaks protocol version {VERSION}, the client {}",
+                hello.version
+            );
             return self.refuse(token, Fault::new(FaultCode::Version, text));
         }
         match hello.role {
@@ -167,11 +175,7 @@ impl Shim {
                 let containers = self.containers.values().map(|c| c.state.clone()).collect();
                 self.send(
                     token,
-                    &ServerHello::Control {
-                        version: VERSION,
-                        pid: std::process::id(),
-                        containers,
-                    },
+                    &ServerHello::Control { version: VERSION, pid: std::process::id(), containers },
                 );
             }
             Role::Exec(request) => {
@@ -196,10 +200,7 @@ impl Shim {
     }
 
     fn serve(&mut self, token: Token, request: Request) {
-        let reply = Reply {
-            connection: token,
-            id: request.id,
-        };
+        let reply = Reply { connection: token, id: request.id };
         let done = match request.op {
             Op::Create(create) => self.create(create),
             Op::Kill { name, signal, all } => self.kill(&name, signal, all),

@@ -59,13 +59,14 @@ fn internal(action: &str, error: impl std::fmt::Display) -> Fault {
 
 impl Shim {
     pub(super) fn container(&mut self, name: &str) -> Result<&mut Container, Fault> {
-        self.containers
-            .get_mut(name)
-            .ok_or_else(|| Fault::new(FaultCode::NotFound, format!("no container {name:?} in the pod")))
+        self.containers.get_mut(name).ok_or_else(|| {
+            Fault::new(FaultCode::NotFound, format!("no container {name:?} in the pod"))
+        })
     }
 
     pub(super) fn create(&mut self, request: CreateRequest) -> Result<(), Fault> {
-        let plain = |text: &str| !text.is_empty() && !text.contains(['/', '\0']) && !text.starts_with('.');
+        let plain =
+            |text: &str| !text.is_empty() && !text.contains(['/', '\0']) && !text.starts_with('.');
         if !plain(&request.name) || !plain(&request.id) {
             return Err(Fault::new(FaultCode::Invalid, "name and id must be plain file names"));
         }
@@ -120,8 +121,9 @@ impl Shim {
             return Err(wrong_phase(name, "was already started"));
         }
         if let Some(path) = &container.request.log_path {
-            let log = LogWriter::open(Path::new(path), container.request.log_limits)
-                .map_err(|error| Fault::new(FaultCode::Invalid, format!("cannot open log {path}: {error}")))?;
+            let log = LogWriter::open(Path::new(path), container.request.log_limits).map_err(
+                |error| Fault::new(FaultCode::Invalid, format!("cannot open log {path}: {error}")),
+            )?;
             container.log = Some(log);
         }
         let (bundle, request) = (&container.bundle, &container.request);
@@ -149,11 +151,7 @@ impl Shim {
             return Err(internal("write state.json", error));
         }
         let state = container.state.clone();
-        let kind = JobKind::Start {
-            name: name.into(),
-            streams,
-            reply,
-        };
+        let kind = JobKind::Start { name: name.into(), streams, reply };
         if let Err((fault, _)) = self.launch(command, kind) {
             self.reset(name);
             return Err(fault);
@@ -163,7 +161,13 @@ impl Shim {
     }
 
     /// The runtime has ended: either the container runs, or the start is taken back.
-    pub(super) fn on_start_done(&mut self, name: Rc<str>, mut streams: Streams, reply: Reply, status: Status) {
+    pub(super) fn on_start_done(
+        &mut self,
+        name: Rc<str>,
+        mut streams: Streams,
+        reply: Reply,
+        status: Status,
+    ) {
         let Some(container) = self.containers.get(&name) else {
             return;
         };
@@ -195,10 +199,8 @@ impl Shim {
         let terminal = streams.take_terminal()?;
         let init = self.watch(process, Source::Init(name.clone()), EventFlags::IN)?;
         let mut outputs = [None, None];
-        let ends = [
-            (Stream::Stdout, streams.stdout.take()),
-            (Stream::Stderr, streams.stderr.take()),
-        ];
+        let ends =
+            [(Stream::Stdout, streams.stdout.take()), (Stream::Stderr, streams.stderr.take())];
         for (stream, fd) in ends {
             if let Some(fd) = fd {
                 let source = Source::Output(name.clone(), stream);
@@ -319,10 +321,7 @@ impl Shim {
             }
             Err(error) => {
                 self.complain("cannot read an exit status", error);
-                Status {
-                    code: 255,
-                    signal: None,
-                }
+                Status { code: 255, signal: None }
             }
         };
         self.unwatch(init);
@@ -338,12 +337,7 @@ impl Shim {
         self.hierarchies.kill(&cgroup);
         let at = Now::read().unix_millis();
         if let Ok(container) = self.container(name) {
-            container.ended = Some(Ended {
-                status,
-                at,
-                oom_kills,
-                deadline: at + DRAIN_MILLIS,
-            });
+            container.ended = Some(Ended { status, at, oom_kills, deadline: at + DRAIN_MILLIS });
         }
         for stream in [Stream::Stdout, Stream::Stderr] {
             self.on_output(name, stream);
@@ -427,7 +421,8 @@ impl Shim {
         let Some(ended) = container.ended else {
             return;
         };
-        if container.outputs.iter().any(Option::is_some) || container.state.phase != Phase::Running {
+        if container.outputs.iter().any(Option::is_some) || container.state.phase != Phase::Running
+        {
             return;
         }
         let exit = Exit {
@@ -514,10 +509,7 @@ impl Shim {
 
 impl Container {
     fn save(&self) -> io::Result<()> {
-        let record = ContainerRecord {
-            request: self.request.clone(),
-            state: self.state.clone(),
-        };
+        let record = ContainerRecord { request: self.request.clone(), state: self.state.clone() };
         write_json(&self.bundle.state(), &record, false)
     }
 }

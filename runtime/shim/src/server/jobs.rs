@@ -57,7 +57,11 @@ impl Job {
 }
 
 impl Shim {
-    pub(super) fn launch(&mut self, mut command: Command, kind: JobKind) -> Result<(), (Fault, JobKind)> {
+    pub(super) fn launch(
+        &mut self,
+        mut command: Command,
+        kind: JobKind,
+    ) -> Result<(), (Fault, JobKind)> {
         // The agent's environment is none of a container's business.
         command
             .env_clear()
@@ -88,10 +92,7 @@ impl Shim {
             Ok(None) => return,
             Err(error) => {
                 self.complain("cannot reap the OCI runtime", error);
-                sys::Status {
-                    code: 1,
-                    signal: None,
-                }
+                sys::Status { code: 1, signal: None }
             }
         };
         let Some(job) = self.jobs.remove(&token) else {
@@ -100,7 +101,9 @@ impl Shim {
         self.unwatch(job.process);
         self.strangers = true;
         match job.kind {
-            JobKind::Start { name, streams, reply } => self.on_start_done(name, streams, reply, status),
+            JobKind::Start { name, streams, reply } => {
+                self.on_start_done(name, streams, reply, status)
+            }
             JobKind::UndoStart { name, fault, reply } => self.on_start_undone(&name, fault, reply),
             JobKind::Delete { name, reply } => self.on_delete_done(&name, reply),
             JobKind::Exec(pending) => self.on_exec_done(pending, status),
@@ -126,7 +129,7 @@ pub(super) fn open_pidfd(pid: u32) -> io::Result<OwnedFd> {
 /// Reads the process id that the runtime wrote.
 pub(super) fn read_pid(path: &Path) -> io::Result<u32> {
     let text = fs::read_to_string(path)?;
-    text.trim()
-        .parse()
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the OCI runtime wrote no process id"))
+    text.trim().parse().map_err(|_| {
+        io::Error::new(io::ErrorKind::InvalidData, "the OCI runtime wrote no process id")
+    })
 }

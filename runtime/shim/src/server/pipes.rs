@@ -40,11 +40,8 @@ impl Streams {
         command.stdout(child_stdout).stderr(child_stderr);
         set_nonblocking(&stdout)?;
         set_nonblocking(&stderr)?;
-        let mut streams = Streams {
-            stdout: Some(stdout),
-            stderr: Some(stderr),
-            ..Streams::default()
-        };
+        let mut streams =
+            Streams { stdout: Some(stdout), stderr: Some(stderr), ..Streams::default() };
         if with_stdin {
             let (child_stdin, stdin) = pipe_with(PipeFlags::CLOEXEC)?;
             set_nonblocking(&stdin)?;
@@ -59,18 +56,12 @@ impl Streams {
     /// A socket on which the runtime hands over the terminal. `path` is relative to the working
     /// directory: socket addresses hold 107 bytes.
     pub fn console(command: &mut Command, path: &Path) -> io::Result<Self> {
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let _ = std::fs::remove_file(path);
         let listener = UnixListener::bind(path)?;
         listener.set_nonblocking(true)?;
         Ok(Streams {
-            console: Some(Console {
-                listener,
-                path: path.to_owned(),
-            }),
+            console: Some(Console { listener, path: path.to_owned() }),
             ..Streams::default()
         })
     }
@@ -94,12 +85,7 @@ fn receive_descriptor(socket: impl AsFd) -> io::Result<OwnedFd> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut name = [0; 4096];
-    recvmsg(
-        socket,
-        &mut [IoSliceMut::new(&mut name)],
-        &mut control,
-        RecvFlags::CMSG_CLOEXEC,
-    )?;
+    recvmsg(socket, &mut [IoSliceMut::new(&mut name)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(mut descriptors) = message
             && let Some(descriptor) = descriptors.next()
@@ -107,10 +93,7 @@ fn receive_descriptor(socket: impl AsFd) -> io::Result<OwnedFd> {
             return Ok(descriptor);
         }
     }
-    Err(io::Error::new(
-        io::ErrorKind::InvalidData,
-        "the OCI runtime sent no terminal",
-    ))
+    Err(io::Error::new(io::ErrorKind::InvalidData, "the OCI runtime sent no terminal"))
 }
 
 pub(super) fn duplicate(fd: impl AsFd) -> io::Result<OwnedFd> {

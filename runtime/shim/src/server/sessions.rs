@@ -19,7 +19,8 @@ use super::{Shim, Source, Token, Watched};
 use crate::layout::write_atomic;
 use crate::log::Stream;
 use crate::protocol::{
-    ExecRequest, Exit, Fault, FaultCode, Phase, Resize, ServerHello, StreamFrame, channel, put_stream_frame,
+    ExecRequest, Exit, Fault, FaultCode, Phase, Resize, ServerHello, StreamFrame, channel,
+    put_stream_frame,
 };
 use crate::runtime;
 use crate::sys::{self, Now, Status};
@@ -94,12 +95,10 @@ impl Shim {
             return Err(Fault::new(FaultCode::WrongPhase, text));
         }
         let file = |kind: &str| exec_dir.join(format!("{token}.{kind}"));
-        let files = ExecFiles {
-            process: file("json"),
-            pid: file("pid"),
-            log: file("log"),
+        let files = ExecFiles { process: file("json"), pid: file("pid"), log: file("log") };
+        let failed = |error: std::io::Error| {
+            Fault::new(FaultCode::Internal, format!("cannot prepare exec: {error}"))
         };
-        let failed = |error: std::io::Error| Fault::new(FaultCode::Internal, format!("cannot prepare exec: {error}"));
         write_atomic(&files.process, request.process.as_bytes(), false).map_err(failed)?;
         let console = format!("exec/{token}.sock");
         let mut command = runtime.exec(
@@ -159,17 +158,18 @@ impl Shim {
         let streams = &mut pending.streams;
         let wired = streams.take_terminal().and_then(|terminal| {
             session.terminal = terminal;
-            for (stream, fd) in [
-                (Stream::Stdout, streams.stdout.take()),
-                (Stream::Stderr, streams.stderr.take()),
-            ] {
+            for (stream, fd) in
+                [(Stream::Stdout, streams.stdout.take()), (Stream::Stderr, streams.stderr.take())]
+            {
                 if let Some(fd) = fd {
                     let source = Source::SessionOutput(token, stream);
-                    session.outputs[stream.index()] = Some(self.watch(fd, source, EventFlags::IN)?);
+                    session.outputs[stream.index()] =
+                        Some(self.watch(fd, source, EventFlags::IN)?);
                 }
             }
             if let Some(fd) = streams.stdin.take() {
-                session.input = Some(self.watch(fd, Source::SessionInput(token), EventFlags::empty())?);
+                session.input =
+                    Some(self.watch(fd, Source::SessionInput(token), EventFlags::empty())?);
             }
             Ok(())
         });
@@ -193,13 +193,14 @@ impl Shim {
             let text = format!("container {name:?} is not running");
             return Err(Fault::new(FaultCode::WrongPhase, text));
         };
-        let failed = |error: std::io::Error| Fault::new(FaultCode::Internal, format!("cannot attach: {error}"));
+        let failed = |error: std::io::Error| {
+            Fault::new(FaultCode::Internal, format!("cannot attach: {error}"))
+        };
         let input = container.stdin.as_ref().map(duplicate).transpose().map_err(failed)?;
         let terminal = container.terminal.as_ref().map(duplicate).transpose().map_err(failed)?;
         let input = match input {
             Some(fd) => Some(
-                self.watch(fd, Source::SessionInput(token), EventFlags::empty())
-                    .map_err(failed)?,
+                self.watch(fd, Source::SessionInput(token), EventFlags::empty()).map_err(failed)?,
             ),
             None => None,
         };
@@ -224,10 +225,9 @@ impl Shim {
     pub(super) fn is_session_busy(&self, token: Token) -> bool {
         match self.sessions.get(&token) {
             Some(session) => !session.input_pending.is_empty(),
-            None => self
-                .jobs
-                .values()
-                .any(|job| matches!(job.kind(), JobKind::Exec(pending) if pending.connection == token)),
+            None => self.jobs.values().any(
+                |job| matches!(job.kind(), JobKind::Exec(pending) if pending.connection == token),
+            ),
         }
     }
 
@@ -390,10 +390,7 @@ impl Shim {
             Ok(None) => return,
             Err(error) => {
                 eprintln!("cannot read an exit status: {error}");
-                Status {
-                    code: 255,
-                    signal: None,
-                }
+                Status { code: 255, signal: None }
             }
         };
         process.status = Some(status);
@@ -413,12 +410,7 @@ impl Shim {
         let Some(session) = self.sessions.get(&token) else {
             return;
         };
-        let Some(Process {
-            status: Some(status),
-            started_at,
-            ..
-        }) = session.process
-        else {
+        let Some(Process { status: Some(status), started_at, .. }) = session.process else {
             return;
         };
         if session.outputs.iter().any(Option::is_some) {

@@ -101,10 +101,7 @@ mod tests {
 
     fn check(add: &[&str], drop: &[&str], expect: impl Fn(&[String]) -> bool) {
         let names = |list: &[&str]| list.iter().map(|&name| name.to_owned()).collect();
-        let set = resolve(&Capabilities {
-            add: names(add),
-            drop: names(drop),
-        });
+        let set = resolve(&Capabilities { add: names(add), drop: names(drop) });
         assert!(expect(&set), "{set:?}");
     }
 

@@ -1,0 +1,385 @@
+//! Importing images: what is accepted, and how what is not is refused.
+
+mod common;
+
+use std::error::Error;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use common::image::{self, busybox_layer, docker_archive, gzip, oci_layout, put, tar};
+use pintle_containers::{ContentStore, ImportLimits, StoreError, resolve_user};
+use tar::EntryType;
+
+struct Store {
+    dir: tempfile::TempDir,
+    store: ContentStore,
+}
+
+fn open() -> Store {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ContentStore::open(dir.path()).unwrap();
+    Store { dir, store }
+}
+
+impl Store {
+    /// What lies in the store besides its own furniture.
+    fn content(&self) -> Vec<PathBuf> {
+        ["blobs/sha256", "snapshots", "staging", "roots"]
+            .iter()
+            .flat_map(|dir| std::fs::read_dir(self.dir.path().join(dir)).unwrap())
+            .map(|entry| entry.unwrap().path())
+            .collect()
+    }
+
+    fn refuses(&self, archive: &[u8], expect: &str) {
+        let error = self.store.import_reader(archive, Some("bad:1")).unwrap_err();
+        let text = chain(&error);
+        assert!(text.contains(expect), "{expect:?} is not in {text:?}");
+        assert_eq!(self.content(), Vec::<PathBuf>::new(), "{text}");
+        assert!(self.store.list().unwrap().is_empty());
+    }
+}
+
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        next = error.source();
+    }
+    text
+}
+
+fn root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        println!("SKIPPED: needs root");
+    }
+    root
+}
+
+fn layer(entries: &[(EntryType, &str, &str, &[u8])]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (kind, name, link, bytes) in entries {
+        put(&mut builder, *kind, name, link, 0o644, bytes);
+    }
+    builder.into_inner().unwrap()
+}
+
+const FILE: EntryType = EntryType::Regular;
+const DIR: EntryType = EntryType::Directory;
+
+#[test]
+fn docker_archives_and_oci_layouts_give_the_same_image() {
+    if !root() {
+        return;
+    }
+    let layers = [busybox_layer(), layer(&[(FILE, "etc/motd", "", b"hi")])];
+    let docker = docker_archive("app:v1", &layers);
+    let files = oci_layout("app:v2", &layers);
+    let named: Vec<(&str, &[u8])> = files.iter().map(|(n, b)| (n.as_str(), b.as_slice())).collect();
+    let oci = tar(&named);
+    let it = open();
+    let unpacked = tempfile::tempdir().unwrap();
+    for (name, bytes) in &files {
+        let path = unpacked.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+    it.store.import_reader(&docker[..], None).unwrap();
+    it.store.import_reader(&gzip(&oci)[..], None).unwrap();
+    it.store.import(unpacked.path(), Some("app:v3")).unwrap();
+    it.store.import_reader(&zstd::encode_all(&docker[..], 1).unwrap()[..], Some("app:v4")).unwrap();
+    let names: Vec<_> = it.store.list().unwrap().into_iter().map(|record| record.name).collect();
+    assert_eq!(names, ["app:v1", "app:v2", "app:v3", "app:v4"]);
+    let images: Vec<_> =
+        names.iter().map(|name| it.store.resolve(name).unwrap().unwrap()).collect();
+    for image in &images {
+        assert_eq!(image.config, images[0].config);
+        assert_eq!(image.id, images[0].id);
+        assert_eq!(image.layers[1].chain_id, images[0].layers[1].chain_id);
+    }
+    let config = &images[0].config;
+    assert_eq!(config.cmd, ["sh"]);
+    assert_eq!((config.user.as_str(), config.signal()), ("web", 3));
+    assert_eq!(config.env[1], ("FROM_IMAGE".into(), "yes".into()));
+    assert_eq!(images[0].name, "app:v1");
+    let by_id = it.store.resolve(&images[0].id).unwrap().unwrap();
+    assert_eq!(by_id.id, images[0].id);
+    assert!(it.store.resolve("other").unwrap().is_none());
+    // Two names of one image: the second keeps its content.
+    for name in &names[..3] {
+        assert!(it.store.remove(name).unwrap());
+    }
+    assert!(!it.store.remove("app:v1").unwrap());
+    assert!(it.store.resolve("app:v4").unwrap().is_some());
+    it.store.remove("app:v4").unwrap();
+    assert_eq!(it.content(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn whiteouts_owners_and_modes_reach_the_root_file_system() {
+    if !root() {
+        return;
+    }
+    let below = layer(&[
+        (DIR, "a/", "", b""),
+        (FILE, "a/gone", "", b"1"),
+        (FILE, "a/kept", "", b"2"),
+        (DIR, "b/", "", b""),
+        (FILE, "b/hidden", "", b"3"),
+        (DIR, "c/", "", b""),
+        (FILE, "c/old", "", b"4"),
+        (EntryType::Symlink, "run", "/var/run", b""),
+    ]);
+    let mut above = tar::Builder::new(Vec::new());
+    put(&mut above, FILE, "a/.wh.gone", "", 0o644, b"");
+    put(&mut above, DIR, "b/", "", 0o755, b"");
+    put(&mut above, FILE, "b/.wh..wh..opq", "", 0o644, b"");
+    put(&mut above, FILE, "b/new", "", 0o4755, b"5");
+    put(&mut above, EntryType::Link, "b/same", "b/new", 0o4755, b"");
+    put(&mut above, FILE, ".wh.c", "", 0o644, b"");
+    put(&mut above, DIR, "c/", "", 0o700, b"");
+    put(&mut above, EntryType::Char, "null", "", 0o666, b"");
+    put(&mut above, EntryType::Fifo, "fifo", "", 0o600, b"");
+    let it = open();
+    let archive = docker_archive("x:1", &[below, above.into_inner().unwrap()]);
+    it.store.import_reader(&archive[..], None).unwrap();
+    let image = it.store.resolve("x:1").unwrap().unwrap();
+    let snapshots = it.store.snapshots();
+    let rootfs = snapshots.prepare(&image, "k1").unwrap();
+    assert_eq!(snapshots.prepare(&image, "k1").unwrap(), rootfs);
+    let names = |dir: &str| {
+        let mut names: Vec<_> = std::fs::read_dir(rootfs.join(dir))
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names("."), ["a", "b", "c", "fifo", "run"]);
+    assert_eq!(names("a"), ["kept"]);
+    assert_eq!(names("b"), ["new", "same"]);
+    assert_eq!(names("c"), Vec::<String>::new());
+    let meta = std::fs::metadata(rootfs.join("b/same")).unwrap();
+    assert_eq!((meta.permissions().mode() & 0o7777, meta.nlink()), (0o4755, 2));
+    assert!(std::fs::metadata(rootfs.join("fifo")).unwrap().file_type().is_fifo());
+    assert_eq!(std::fs::metadata(&rootfs).unwrap().permissions().mode() & 0o777, 0o755);
+
+    // Written above, never into the image; kept while in use; gone with the key.
+    std::fs::write(rootfs.join("a/mine"), "x").unwrap();
+    let other = snapshots.prepare(&image, "k2").unwrap();
+    assert!(!other.join("a/mine").exists());
+    it.store.remove("x:1").unwrap();
+    assert!(rootfs.join("b/new").exists());
+    assert_eq!(snapshots.list().unwrap(), ["k1", "k2"]);
+    snapshots.remove("k1").unwrap();
+    snapshots.remove("k2").unwrap();
+    snapshots.remove("k2").unwrap();
+    assert!(!rootfs.exists());
+    assert!(snapshots.prepare(&image, "../k").is_err());
+}
+
+#[test]
+fn more_layers_than_fit_into_mount_options() {
+    if !root() {
+        return;
+    }
+    let names: Vec<String> = (0..60).map(|n| format!("f{n}")).collect();
+    let layers: Vec<_> =
+        names.iter().map(|name| layer(&[(FILE, name.as_str(), "", b"x")])).collect();
+    let it = open();
+    it.store.import_reader(&docker_archive("many:1", &layers)[..], None).unwrap();
+    let image = it.store.resolve("many:1").unwrap().unwrap();
+    let rootfs = it.store.snapshots().prepare(&image, "many").unwrap();
+    let count = std::fs::read_dir(&rootfs).unwrap().count();
+    it.store.snapshots().remove("many").unwrap();
+    assert_eq!(count, 60);
+}
+
+#[test]
+fn damaged_archives_are_refused_whole() {
+    if !root() {
+        return;
+    }
+    let it = open();
+    let archive = docker_archive("x:1", &[busybox_layer()]);
+    it.refuses(&archive[..archive.len() / 2], "truncated");
+    it.refuses(&archive[..700], "truncated");
+    let packed = gzip(&archive);
+    it.refuses(&packed[..packed.len() / 2], "truncated");
+    it.refuses(b"", "not an image");
+    it.refuses(&tar(&[("readme", b"x")]), "not an image");
+    it.refuses(&tar(&[("manifest.json", b"{")]), "manifest.json is malformed");
+    let manifest = br#"[{"Config":"c","RepoTags":["x"],"Layers":["l"]}]"#;
+    it.refuses(&tar(&[("manifest.json", manifest)]), "c is missing");
+    // The config promises another layer than there is.
+    let config = image::config(&[image::sha256(b"other")]).to_string();
+    let files: [(&str, &[u8]); 3] = [
+        ("manifest.json", manifest),
+        ("c", config.as_bytes()),
+        ("l", &layer(&[(FILE, "f", "", b"")])),
+    ];
+    it.refuses(&tar(&files), "damaged or was changed");
+}
+
+#[test]
+fn a_blob_whose_content_was_changed_is_refused() {
+    if !root() {
+        return;
+    }
+    let it = open();
+    let mut files = oci_layout("x:1", &[layer(&[(FILE, "f", "", b"")])]);
+    let (_, config) = files.iter_mut().find(|(name, _)| name.starts_with("blobs/")).unwrap();
+    config.push(b' ');
+    let named: Vec<(&str, &[u8])> = files.iter().map(|(n, b)| (n.as_str(), b.as_slice())).collect();
+    it.refuses(&tar(&named), "damaged or was changed");
+}
+
+#[test]
+fn entries_that_would_leave_are_refused() {
+    if !root() {
+        return;
+    }
+    let it = open();
+    let bad_layer = |entries: &[(EntryType, &str, &str, &[u8])], expect: &str| {
+        it.refuses(&docker_archive("x:1", &[layer(entries)]), expect);
+    };
+    bad_layer(&[(FILE, "../evil", "", b"x")], "leaves the layer");
+    bad_layer(&[(FILE, "a/../../evil", "", b"x")], "leaves the layer");
+    bad_layer(
+        &[(EntryType::Symlink, "l", "/tmp/no-such-place", b""), (FILE, "l/evil", "", b"x")],
+        "symbolic link that leaves",
+    );
+    bad_layer(
+        &[(EntryType::Symlink, "l", "../../../../tmp/none", b""), (FILE, "l/evil", "", b"x")],
+        "symbolic link that leaves",
+    );
+    bad_layer(&[(EntryType::Link, "h", "/etc/shadow", b"")], "hard link");
+    bad_layer(&[(EntryType::Link, "h", "../../etc/shadow", b"")], "hard link");
+    bad_layer(&[(EntryType::Link, "h", "h", b"")], "hard link to itself");
+    bad_layer(&[(FILE, ".wh.f", "", b""), (EntryType::Link, "h", "f", b"")], "not a file");
+    bad_layer(&[(FILE, ".wh...", "", b"")], "hides nothing");
+    bad_layer(&[(FILE, "f", "", b""), (FILE, "f/g", "", b"")], "not a directory");
+    it.refuses(&layer(&[(FILE, "../manifest.json", "", b"[]")]), "leaves the archive");
+    it.refuses(
+        &layer(&[(EntryType::Symlink, "manifest.json", "/etc/passwd", b"")]),
+        "links outside the archive",
+    );
+    it.refuses(&layer(&[(EntryType::Fifo, "manifest.json", "", b"")]), "only files");
+}
+
+#[test]
+fn links_that_mean_a_place_inside_stay_inside() {
+    if !root() {
+        return;
+    }
+    let marker = format!("pintle-{}", std::process::id());
+    let file = format!("out/{marker}");
+    let it = open();
+    let inside = layer(&[
+        (DIR, "tmp/", "", b""),
+        (EntryType::Symlink, "out", "/tmp", b""),
+        (FILE, &file, "", b"x"),
+    ]);
+    it.store.import_reader(&docker_archive("x:1", &[inside])[..], None).unwrap();
+    assert!(!Path::new("/tmp").join(&marker).exists());
+    let image = it.store.resolve("x:1").unwrap().unwrap();
+    let rootfs = it.store.snapshots().prepare(&image, "k").unwrap();
+    let there = rootfs.join("tmp").join(&marker).exists();
+    it.store.snapshots().remove("k").unwrap();
+    assert!(there);
+}
+
+#[test]
+fn limits_hold() {
+    if !root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let limits = ImportLimits {
+        blob_bytes: 2 << 20,
+        layer_bytes: 50_000,
+        layer_entries: 5,
+        layers: 2,
+        ..ImportLimits::default()
+    };
+    let store = ContentStore::open_with(dir.path(), limits).unwrap();
+    let it = Store { dir, store };
+    it.refuses(
+        &docker_archive("x:1", &[layer(&[(FILE, "f", "", &vec![0; 3 << 20])])]),
+        "more than the limit",
+    );
+    it.refuses(
+        &docker_archive("x:1", &[layer(&[(FILE, "f", "", &vec![0; 60_000])])]),
+        "more than 50000 bytes",
+    );
+    let names: Vec<String> = (0..6).map(|n| n.to_string()).collect();
+    let entries: Vec<(EntryType, &str, &str, &[u8])> =
+        names.iter().map(|name| (FILE, name.as_str(), "", &b""[..])).collect();
+    it.refuses(&docker_archive("x:1", &[layer(&entries)]), "more than 5 entries");
+}
+
+#[test]
+fn names_are_needed_once_and_for_one_image() {
+    if !root() {
+        return;
+    }
+    let it = open();
+    let files = oci_layout("x:1", &[layer(&[(FILE, "f", "", b"")])]);
+    let nameless: Vec<(&str, Vec<u8>)> = files
+        .iter()
+        .map(|(name, bytes)| {
+            let text = String::from_utf8_lossy(bytes).replace("ref.name", "other");
+            (name.as_str(), if name == "index.json" { text.into_bytes() } else { bytes.clone() })
+        })
+        .collect();
+    let named: Vec<(&str, &[u8])> = nameless.iter().map(|(n, b)| (*n, b.as_slice())).collect();
+    let archive = tar(&named);
+    assert!(matches!(it.store.import_reader(&archive[..], None), Err(StoreError::NoName)));
+    let records = it.store.import_reader(&archive[..], Some("given:1")).unwrap();
+    assert_eq!(records[0].name, "given:1");
+}
+
+#[test]
+fn what_an_interrupted_import_left_is_removed_at_open() {
+    if !root() {
+        return;
+    }
+    let it = open();
+    let left = it.dir.path().join("staging/1-2-3");
+    std::fs::create_dir(&left).unwrap();
+    std::fs::write(left.join("x"), "half").unwrap();
+    // One that is still at work in another process keeps its own.
+    let busy = it.dir.path().join("staging/4-5-6");
+    std::fs::create_dir(&busy).unwrap();
+    let lock = std::fs::File::open(&busy).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    ContentStore::open(it.dir.path()).unwrap();
+    assert!(!left.exists() && busy.exists());
+}
+
+#[test]
+fn several_imports_at_once() {
+    if !root() {
+        return;
+    }
+    let it = open();
+    let archive = docker_archive("base:1", &[busybox_layer()]);
+    std::thread::scope(|scope| {
+        for n in 0..4 {
+            let (archive, path) = (&archive, it.dir.path());
+            scope.spawn(move || {
+                let store = ContentStore::open(path).unwrap();
+                store.import_reader(&archive[..], Some(&format!("i:{n}"))).unwrap();
+            });
+        }
+    });
+    assert_eq!(it.store.list().unwrap().len(), 4);
+    let image = it.store.resolve("i:3").unwrap().unwrap();
+    let rootfs = it.store.snapshots().prepare(&image, "k").unwrap();
+    let user = resolve_user(&rootfs, &image.config.user).unwrap();
+    it.store.snapshots().remove("k").unwrap();
+    assert_eq!(user.uid, 33);
+}
