@@ -159,6 +159,13 @@ struct Generation {
     new: bool,
 }
 
+/// An engine directory as it lies there.
+struct Found {
+    kind: EngineKind,
+    number: u64,
+    path: PathBuf,
+}
+
 struct Opener<'a> {
     kind: EngineKind,
     dir: &'a Path,
@@ -175,7 +182,7 @@ impl Opener<'_> {
                     return Err(self.damaged(format!(
                         "{CURRENT} is missing although {} exists; to go on with it, \
                          write its name into {CURRENT}",
-                        stray.1.display()
+                        stray.path.display()
                     )));
                 }
                 let first = Generation { number: 1, new: true };
@@ -210,13 +217,14 @@ impl Opener<'_> {
         sync_dir(self.dir).map_err(|error| self.engine_error(error))
     }
 
-    fn generations(&self) -> Result<Vec<((EngineKind, u64), PathBuf)>, OpenError> {
+    fn generations(&self) -> Result<Vec<Found>, OpenError> {
         let read = || -> io::Result<Vec<_>> {
             let mut found = Vec::new();
             for entry in fs::read_dir(self.dir)? {
                 let entry = entry?;
-                if let Some(generation) = entry.file_name().to_str().and_then(parse_generation) {
-                    found.push((generation, entry.path()));
+                if let Some((kind, number)) = entry.file_name().to_str().and_then(parse_generation)
+                {
+                    found.push(Found { kind, number, path: entry.path() });
                 }
             }
             Ok(found)
@@ -230,8 +238,8 @@ impl Opener<'_> {
 
     /// Removes what an interrupted rewrite left.
     fn remove_others(&self, number: u64) -> Result<(), OpenError> {
-        for (generation, path) in self.generations()? {
-            if generation != (self.kind, number) {
+        for Found { kind, number: found, path } in self.generations()? {
+            if (kind, found) != (self.kind, number) {
                 fs::remove_dir_all(&path).map_err(io_error("cannot remove", &path))?;
             }
         }

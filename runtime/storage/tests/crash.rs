@@ -12,7 +12,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::Path,
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{Arc, RwLock},
     time::Duration,
 };
 
@@ -105,6 +105,11 @@ fn parse(value: &[u8]) -> (u64, u64) {
 
 // ---- the parent ---------------------------------------------------------------------
 
+/// A new process holds copies of all descriptors until it has become the child, and with
+/// them the locks of the other lanes' directories. So: nobody starts a child (write) while
+/// somebody has a store open (read).
+static STARTING: RwLock<()> = RwLock::new(());
+
 struct Ack {
     writer: u64,
     step: u64,
@@ -113,6 +118,7 @@ struct Ack {
 
 /// Runs a child for so long, kills it, and returns what it acknowledged.
 fn run_and_kill(kind: EngineKind, dir: &Path, life: Duration) -> Vec<Ack> {
+    let starting = STARTING.write().unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--exact", "child", "--nocapture", "--test-threads=1"])
         .env(DIR, dir)
@@ -121,6 +127,7 @@ fn run_and_kill(kind: EngineKind, dir: &Path, life: Duration) -> Vec<Ack> {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
+    drop(starting);
     let output = child.stdout.take().unwrap();
     let reader = std::thread::spawn(move || {
         let lines = BufReader::new(output).lines().map_while(Result::ok);
@@ -211,6 +218,7 @@ fn lane(kind: EngineKind, kills: u32, mut random: u64) -> usize {
         let life = Duration::from_micros(2_000 + random % 150_000);
         let acks = run_and_kill(kind, site.path(), life);
         acknowledged += acks.len();
+        let _not_starting = STARTING.read().unwrap();
         let store = open(kind, site.path(), options()).unwrap();
         checked = runtime.block_on(check(&*store, checked, &acks));
     }

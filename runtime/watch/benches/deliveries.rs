@@ -44,6 +44,15 @@ async fn run() {
         bytes >> 20,
         resident().saturating_sub(before) >> 20
     );
+    let (before, start) = (resident(), Instant::now());
+    let second = Bus::new(registry, Options::default());
+    second.load(Arc::clone(&store)).await.unwrap();
+    println!(
+        "loading them from the store: {} ms, {} MB for objects and indexes",
+        start.elapsed().as_millis(),
+        resident().saturating_sub(before) >> 20
+    );
+    drop(second);
     let start = Instant::now();
     let lists = 200;
     for _ in 0..lists {

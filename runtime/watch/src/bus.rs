@@ -40,7 +40,7 @@ impl Default for Options {
     fn default() -> Self {
         let start = Instant::now();
         Self {
-            ring_bytes: 24 << 20,
+            ring_bytes: 16 << 20,
             history: Duration::from_secs(90),
             now: Arc::new(move || start.elapsed()),
         }

@@ -8,7 +8,7 @@ use pintle_storage::{Record, Revision};
 use serde_json::Value;
 use tracing::error;
 
-use crate::parse::{self, Plan};
+use crate::parse::{self, Indexed, Plan};
 
 /// The part of `metadata` that indexes and selectors need. Sized for tens of thousands of
 /// objects: boxed slices, no maps.
@@ -65,7 +65,7 @@ pub struct Object {
     registry: &'static Registry,
     revision_span: Option<(u32, u8)>,
     /// Values of the indexed fields, in the order of the resource's plan.
-    indexed: Box<[Box<str>]>,
+    indexed: Indexed,
     /// Values of all selectable fields, read when first asked for: few are ever asked.
     selectable: OnceLock<Box<[Box<str>]>>,
 }

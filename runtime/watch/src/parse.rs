@@ -53,10 +53,10 @@ impl Plan {
     }
 }
 
-pub(crate) fn parse(
-    bytes: &[u8],
-    plan: &Plan,
-) -> Result<(Meta, Box<[Box<str>]>), serde_json::Error> {
+/// Values of the indexed fields, by slot.
+pub(crate) type Indexed = Box<[Box<str>]>;
+
+pub(crate) fn parse(bytes: &[u8], plan: &Plan) -> Result<(Meta, Indexed), serde_json::Error> {
     let mut slots: Vec<Option<Box<str>>> = vec![None; plan.fields.len()];
     let mut meta = RawMeta::default();
     let mut json = serde_json::Deserializer::from_slice(bytes);

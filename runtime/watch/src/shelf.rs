@@ -37,11 +37,14 @@ pub(crate) struct Shelf {
 #[derive(Debug)]
 struct Channels {
     all: Arc<Notify>,
-    namespaces: HashMap<Box<str>, Channel>,
-    names: HashMap<Box<str>, Channel>,
+    namespaces: ByValue,
+    names: ByValue,
     /// Per indexed field: value to channel.
-    fields: Vec<HashMap<Box<str>, Channel>>,
+    fields: Vec<ByValue>,
 }
+
+/// Channels by namespace, by name or by a field's value.
+type ByValue = HashMap<Box<str>, Channel>;
 
 /// A watched topic: where its events lie in the ring, and whom to wake.
 #[derive(Debug)]
@@ -291,11 +294,7 @@ impl Shelf {
 }
 
 impl Channels {
-    fn of(
-        &mut self,
-        topic: &Topic,
-        plan: &Plan,
-    ) -> Option<(&mut HashMap<Box<str>, Channel>, Box<str>)> {
+    fn of(&mut self, topic: &Topic, plan: &Plan) -> Option<(&mut ByValue, Box<str>)> {
         match topic {
             Topic::All => None,
             Topic::Namespace(namespace) => Some((&mut self.namespaces, namespace.clone())),
