@@ -78,7 +78,7 @@ fn damaged_bodies_never_panic() {
                 let at = next() as usize % body.len();
                 body[at] = next() as u8;
             }
-            if next() % 3 == 0 {
+            if next().is_multiple_of(3) {
                 body.truncate(next() as usize % body.len());
             }
             if let Ok((gvk, value)) = protobuf::decode_as(&pair.gvk, &body) {
