@@ -26,6 +26,14 @@ fn sample(row: &Resource) -> Value {
     });
     let mut pod = template["spec"].clone();
     pod["securityContext"] = json!({"runAsUser": 1});
+    pod["affinity"] = json!({
+        "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+            {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}]}},
+        "podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+            {"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": "web"}}}]}
+    });
+    pod["topologySpreadConstraints"] =
+        json!([{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}]);
     let workload = {
         let mut template = template.clone();
         template["spec"].as_object_mut().unwrap().remove("nodeName");

@@ -3,6 +3,7 @@
 mod cells;
 mod container;
 mod defaults;
+mod placement;
 mod qos;
 mod spec;
 mod update;
@@ -10,7 +11,7 @@ mod volume;
 
 use serde_json::{Value, json};
 
-use super::json::{set, value_at};
+use super::json::{items, set, value_at};
 use super::{Column, Hooks, Resource, SelectableField, Subresource};
 use crate::status::FieldError;
 
@@ -88,8 +89,17 @@ fn default(object: &mut Value) {
 }
 
 fn create(object: &mut Value) {
-    let class = qos::class(value_at(object, &["spec"]));
-    set(object, "status", json!({"phase": "Pending", "qosClass": class}));
+    let spec = value_at(object, &["spec"]);
+    let mut status = json!({"phase": "Pending", "qosClass": qos::class(spec)});
+    if !items(spec, &["schedulingGates"]).is_empty() {
+        status["conditions"] = json!([{
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "SchedulingGated",
+            "message": "Scheduling is blocked due to non-empty scheduling gates",
+        }]);
+    }
+    set(object, "status", status);
 }
 
 fn validate(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
@@ -99,4 +109,25 @@ fn validate(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
         Some(old) => update::validate(object, old, &mut errors),
     }
     errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gated_pod_says_so_from_the_start() {
+        let mut pod = json!({"spec": {"schedulingGates": [{"name": "wait"}]}});
+        create(&mut pod);
+        assert_eq!(pod["status"]["conditions"][0]["reason"], "SchedulingGated");
+        assert_eq!(cells::cells(&pod, 0)[2], "SchedulingGated");
+    }
+
+    #[test]
+    fn grace() {
+        let pod = |seconds: Value| json!({"spec": {"terminationGracePeriodSeconds": seconds}});
+        assert_eq!(grace_seconds(&json!({})), 30);
+        assert_eq!(grace_seconds(&pod(json!(0))), 0);
+        assert_eq!(grace_seconds(&pod(json!(-5))), 1);
+    }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::super::json::{bool_at, items, str_at, value_at};
 use super::super::metadata;
 use super::super::validation::Check;
-use super::{container, volume};
+use super::{container, placement, volume};
 use crate::names;
 use crate::status::FieldError;
 
@@ -39,11 +39,6 @@ pub(super) fn pod_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
         }
         _ => check.one_of(spec, "dnsPolicy", DNS_POLICIES),
     }
-    metadata::labels(
-        value_at(spec, &["nodeSelector"]),
-        &check.path("nodeSelector"),
-        check.errors(),
-    );
     for (field, rule) in [
         ("serviceAccountName", names::dns_subdomain as fn(&str) -> Option<String>),
         ("nodeName", names::dns_subdomain),
@@ -66,7 +61,7 @@ pub(super) fn pod_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
             "must be between 1 and 2147483647, inclusive",
         );
     }
-    tolerations(spec, &mut check);
+    placement::validate(spec, &mut check);
     host_namespaces(spec, &mut check);
     security(value_at(spec, &["securityContext"]), &mut check.field("securityContext"));
     for (index, secret) in items(spec, &["imagePullSecrets"]).iter().enumerate() {
@@ -106,45 +101,6 @@ pub(in super::super) fn template(template: &Value, path: &str, errors: &mut Vec<
             "activeDeadlineSeconds",
             "activeDeadlineSeconds in ReplicaSet is not Supported",
         );
-    }
-}
-
-fn tolerations(spec: &Value, check: &mut Check<'_>) {
-    for (index, toleration) in items(spec, &["tolerations"]).iter().enumerate() {
-        let mut check = check.item("tolerations", index);
-        let key = str_at(toleration, &["key"]);
-        let value = str_at(toleration, &["value"]);
-        let operator = str_at(toleration, &["operator"]);
-        if !key.is_empty() {
-            check.syntax(toleration, "key", names::qualified_name);
-        } else if operator != "Exists" {
-            check.invalid(
-                "operator",
-                operator,
-                "operator must be Exists when `key` is empty, which means \"match all values and all keys\"",
-            );
-        }
-        let effect = str_at(toleration, &["effect"]);
-        if value_at(toleration, &["tolerationSeconds"]).is_i64() && effect != "NoExecute" {
-            check.invalid(
-                "effect",
-                effect,
-                "effect must be 'NoExecute' when `tolerationSeconds` is set",
-            );
-        }
-        match operator {
-            "" | "Equal" => check.syntax(toleration, "value", names::label_value),
-            "Exists" if !value.is_empty() => {
-                check.invalid(
-                    "operator",
-                    toleration.clone(),
-                    "value must be empty when `operator` is 'Exists'",
-                );
-            }
-            "Exists" => {}
-            other => check.not_supported("operator", other, &["Equal", "Exists"]),
-        }
-        check.one_of(toleration, "effect", &["NoSchedule", "PreferNoSchedule", "NoExecute"]);
     }
 }
 
