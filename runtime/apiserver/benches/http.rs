@@ -37,9 +37,10 @@ async fn run() {
     println!("{:<44} {:>12} {:>12} {:>12}", "", "here", "peer", "reach");
 
     let creates = {
+        let connected = connect(&server).await;
         let start = Instant::now();
         let next = Arc::new(AtomicU64::new(0));
-        let latencies = clients(&server, |mut client, mut latencies| {
+        let latencies = clients(connected, |mut client, mut latencies| {
             let next = next.clone();
             async move {
                 loop {
@@ -79,9 +80,10 @@ async fn run() {
     percentiles(updates.1);
 
     let binds = {
+        let connected = connect(&server).await;
         let start = Instant::now();
         let next = Arc::new(AtomicU64::new(0));
-        let latencies = clients(&server, |mut client, mut latencies| {
+        let latencies = clients(connected, |mut client, mut latencies| {
             let next = next.clone();
             async move {
                 loop {
@@ -140,16 +142,22 @@ fn percentiles(mut latencies: Vec<Duration>) {
     println!("{:<44} p50 {:.2} ms, p99 {:.2} ms", "", at(0.5), at(0.99));
 }
 
+async fn connect(server: &TestServer) -> Vec<Client> {
+    let mut connected = Vec::new();
+    for _ in 0..CLIENTS {
+        connected.push(server.admin().await);
+    }
+    connected
+}
+
 /// Runs one task per client until all are done; returns all latencies.
-async fn clients<F, T>(server: &TestServer, task: F) -> Vec<Duration>
+async fn clients<F, T>(connected: Vec<Client>, task: F) -> Vec<Duration>
 where
     F: Fn(Client, Vec<Duration>) -> T,
     T: Future<Output = Vec<Duration>> + Send + 'static,
 {
-    let mut tasks = Vec::new();
-    for _ in 0..CLIENTS {
-        tasks.push(tokio::spawn(task(server.admin().await, Vec::new())));
-    }
+    let tasks: Vec<_> =
+        connected.into_iter().map(|client| tokio::spawn(task(client, Vec::new()))).collect();
     let mut latencies = Vec::new();
     for task in tasks {
         latencies.extend(task.await.expect("a client"));
@@ -163,10 +171,7 @@ where
     F: Fn(Client, u64) -> T + Clone + Send + Sync + 'static,
     T: Future<Output = Client> + Send + 'static,
 {
-    let mut connected = Vec::new();
-    for _ in 0..CLIENTS {
-        connected.push(server.admin().await);
-    }
+    let connected = connect(server).await;
     let next = Arc::new(AtomicU64::new(0));
     let start = Instant::now();
     let mut tasks = Vec::new();

@@ -183,3 +183,9 @@ impl ApiServer {
         })
     }
 }
+
+/// Completes when a flag has been raised, or can be raised no more. Hides the
+/// guard that the channel hands out, which must not be held across an await.
+async fn raised(flag: &mut watch::Receiver<bool>) {
+    let _ = flag.wait_for(|raised| *raised).await;
+}

@@ -50,7 +50,7 @@ pub struct NoNodes;
 #[async_trait]
 impl NodeProxy for NoNodes {
     async fn open(&self, node: &str, _request: NodeRequest) -> Result<NodeStream, StatusError> {
-        Err(StatusError::service_unavailable(&format!(
+        Err(StatusError::service_unavailable(format!(
             "node {node:?} is not connected to this server"
         )))
     }

@@ -17,9 +17,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-use crate::ApiServer;
 use crate::body::Body;
 use crate::user::User;
+use crate::{ApiServer, raised};
 
 /// More connections than this wait in the kernel's accept queue.
 const MAX_CONNECTIONS: usize = 16_384;
@@ -178,7 +178,7 @@ impl Connection {
         let mut connection = std::pin::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            () = stopped(&mut self.stopped) => {
+            () = raised(&mut self.stopped) => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }
@@ -187,9 +187,4 @@ impl Connection {
             tracing::debug!(%error, peer = %self.peer, "connection ended early");
         }
     }
-}
-
-/// Completes when the server was told to stop (or is gone).
-async fn stopped(receiver: &mut watch::Receiver<bool>) {
-    let _ = receiver.wait_for(|stopped| *stopped).await;
 }

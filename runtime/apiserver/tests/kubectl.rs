@@ -5,9 +5,12 @@ mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 
+use pintle_apiserver::AdmitAll;
 use pintle_apiserver::pki::Kubeconfig;
 use support::TestServer;
+use support::node::PlaybackNode;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
@@ -22,6 +25,12 @@ spec:
     metadata: {labels: {app: web}}
     spec:
       containers: [{name: c, image: busybox, command: [sleep, '100']}]
+";
+
+const NODE: &str = "
+apiVersion: v1
+kind: Node
+metadata: {name: n1}
 ";
 
 struct Kubectl {
@@ -78,7 +87,7 @@ async fn kubectl_works_unchanged() {
         eprintln!("no kubectl on this machine, skipped");
         return;
     }
-    let server = TestServer::start().await;
+    let server = TestServer::with(Arc::new(AdmitAll), Arc::new(PlaybackNode)).await;
     let config = server.dir.path().join("kubeconfig");
     let url = format!("https://{}", server.address);
     Kubeconfig::new(&server.ca, &url, "admin", &server.admin).write(&config).unwrap();
@@ -124,6 +133,33 @@ async fn kubectl_works_unchanged() {
     kubectl
         .fails("get configmaps --as=jane", "User \"jane\" cannot list resource \"configmaps\"")
         .await;
+    kubectl
+        .ok(
+            "create deployment made --image=busybox --replicas=2 -n demo",
+            "",
+            "deployment.apps/made created",
+        )
+        .await;
+    kubectl.ok("run p --image=busybox -n demo", "", "pod/p created").await;
+    let bind = r#"{"target":{"kind":"Node","name":"n1"}}"#;
+    kubectl.ok("create --raw /api/v1/namespaces/demo/pods/p/binding -f -", bind, "Success").await;
+    kubectl.ok("logs p -n demo", "", "p line 2").await;
+    kubectl.ok("logs p -n demo --tail=1", "", "p line 0").await;
+    kubectl.fails("logs p -n demo --previous", "previous container").await;
+    let (success, text) = kubectl.run("exec -i p -n demo -- sh -c x", "hello").await;
+    assert!(!success && text.contains(r#"["sh","-c","x"]hello"#), "{text}");
+    assert!(text.contains("command terminated with exit code 3"), "{text}");
+    kubectl.ok("create -f -", NODE, "node/n1 created").await;
+    kubectl.ok("cordon n1", "", "cordoned").await;
+    kubectl.ok("taint node n1 a=b:NoSchedule", "", "tainted").await;
+    kubectl
+        .ok(
+            "drain n1 --force --disable-eviction=false --timeout=10s --grace-period=0",
+            "",
+            "drained",
+        )
+        .await;
+    kubectl.fails("get pod p -n demo", "not found").await;
     kubectl.ok("delete deployment web -n demo", "", "deleted").await;
     kubectl.ok("delete namespace demo --wait=false", "", "deleted").await;
     kubectl.ok("get namespace demo", "", "Terminating").await;

@@ -193,6 +193,10 @@ async fn a_pod_is_bound_once() {
         again.message(),
         "Operation cannot be fulfilled on pods/binding \"a\": pod a is already assigned to node \"n1\""
     );
+    create_pod(&mut client, "b").await;
+    let legacy = json!({"metadata": {"name": "b"}, "target": {"kind": "Node", "name": "n1"}});
+    assert_eq!(client.post(&format!("{DEFAULT}/bindings"), &legacy).await.status, 201);
+    assert_eq!(client.get(&format!("{DEFAULT}/pods/b")).await.ok()["spec"]["nodeName"], "n1");
     let nowhere = client
         .post(
             &format!("{DEFAULT}/pods/a/binding"),

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::{Call, options, pods, respond};
 use crate::body::Body;
 use crate::nodes::{NodeRequest, NodeStream, channel, read_frame};
+use crate::raised;
 
 const FRAMES_IN_FLIGHT: usize = 16;
 /// A reader that takes nothing for this long is gone.
@@ -69,7 +70,7 @@ pub async fn logs(
             let following = tokio::select! {
                 next = next(&mut *reader) => next,
                 () = sender.closed() => return,
-                _ = closing.wait_for(|closing| *closing) => return,
+                () = raised(&mut closing) => return,
             };
             match following {
                 Ok(Some(bytes)) => piece = bytes,

@@ -29,6 +29,7 @@ use futures_util::FutureExt;
 use http::{Extensions, HeaderMap, Method, Request, Response};
 use pintle_api::kinds::{Resource, Subresource};
 use pintle_api::meta::GroupResource;
+use pintle_api::names;
 use pintle_api::status::StatusError;
 
 use crate::ApiServer;
@@ -122,6 +123,13 @@ async fn resource(
     body: Body,
 ) -> Result<Response<Body>, StatusError> {
     let path = call.path;
+    for segment in [&path.name, &path.namespace].into_iter().flatten() {
+        if let Some(why) = names::path_segment(segment) {
+            return Err(StatusError::bad_request(format!(
+                "invalid name {segment:?} in the path: {why}"
+            )));
+        }
+    }
     let watching = path.watch || (path.name.is_none() && call.query.is_set("watch")?);
     let verb = verb(call.method, path, watching)?;
     let selectors = match verb {
@@ -149,7 +157,10 @@ async fn resource(
     };
     authorize(call.server, &attributes).await?;
     let Some((resource, subresource)) = find(&call)? else {
-        return reviews::answer(&call, body).await;
+        return match objects::is_legacy_binding(call.path) {
+            true => objects::bind_legacy(&call, body).await,
+            false => reviews::answer(&call, body).await,
+        };
     };
     match subresource {
         Some(subresource) => {
@@ -181,7 +192,8 @@ fn find(call: &Call<'_>) -> Result<Option<(&'static Resource, Option<Subresource
     let path = call.path;
     let Some(resource) = call.server.registry.by_plural(&path.group, &path.version, &path.resource)
     else {
-        return if reviews::serves(path) { Ok(None) } else { Err(StatusError::no_such_resource()) };
+        let served = reviews::serves(path) || objects::is_legacy_binding(path);
+        return if served { Ok(None) } else { Err(StatusError::no_such_resource()) };
     };
     let misplaced = (path.namespace.is_some() && !resource.is_namespaced())
         || (path.namespace.is_none()

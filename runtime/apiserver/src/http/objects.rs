@@ -1,13 +1,14 @@
 //! Requests for single objects and their subresources.
 
-use http::{Extensions, Response, StatusCode};
+use http::{Extensions, Method, Response, StatusCode};
 use pintle_api::kinds::{Resource, Subresource};
-use pintle_api::meta::GroupVersionKind;
+use pintle_api::meta::{GroupResource, GroupVersionKind};
 use pintle_api::status::{Status, StatusError};
 use serde_json::Value;
 
 use super::decode::{self, Decoded};
 use super::negotiate::{self, JSON};
+use super::path::ResourcePath;
 use super::shape::View;
 use super::{Call, logs, options, pods, respond};
 use crate::authz::Attributes;
@@ -187,6 +188,38 @@ async fn bind(
     let options = options::write_options(call.query, decoded.duplicates)?;
     let (namespace, name) = place(call);
     call.server.verbs.bind(call.user, resource, namespace, name, decoded.value, &options).await?;
+    Ok(respond::json(StatusCode::CREATED, Status::success(201).to_json()))
+}
+
+/// `POST /api/v1/namespaces/NS/bindings`: the pod is named in the body.
+pub fn is_legacy_binding(path: &ResourcePath<'_>) -> bool {
+    path.group.is_empty()
+        && path.version == "v1"
+        && path.resource == "bindings"
+        && path.namespace.is_some()
+        && path.name.is_none()
+}
+
+pub async fn bind_legacy(call: &Call<'_>, body: Body) -> Result<Response<Body>, StatusError> {
+    let bindings = GroupResource::new("", "bindings");
+    if call.method != Method::POST {
+        return Err(StatusError::method_not_allowed(bindings, call.method.as_str()));
+    }
+    let pods = call
+        .server
+        .registry
+        .by_plural("", "v1", "pods")
+        .ok_or_else(StatusError::no_such_resource)?;
+    let decoded = decode(call, &GroupVersionKind::new("", "v1", "Binding"), body).await?;
+    let options = options::write_options(call.query, decoded.duplicates)?;
+    let name = decoded
+        .value
+        .pointer("/metadata/name")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_string();
+    let (namespace, _) = place(call);
+    call.server.verbs.bind(call.user, pods, namespace, &name, decoded.value, &options).await?;
     Ok(respond::json(StatusCode::CREATED, Status::success(201).to_json()))
 }
 

@@ -18,8 +18,8 @@ use super::options::{self, ListOptions, Match, Selectors};
 use super::select::Selection;
 use super::shape::View;
 use super::{Call, respond};
-use crate::ApiServer;
 use crate::body::Body;
+use crate::{ApiServer, raised};
 
 /// Events that come together travel together, up to this size.
 const FRAME_BYTES: usize = 256 * 1024;
@@ -160,14 +160,8 @@ struct Run {
 
 impl Run {
     async fn run(mut self, mut watcher: Watcher) {
-        let deadline = Instant::now() + self.params.lifetime;
-        let mut closing = self.server.closing();
-        let ended = tokio::select! {
-            ended = self.relay(&mut watcher) => ended,
-            () = sleep_until(deadline) => Ok(()),
-            _ = closing.wait_for(|closing| *closing) => Ok(()),
-        };
-        match ended {
+        match self.relay(&mut watcher).await {
+            // Everything taken from the watcher has been sent.
             Ok(()) if self.params.bookmarks => {
                 let _ = self.send(self.bookmark(watcher.revision(), false)).await;
             }
@@ -178,12 +172,16 @@ impl Run {
         }
     }
 
+    /// Runs until the watch's time is over (or the server's). It ends between
+    /// batches only, never with events taken but not sent.
     async fn relay(&mut self, watcher: &mut Watcher) -> Result<(), Ended> {
+        let deadline = Instant::now() + self.params.lifetime;
         self.initial(watcher).await?;
         let first = Instant::now() + BOOKMARK_INTERVAL;
         let mut ticks = interval_at(first, BOOKMARK_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let sender = self.sender.clone();
+        let mut closing = self.server.closing();
         loop {
             tokio::select! {
                 events = watcher.next() => {
@@ -197,6 +195,8 @@ impl Run {
                     self.send(bookmark).await?;
                 }
                 () = sender.closed() => return Err(Ended::Client),
+                () = sleep_until(deadline) => return Ok(()),
+                () = raised(&mut closing) => return Ok(()),
             }
         }
     }

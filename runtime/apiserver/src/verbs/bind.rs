@@ -140,7 +140,6 @@ fn set_scheduled(pod: &mut Value, now: &str) {
     let scheduled = json!({
         "type": "PodScheduled",
         "status": "True",
-        "lastProbeTime": null,
         "lastTransitionTime": now,
     });
     if !pod["status"].is_object() {

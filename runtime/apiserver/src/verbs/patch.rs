@@ -45,6 +45,7 @@ impl Patch {
 impl Verbs {
     /// Patches an object or a subresource of it. Without a `resourceVersion`
     /// in the patch, a lost race means that it is applied again.
+    #[allow(clippy::too_many_arguments)] // who, what (3), where (2) and how
     pub async fn patch(
         &self,
         user: &User,

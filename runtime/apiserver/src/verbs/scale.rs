@@ -81,7 +81,7 @@ impl Verbs {
         .await
     }
 
-    #[allow(clippy::too_many_arguments)]
+    #[allow(clippy::too_many_arguments)] // who, what, where, how and on which conditions
     async fn set_replicas(
         &self,
         user: &User,

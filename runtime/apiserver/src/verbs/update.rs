@@ -51,6 +51,7 @@ pub(super) struct Change<'a> {
 impl Verbs {
     /// Replaces an object, or with a subresource its status or finalizers. An
     /// object without `resourceVersion` is written unconditionally.
+    #[allow(clippy::too_many_arguments)] // who, what (3), where (2) and how
     pub async fn update(
         &self,
         user: &User,

@@ -2,6 +2,8 @@
 //! and a client that speaks HTTP/1.1 to it.
 #![allow(dead_code)]
 
+pub mod node;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
