@@ -1,0 +1,102 @@
+//! Who owns an object, and whether that owner still counts.
+
+use pintle_sdk::prelude::*;
+
+pub const FOREGROUND: &str = "foregroundDeletion";
+pub const ORPHAN: &str = "orphan";
+
+/// An object of any kind, as far as ownership goes.
+#[derive(Debug, Clone)]
+pub struct Item {
+    pub reference: ObjectRef,
+    pub uid: String,
+    pub revision: u64,
+    pub metadata: ObjectMeta,
+}
+
+impl Item {
+    pub fn read(object: Object) -> Result<Self, Error> {
+        let AnyObject { metadata } = object.parse()?;
+        Ok(Item {
+            reference: object.reference,
+            uid: object.uid,
+            revision: object.revision,
+            metadata,
+        })
+    }
+
+    pub fn has_finalizer(&self, finalizer: &str) -> bool {
+        self.metadata.finalizers.iter().any(|known| known == finalizer)
+    }
+
+    /// Goes only after the dependents that block it.
+    pub fn waits_for_dependents(&self) -> bool {
+        self.metadata.is_being_deleted() && self.has_finalizer(FOREGROUND)
+    }
+
+    /// Does this object hold back the deletion of the owner with that uid?
+    pub fn blocks(&self, owner_uid: &str) -> bool {
+        let mut owners = self.metadata.owner_references.iter();
+        owners.any(|owner| owner.uid == owner_uid && owner.block_owner_deletion == Some(true))
+    }
+}
+
+pub fn dependents(lister: &dyn Lister, uid: &str) -> Result<Vec<Item>, Error> {
+    lister.list(&Query::any_kind().owned_by(uid)).into_iter().map(Item::read).collect()
+}
+
+/// What an object's owner references come to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Owners {
+    /// At least one owner is there and stays.
+    pub solid: bool,
+    /// References to owners that are gone.
+    pub dangling: Vec<String>,
+    /// References to owners that wait for this object to go.
+    pub waiting: Vec<String>,
+}
+
+pub fn classify(lister: &dyn Lister, item: &Item) -> Result<Owners, Error> {
+    let mut owners = Owners::default();
+    for reference in &item.metadata.owner_references {
+        match find(lister, &item.reference.namespace, reference)? {
+            None => owners.dangling.push(reference.uid.clone()),
+            Some(owner)
+                if owner.waits_for_dependents() && reference.block_owner_deletion == Some(true) =>
+            {
+                owners.waiting.push(reference.uid.clone());
+            }
+            Some(_) => owners.solid = true,
+        }
+    }
+    Ok(owners)
+}
+
+/// The owner that a reference means: in the dependent's namespace or cluster-scoped.
+fn find(
+    lister: &dyn Lister,
+    namespace: &str,
+    reference: &OwnerReference,
+) -> Result<Option<Item>, Error> {
+    let kind = KindRef::parse(&reference.api_version, &reference.kind);
+    let of_uid = |object: Object| if object.uid == reference.uid { Some(object) } else { None };
+    let mut places = vec![namespace];
+    if !namespace.is_empty() {
+        places.push("");
+    }
+    for place in places {
+        if let Some(owner) = lister.get(&kind.named(place, reference.name.clone())).and_then(of_uid)
+        {
+            return Item::read(owner).map(Some);
+        }
+    }
+    if namespace.is_empty() {
+        // A namespaced owner of a cluster-scoped object is not allowed, but it
+        // exists: nothing may be deleted because of such a mistake.
+        let found = lister.list(&Query::of(kind).metadata_only()).into_iter().find_map(of_uid);
+        if let Some(owner) = found.and_then(|owner| lister.get(&owner.reference)) {
+            return Item::read(owner).map(Some);
+        }
+    }
+    Ok(None)
+}
