@@ -6,6 +6,7 @@
 
 use std::{
     collections::HashMap,
+    panic::{self, AssertUnwindSafe},
     sync::{Arc, atomic::Ordering},
 };
 
@@ -319,7 +320,7 @@ impl Work {
             return fail(answers, why);
         }
         if !batch.is_empty()
-            && let Err(cause) = shared.engine.commit(batch)
+            && let Err(cause) = commit(&shared.engine, batch)
         {
             // What the disk holds now is unknown, so nothing may be built upon it.
             let chain: &(dyn std::error::Error + 'static) = &cause;
@@ -361,6 +362,17 @@ impl Work {
             }
         }
     }
+}
+
+/// An engine that panics has failed like one that returns an error.
+fn commit<E: Engine>(engine: &E, batch: WriteBatch) -> Result<(), StorageError> {
+    // Nothing of the engine is used for writing afterwards, and readers see only what the
+    // index names, which is what was durable before.
+    panic::catch_unwind(AssertUnwindSafe(|| engine.commit(batch))).unwrap_or_else(|payload| {
+        let message = payload.downcast_ref::<String>().map(String::as_str);
+        let message = message.or_else(|| payload.downcast_ref::<&str>().copied());
+        Err(StorageError::Panic(message.unwrap_or("no message").to_owned()))
+    })
 }
 
 fn fail(answers: Vec<Answer>, why: &Arc<StorageError>) {

@@ -17,6 +17,8 @@ pub enum StorageError {
     Entry { revision: Revision, source: Box<dyn Error + Send + Sync> },
     #[error("the value written at revision {revision} is missing")]
     Missing { revision: Revision },
+    #[error("the storage engine panicked: {0}")]
+    Panic(String),
     #[error("the log holds a key it cannot hold: {0}")]
     Key(String),
 }

@@ -274,3 +274,104 @@ fn bounds<'a>(start: &'a [u8], end: &'a [u8]) -> (Bound<&'a [u8]>, Bound<&'a [u8
         (Bound::Included(start), Bound::Excluded(end))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Key, revision, and what happened: a put that expires at that time (0: never), or a
+    /// delete.
+    fn index(changes: &[(&'static str, Revision, Option<u64>)]) -> Index {
+        let mut index = Index::default();
+        for (key, revision, put) in changes {
+            let at = Position { revision: *revision, sub: 0 };
+            let head = put.map(|expires_at| Head {
+                create_revision: 1,
+                mod_revision: *revision,
+                version: 1,
+                expires_at: (expires_at != 0).then_some(expires_at),
+            });
+            let version = if put.is_some() { Version::put(at, 10) } else { Version::delete(at) };
+            index.install(Change { key: Bytes::from_static(key.as_bytes()), version, head });
+        }
+        index
+    }
+
+    #[test]
+    fn superseded_versions_are_found_in_steps_of_any_size() {
+        let changes = [
+            ("a", 1, Some(0)),
+            ("b", 2, Some(0)),
+            ("a", 3, Some(0)),
+            ("gone", 4, Some(0)),
+            ("gone", 5, None),
+            ("a", 6, Some(0)),
+            ("b", 7, None),
+        ];
+        let check = |upto, expect: &[Revision]| {
+            for max_keys in 1..4 {
+                for max_entries in 1..8 {
+                    let mut index = index(&changes);
+                    let before: Vec<_> =
+                        ["a", "b", "gone"].map(|key| index.version_at(key.as_bytes(), upto)).into();
+                    let (mut cursor, mut found) = (None, Vec::new());
+                    loop {
+                        let step = index.superseded(upto, &mut cursor, max_keys, max_entries);
+                        for obsolete in &step {
+                            found.extend(obsolete.versions.iter().map(|version| version.revision));
+                            index.forget(obsolete);
+                        }
+                        if cursor.is_none() {
+                            break;
+                        }
+                    }
+                    found.sort_unstable();
+                    assert_eq!(
+                        found, expect,
+                        "up to {upto}, {max_keys} keys, {max_entries} entries"
+                    );
+                    let after: Vec<_> =
+                        ["a", "b", "gone"].map(|key| index.version_at(key.as_bytes(), upto)).into();
+                    assert_eq!(before, after);
+                }
+            }
+        };
+        check(0, &[]);
+        check(2, &[]);
+        check(3, &[1]);
+        check(4, &[1]);
+        check(5, &[1, 4, 5]);
+        check(7, &[1, 2, 3, 4, 5, 7]);
+    }
+
+    #[test]
+    fn the_size_is_that_of_what_is_left() {
+        let mut all =
+            index(&[("a", 1, Some(0)), ("a", 2, Some(0)), ("b", 3, Some(0)), ("b", 4, None)]);
+        for obsolete in all.superseded(4, &mut None, 10, 100) {
+            all.forget(&obsolete);
+        }
+        assert_eq!(all.bytes(), index(&[("a", 2, Some(0))]).bytes());
+        assert_eq!(all.keys.len(), 1);
+    }
+
+    #[test]
+    fn only_the_present_version_expires() {
+        let index = index(&[
+            ("renewed", 1, Some(5)),
+            ("kept", 2, Some(5)),
+            ("second", 3, Some(4)),
+            ("deleted", 4, Some(5)),
+            ("first", 2, Some(5)),
+            ("renewed", 5, Some(9)),
+            ("kept", 6, Some(0)),
+            ("deleted", 7, None),
+        ]);
+        assert_eq!(index.next_expiry(), Some(4));
+        let due = |now| index.due(now, 10).iter().map(|key| key.to_vec()).collect::<Vec<_>>();
+        assert_eq!(due(3), Vec::<Vec<u8>>::new());
+        assert_eq!(due(5), [b"first".to_vec(), b"second".to_vec()]);
+        assert_eq!(due(9).len(), 3);
+        assert_eq!(index.due(9, 1).len(), 1);
+    }
+}

@@ -81,3 +81,72 @@ impl Ring {
         self.events.get(index).map(|(_, event)| event)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use pintle_api::kinds::{Registry, ResourceId};
+    use pintle_storage::Record;
+
+    use super::*;
+    use crate::{object::Object, parse::Plan};
+
+    fn event(revision: Revision) -> Arc<Event> {
+        let record = Record {
+            key: Bytes::new(),
+            value: Bytes::from_static(b"{}"),
+            revision_span: None,
+            create_revision: revision,
+            mod_revision: revision,
+            version: 1,
+        };
+        let (registry, plan) = (Registry::builtin(), Plan::default());
+        let object = Object::new(registry, ResourceId(0), &plan, "", "x", &record);
+        Arc::new(Event::put(Arc::new(object), None))
+    }
+
+    /// Two events per second, one revision each.
+    fn ring(revisions: u64) -> Ring {
+        let mut ring = Ring::new();
+        ring.start_after(10);
+        for n in 1..=revisions {
+            ring.push(Duration::from_millis(500 * n), event(10 + n));
+        }
+        ring
+    }
+
+    #[test]
+    fn trimming_obeys_both_bounds() {
+        let cost = event(1).cost_bytes();
+        let check = |bytes: usize, seconds: u64, now: u64, expect: u64| {
+            let mut ring = ring(10);
+            let bounds = Bounds { bytes: bytes * cost, history: Duration::from_secs(seconds) };
+            ring.trim(Duration::from_secs(now), bounds);
+            assert_eq!(ring.end() - ring.base(), expect, "{bytes} {seconds} {now}");
+            assert_eq!(ring.end(), 10);
+            assert_eq!(ring.bytes, expect as usize * cost);
+            // What is gone is known to be gone.
+            let oldest = 20 - expect;
+            assert!(ring.holds_after(oldest) && !ring.holds_after(oldest - 1));
+        };
+        check(100, 100, 5, 10);
+        check(4, 100, 5, 4);
+        check(0, 100, 5, 0);
+        check(100, 2, 5, 5);
+        check(100, 2, 60, 0);
+        check(3, 2, 5, 3);
+    }
+
+    #[test]
+    fn positions_outlive_trimming() {
+        let mut ring = ring(10);
+        assert!(ring.holds_after(10) && !ring.holds_after(9));
+        let cost = event(1).cost_bytes();
+        ring.trim(Duration::ZERO, Bounds { bytes: 4 * cost, history: Duration::MAX });
+        for (revision, expect) in [(0, 6), (16, 6), (17, 7), (19, 9), (20, 10), (99, 10)] {
+            assert_eq!(ring.after(revision), expect, "after {revision}");
+        }
+        assert_eq!(ring.get(6).map(|event| event.revision), Some(17));
+        assert!(ring.get(5).is_none() && ring.get(10).is_none());
+    }
+}

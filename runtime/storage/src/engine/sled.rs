@@ -7,6 +7,7 @@
 
 use std::{
     fs::{self, File},
+    io,
     ops::ControlFlow,
     path::{Path, PathBuf},
 };
@@ -25,6 +26,8 @@ pub(crate) struct SledEngine {
 
 impl Engine for SledEngine {
     fn open(dir: &Path, cache_bytes: u64) -> Result<Self, StorageError> {
+        let path = dir.join("db");
+        wait_for_background_threads(&path)?;
         remove_unfinished_snapshots(dir)?;
         let db = sled::Config::new()
             .path(dir)
@@ -33,7 +36,6 @@ impl Engine for SledEngine {
             .open()
             .map_err(failed)?;
         db.flush().map_err(failed)?;
-        let path = dir.join("db");
         let file = File::options()
             .read(true)
             .write(true)
@@ -78,6 +80,17 @@ impl Engine for SledEngine {
 
     fn size_on_disk(&self) -> Result<u64, StorageError> {
         self.db.size_on_disk().map_err(failed)
+    }
+}
+
+/// When a database is closed, sled's background threads may hold its file and the lock on it a
+/// little longer, and opening it again in the same process would fail. No other process can
+/// have it: the data directory has a lock of its own.
+fn wait_for_background_threads(path: &Path) -> Result<(), StorageError> {
+    match File::options().read(true).write(true).open(path) {
+        Ok(file) => file.lock().map_err(|source| StorageError::io("cannot lock", path, source)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(StorageError::io("cannot open", path, source)),
     }
 }
 
