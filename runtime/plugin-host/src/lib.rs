@@ -13,6 +13,30 @@
 
 pub mod action;
 pub mod admission;
+pub mod artifact;
+mod bindings;
+pub mod budget;
 pub mod cluster;
+pub mod cni;
+mod contract;
+mod controller;
+mod convert;
+pub mod engine;
+mod events;
 pub mod fields;
+pub mod grants;
+mod host;
+mod lister;
+mod logging;
+mod metrics;
+mod plan;
 pub mod plugin;
+mod program;
+pub mod sandbox;
+mod scheduler;
+mod seed;
+mod supervise;
+mod wasi;
+
+pub use cni::CniPlugin;
+pub use host::{Embedded, Host, HostConfig, HostError};

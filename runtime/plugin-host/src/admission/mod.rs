@@ -1,5 +1,9 @@
 //! Admission plugins: asked within the request, under a short deadline.
 
-pub mod request;
+mod chain;
+mod request;
+mod unit;
 
+pub use chain::AdmissionChain;
 pub use request::{Admitted, AdmissionRequest, AdmissionUser, Document, Operation, Refusal};
+pub(crate) use unit::AdmissionUnit;

@@ -1,0 +1,246 @@
+//! One admission plugin: a pool of equal instances, so that requests do not
+//! wait for each other, and the versions it may fall back to.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use super::request::Operation;
+use crate::bindings::admission::AdmissionPlugin;
+use crate::bindings::types::{Context, KindRef};
+use crate::cluster::Cluster;
+use crate::plugin;
+use crate::program::admission_interface::{Operation as Operations, Phase, Request, Response, Rule, Verdict};
+use crate::program::{LoadError, Program};
+use crate::sandbox::{Fault, Sandbox};
+use crate::seed::Seeds;
+use crate::supervise::{Health, Previous, Remedy, Rollout, Version, take_warm};
+
+pub(crate) struct AdmissionUnit {
+    pub name: Arc<str>,
+    /// Lower is asked first.
+    pub priority: i32,
+    cluster: Arc<dyn Cluster>,
+    health: Arc<Health>,
+    seeds: Seeds,
+    live: ArcSwap<Live>,
+    supervision: Mutex<Supervision>,
+    max_idle: usize,
+}
+
+struct Supervision {
+    rollout: Rollout,
+    previous: Option<Previous<Arc<Live>>>,
+    stopped: bool,
+}
+
+/// One version and its idle instances.
+struct Live {
+    program: Arc<Program<AdmissionPlugin>>,
+    idle: Mutex<Vec<Sandbox<AdmissionPlugin>>>,
+}
+
+impl Live {
+    fn start(program: Arc<Program<AdmissionPlugin>>) -> Result<Self, LoadError> {
+        let first = program.start().map_err(LoadError::Start)?;
+        Ok(Self { program, idle: Mutex::new(vec![first]) })
+    }
+
+    fn version(&self) -> Version {
+        Version::new(&self.program.digest, self.program.manifest())
+    }
+
+    fn review(&self, context: Context, request: &Request, max_idle: usize) -> Result<Response, Fault> {
+        let idle = self.idle.lock().pop();
+        let mut sandbox = match idle {
+            Some(sandbox) => sandbox,
+            None => self.program.start()?,
+        };
+        sandbox.set_context(context.now_unix_ms, context.seed);
+        let (result, usage) =
+            sandbox.call(|world, store| world.pintle_plugin_admission().call_review(store, context, request));
+        self.program.metrics.call(&usage);
+        let response = result?;
+        let mut idle = self.idle.lock();
+        if idle.len() < max_idle {
+            idle.push(sandbox);
+        }
+        Ok(response)
+    }
+}
+
+impl AdmissionUnit {
+    pub fn start(
+        program: Arc<Program<AdmissionPlugin>>,
+        priority: i32,
+        rollout: Rollout,
+        cluster: Arc<dyn Cluster>,
+        health: Arc<Health>,
+    ) -> Result<Self, LoadError> {
+        let live = Live::start(program)?;
+        health.activated(live.version(), None, std::time::Duration::ZERO);
+        Ok(Self {
+            name: live.program.name.clone(),
+            priority,
+            seeds: Seeds::starting_at(cluster.now_unix_ms().unsigned_abs()),
+            cluster,
+            health,
+            live: ArcSwap::from_pointee(live),
+            supervision: Mutex::new(Supervision { rollout, previous: None, stopped: false }),
+            max_idle: std::thread::available_parallelism().map_or(2, usize::from),
+        })
+    }
+
+    /// A unit of another priority or version that inherits this one as what to roll back to.
+    pub fn succeed(
+        self: &Arc<Self>,
+        program: Arc<Program<AdmissionPlugin>>,
+        priority: i32,
+        rollout: Rollout,
+    ) -> Result<Self, LoadError> {
+        let live = Live::start(program)?;
+        let started = Instant::now();
+        let before = self.live.load_full();
+        let stopped = self.supervision.lock().stopped;
+        let previous = (!stopped).then(|| Previous { live: before.clone(), until: started + rollout.window });
+        self.health.activated(
+            live.version(),
+            previous.as_ref().map(|previous| previous.live.version()),
+            started.elapsed(),
+        );
+        Ok(Self {
+            name: self.name.clone(),
+            priority,
+            cluster: self.cluster.clone(),
+            health: self.health.clone(),
+            seeds: Seeds::starting_at(self.seeds.next()),
+            live: ArcSwap::from_pointee(live),
+            supervision: Mutex::new(Supervision { rollout, previous, stopped: false }),
+            max_idle: self.max_idle,
+        })
+    }
+
+    /// Whether the plugin asked to see such requests in this phase.
+    pub fn wants(&self, phase: Phase, kind: &KindRef, subresource: &str, operation: Operation) -> bool {
+        let live = self.live.load();
+        let rules = match phase {
+            Phase::Mutating => &live.program.description.mutating,
+            Phase::Validating => &live.program.description.validating,
+        };
+        rules.iter().any(|rule| covers(rule, kind, subresource, operation))
+    }
+
+    /// Needs a thread that may block.
+    pub fn is_wasi(&self) -> bool {
+        self.live.load().program.is_wasi()
+    }
+
+    /// The plugin's answer, from the version before if this one faults within
+    /// the rollback window.
+    pub fn review(&self, request: &Request) -> Result<Response, String> {
+        loop {
+            let live = self.live.load_full();
+            if self.supervision.lock().stopped {
+                return Err("it was stopped after repeated faults; see the status of the Plugin object".to_owned());
+            }
+            let context = Context {
+                now_unix_ms: self.cluster.now_unix_ms(),
+                seed: self.seeds.next(),
+                revision: self.cluster.revision(),
+            };
+            let result = live.review(context, request, self.max_idle).and_then(|response| sound(response, request));
+            match result {
+                Ok(response) => {
+                    self.health.good();
+                    return Ok(response);
+                }
+                Err(fault) => {
+                    tracing::warn!(plugin = %self.name, %fault, "an admission plugin misbehaved");
+                    if !self.strike(&live, &fault) {
+                        return Err(fault.to_string());
+                    }
+                }
+            }
+        }
+    }
+
+    /// True if another version is in place and the request is to be asked again.
+    fn strike(&self, faulty: &Arc<Live>, fault: &Fault) -> bool {
+        let mut supervision = self.supervision.lock();
+        if !Arc::ptr_eq(faulty, &self.live.load()) {
+            return true;
+        }
+        let started = Instant::now();
+        let warm = take_warm(&mut supervision.previous, started);
+        match self.health.strike(fault, warm.is_some(), &supervision.rollout) {
+            Remedy::RollBack => {
+                let Some(warm) = warm else { return false };
+                let version = warm.version();
+                self.live.store(warm);
+                self.health.rolled_back(version, fault, started.elapsed());
+                true
+            }
+            // The faulty instance is dropped already; the next request gets another.
+            Remedy::Rebuild => false,
+            Remedy::Stop => {
+                supervision.stopped = true;
+                false
+            }
+        }
+    }
+}
+
+/// An answer that contradicts itself is a fault, not a decision.
+fn sound(response: Response, request: &Request) -> Result<Response, Fault> {
+    match &response.verdict {
+        Verdict::Patch(_) if request.phase == Phase::Validating => {
+            Err(Fault::BadReply("it returned a patch in the validating phase".to_owned()))
+        }
+        Verdict::Patch(_) if request.json.is_empty() => {
+            Err(Fault::BadReply("it returned a patch for a request without an object".to_owned()))
+        }
+        Verdict::Patch(patch) if serde_json::from_slice::<json_patch::Patch>(patch).is_err() => {
+            Err(Fault::BadReply("it returned a patch that is no JSON patch (RFC 6902)".to_owned()))
+        }
+        _ => Ok(response),
+    }
+}
+
+fn covers(rule: &Rule, kind: &KindRef, subresource: &str, operation: Operation) -> bool {
+    // Nobody could repair a plugin that refuses every change of Plugin objects.
+    if kind.kind == plugin::KIND && kind.group == plugin::GROUP {
+        return false;
+    }
+    let operation = match operation {
+        Operation::Create => Operations::CREATE,
+        Operation::Update => Operations::UPDATE,
+        Operation::Delete => Operations::DELETE,
+        Operation::Connect => Operations::CONNECT,
+    };
+    rule.operations.contains(operation)
+        && rule.kind.as_ref().is_none_or(|wanted| wanted.kind == kind.kind && wanted.group == kind.group)
+        && (rule.subresource == "*" || rule.subresource == subresource)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_cover_kind_subresource_and_operation() {
+        fn check(rule: (Option<&str>, &str, Operations), kind: &str, subresource: &str, operation: Operation, expect: bool) {
+            let kind_ref = |kind: &str| KindRef { group: String::new(), version: "v1".into(), kind: kind.into() };
+            let rule = Rule { kind: rule.0.map(kind_ref), subresource: rule.1.into(), operations: rule.2 };
+            assert_eq!(covers(&rule, &kind_ref(kind), subresource, operation), expect);
+        }
+        let create = Operations::CREATE;
+        check((Some("Pod"), "", create), "Pod", "", Operation::Create, true);
+        check((Some("Pod"), "", create), "Pod", "", Operation::Update, false);
+        check((Some("Pod"), "", create), "Pod", "status", Operation::Create, false);
+        check((Some("Pod"), "*", create), "Pod", "status", Operation::Create, true);
+        check((Some("Pod"), "*", create), "Node", "", Operation::Create, false);
+        check((None, "", create), "Node", "", Operation::Create, true);
+    }
+}

@@ -1,0 +1,10 @@
+//! Controllers: events become keys, keys are reconciled one by one, the
+//! resulting actions are performed while the next key is being decided.
+
+mod mapping;
+mod queue;
+mod selecting;
+mod unit;
+mod worker;
+
+pub(crate) use unit::ControllerUnit;

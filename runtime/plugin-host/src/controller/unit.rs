@@ -1,0 +1,149 @@
+//! One controller as the manager holds it: its queue, fed by the event stream,
+//! and the thread that works it off.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+use parking_lot::{Condvar, Mutex};
+
+use super::mapping::Mapping;
+use super::queue::Queue;
+use super::worker::{Live, Worker};
+use crate::bindings::controller::ControllerPlugin;
+use crate::cluster::{Cluster, EventBatch, PluginIdentity};
+use crate::events::{Hub, Sink, Subscription};
+use crate::program::{LoadError, Program};
+use crate::seed::Seeds;
+use crate::supervise::{Health, Rollout};
+
+pub(crate) struct ControllerUnit {
+    shared: Arc<Shared>,
+    _subscription: Subscription,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the worker, the event stream and the tasks that perform actions share.
+pub(crate) struct Shared {
+    pub cluster: Arc<dyn Cluster>,
+    pub identity: PluginIdentity,
+    pub health: Arc<Health>,
+    pub seeds: Seeds,
+    pub runtime: tokio::runtime::Handle,
+    pub mapping: ArcSwap<Mapping>,
+    pub inbox: Mutex<Inbox>,
+    pub wake: Condvar,
+}
+
+#[derive(Default)]
+pub(crate) struct Inbox {
+    pub queue: Queue,
+    /// Keys whose actions are being performed.
+    pub in_flight: usize,
+    pub next: Option<Next>,
+    pub resync: bool,
+    pub stop: bool,
+}
+
+/// A version that is ready to take over.
+pub(crate) struct Next {
+    pub live: Live,
+    pub rollout: Rollout,
+}
+
+impl ControllerUnit {
+    pub fn start(
+        program: Arc<Program<ControllerPlugin>>,
+        rollout: Rollout,
+        hub: &Arc<Hub>,
+        cluster: Arc<dyn Cluster>,
+        health: Arc<Health>,
+    ) -> Result<Self, LoadError> {
+        let live = Live::start(program)?;
+        let shared = Arc::new(Shared {
+            identity: PluginIdentity::Plugin(live.program.name.clone()),
+            seeds: Seeds::starting_at(cluster.now_unix_ms().unsigned_abs()),
+            cluster,
+            health,
+            runtime: tokio::runtime::Handle::current(),
+            mapping: ArcSwap::new(live.mapping.clone()),
+            inbox: Mutex::default(),
+            wake: Condvar::new(),
+        });
+        let name = format!("plugin-{}", live.program.name);
+        let (subscription, delivered) = hub.add(shared.clone());
+        {
+            let mut inbox = shared.inbox.lock();
+            inbox.queue.delivered(delivered);
+            inbox.next = Some(Next { live, rollout });
+        }
+        let worker = Worker::new(shared.clone(), rollout);
+        let thread = std::thread::Builder::new()
+            .name(name)
+            .spawn(move || worker.run())
+            .map_err(|error| LoadError::Source(format!("cannot start a thread: {error}")))?;
+        Ok(Self { shared, _subscription: subscription, thread: Some(thread) })
+    }
+
+    /// Hands over to another version between two calls.
+    pub fn swap(&self, program: Arc<Program<ControllerPlugin>>, rollout: Rollout) -> Result<(), LoadError> {
+        let live = Live::start(program)?;
+        self.shared.inbox.lock().next = Some(Next { live, rollout });
+        self.shared.wake.notify_all();
+        Ok(())
+    }
+}
+
+impl Drop for ControllerUnit {
+    /// Returns when the call that runs is over; actions on their way complete by themselves.
+    fn drop(&mut self) {
+        self.shared.inbox.lock().stop = true;
+        self.shared.wake.notify_all();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!(plugin = self.shared.identity.name(), "the thread of a controller panicked");
+        }
+    }
+}
+
+impl Sink for Shared {
+    fn observe(&self, batch: &EventBatch) {
+        let mut keys = Vec::new();
+        if !batch.events.is_empty() {
+            let mapping = self.mapping.load();
+            for event in &batch.events {
+                mapping.map(event, &*self.cluster, &mut |key, uid| keys.push((key, uid.to_owned())));
+            }
+        }
+        let mut inbox = self.inbox.lock();
+        let before = inbox.queue.depth();
+        for (key, uid) in keys {
+            inbox.queue.add(key, &uid);
+        }
+        inbox.queue.delivered(batch.revision);
+        let grown = inbox.queue.depth() > before;
+        drop(inbox);
+        if grown {
+            self.wake.notify_one();
+        }
+    }
+
+    fn resync(&self) {
+        self.inbox.lock().resync = true;
+        self.wake.notify_one();
+    }
+}
+
+impl Shared {
+    /// Puts every key into the queue that the present objects ask for.
+    pub fn enqueue_present(&self) {
+        let mapping = self.mapping.load_full();
+        let mut keys = Vec::new();
+        mapping.map_present(&*self.cluster, &mut |key, uid| keys.push((key, uid.to_owned())));
+        let mut inbox = self.inbox.lock();
+        for (key, uid) in keys {
+            inbox.queue.add(key, &uid);
+        }
+    }
+}

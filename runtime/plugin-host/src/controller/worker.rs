@@ -1,0 +1,288 @@
+//! The thread of one controller.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::mapping::Mapping;
+use super::queue::{Verdict, Work};
+use super::unit::{Next, Shared};
+use crate::action::Action;
+use crate::bindings::controller::ControllerPlugin;
+use crate::bindings::types::{Context, ObjectRef};
+use crate::cluster::ApplyError;
+use crate::convert;
+use crate::plan;
+use crate::program::controller_interface::Request;
+use crate::program::{LoadError, Program};
+use crate::sandbox::{Fault, Sandbox};
+use crate::supervise::{Previous, Remedy, Rollout, Version, take_warm};
+
+/// So many keys' actions are being performed at a time; what comes back late
+/// must not pile up without bound.
+const MAX_IN_FLIGHT: usize = 32;
+
+/// One version with its instance.
+pub(crate) struct Live {
+    pub program: Arc<Program<ControllerPlugin>>,
+    pub mapping: Arc<Mapping>,
+    sandbox: Sandbox<ControllerPlugin>,
+}
+
+/// What a plugin decided for a key.
+enum Decision {
+    Act { actions: Vec<Action>, again_after: Option<Duration> },
+    /// It could not decide, and says why.
+    Error(String),
+}
+
+impl Live {
+    pub fn start(program: Arc<Program<ControllerPlugin>>) -> Result<Self, LoadError> {
+        let mapping =
+            Mapping::new(&program.description, program.grants.clone()).map_err(LoadError::Description)?;
+        let sandbox = program.start().map_err(LoadError::Start)?;
+        Ok(Self { program, mapping: Arc::new(mapping), sandbox })
+    }
+
+    fn version(&self) -> Version {
+        Version::new(&self.program.digest, self.program.manifest())
+    }
+
+    fn reconcile(&mut self, work: &Work, context: Context) -> Result<Decision, Fault> {
+        let request = Request {
+            ref_: ObjectRef {
+                kind: convert::kind_ref(&work.key.kind),
+                namespace: work.key.namespace.clone(),
+                name: work.key.name.clone(),
+            },
+            uid: work.uid.clone(),
+            attempt: work.attempt,
+        };
+        self.sandbox.set_context(context.now_unix_ms, context.seed);
+        let (result, usage) = self
+            .sandbox
+            .call(|world, store| world.pintle_plugin_controller().call_reconcile(store, context, &request));
+        self.program.metrics.call(&usage);
+        match result? {
+            Ok(outcome) => Ok(Decision::Act {
+                actions: plan::check(outcome.actions, &self.program.grants)?,
+                again_after: outcome.requeue_after_ms.map(Duration::from_millis),
+            }),
+            Err(message) => Ok(Decision::Error(message)),
+        }
+    }
+}
+
+pub(crate) struct Worker {
+    shared: Arc<Shared>,
+    rollout: Rollout,
+    /// None before the first version, and once the plugin is stopped.
+    live: Option<Live>,
+    previous: Option<Previous<Live>>,
+}
+
+enum Job {
+    Stop,
+    Activate(Box<Next>),
+    Resync,
+    DropPrevious,
+    Reconcile(Work),
+}
+
+impl Worker {
+    pub fn new(shared: Arc<Shared>, rollout: Rollout) -> Self {
+        Self { shared, rollout, live: None, previous: None }
+    }
+
+    pub fn run(mut self) {
+        loop {
+            match self.wait() {
+                Job::Stop => return,
+                Job::Activate(next) => self.activate(*next),
+                Job::Resync => {
+                    self.shared.inbox.lock().queue.release_all();
+                    self.shared.enqueue_present();
+                }
+                Job::DropPrevious => {
+                    self.previous = None;
+                    self.shared.health.previous_dropped();
+                }
+                Job::Reconcile(work) => self.reconcile(&work),
+            }
+        }
+    }
+
+    fn wait(&self) -> Job {
+        let mut inbox = self.shared.inbox.lock();
+        loop {
+            let now = Instant::now();
+            if inbox.stop {
+                return Job::Stop;
+            }
+            if let Some(next) = inbox.next.take() {
+                return Job::Activate(Box::new(next));
+            }
+            if self.previous.as_ref().is_some_and(|previous| previous.until <= now) {
+                return Job::DropPrevious;
+            }
+            let mut due = self.previous.as_ref().map(|previous| previous.until);
+            if self.live.is_some() {
+                if std::mem::take(&mut inbox.resync) {
+                    return Job::Resync;
+                }
+                if inbox.in_flight < MAX_IN_FLIGHT {
+                    if let Some(work) = inbox.queue.pop(now) {
+                        self.program_metrics(inbox.queue.depth());
+                        return Job::Reconcile(work);
+                    }
+                    due = due.into_iter().chain(inbox.queue.next_due()).min();
+                }
+            }
+            match due {
+                Some(due) => {
+                    self.shared.wake.wait_until(&mut inbox, due);
+                }
+                None => self.shared.wake.wait(&mut inbox),
+            }
+        }
+    }
+
+    fn program_metrics(&self, depth: usize) {
+        if let Some(live) = &self.live {
+            live.program.metrics.queue_depth(depth);
+        }
+    }
+
+    /// Flips to the new version. Its decisions may differ for any object, so
+    /// every object is looked at again.
+    fn activate(&mut self, next: Next) {
+        let started = Instant::now();
+        self.rollout = next.rollout;
+        let version = next.live.version();
+        self.shared.mapping.store(next.live.mapping.clone());
+        let before = self.live.replace(next.live);
+        let pause = started.elapsed();
+        if let Some(before) = before {
+            self.previous = Some(Previous { live: before, until: Instant::now() + self.rollout.window });
+        }
+        let previous = self.previous.as_ref().map(|previous| previous.live.version());
+        self.shared.health.activated(version, previous, pause);
+        self.shared.inbox.lock().resync = false;
+        self.shared.enqueue_present();
+    }
+
+    fn reconcile(&mut self, work: &Work) {
+        loop {
+            let Some(live) = &mut self.live else {
+                return self.finish(work, Verdict::Hold);
+            };
+            let context = Context {
+                now_unix_ms: self.shared.cluster.now_unix_ms(),
+                seed: self.shared.seeds.next(),
+                revision: self.shared.cluster.revision(),
+            };
+            match live.reconcile(work, context) {
+                Ok(decision) => {
+                    self.shared.health.good();
+                    return self.perform(work, decision);
+                }
+                Err(fault) => {
+                    if !self.strike(work, &fault) {
+                        return self.finish(work, Verdict::Hold);
+                    }
+                }
+            }
+        }
+    }
+
+    /// True if the previous version has taken over and the key is to be decided
+    /// again at once.
+    fn strike(&mut self, work: &Work, fault: &Fault) -> bool {
+        tracing::warn!(
+            plugin = self.shared.identity.name(),
+            kind = %work.key.kind.kind, namespace = work.key.namespace, name = work.key.name, %fault,
+            "a controller misbehaved"
+        );
+        let started = Instant::now();
+        let mut warm = take_warm(&mut self.previous, started);
+        match self.shared.health.strike(fault, warm.is_some(), &self.rollout) {
+            Remedy::RollBack => {
+                let Some(warm) = warm.take() else { return false };
+                let version = warm.version();
+                self.shared.mapping.store(warm.mapping.clone());
+                self.live = Some(warm);
+                self.shared.health.rolled_back(version, fault, started.elapsed());
+                self.shared.enqueue_present();
+                true
+            }
+            Remedy::Rebuild => {
+                self.rebuild();
+                false
+            }
+            Remedy::Stop => {
+                self.live = None;
+                false
+            }
+        }
+    }
+
+    /// A store that trapped is poisoned: the same version in a fresh one.
+    fn rebuild(&mut self) {
+        while let Some(live) = &mut self.live {
+            match live.program.start() {
+                Ok(sandbox) => {
+                    live.sandbox = sandbox;
+                    return;
+                }
+                Err(fault) => {
+                    if self.shared.health.strike(&fault, false, &self.rollout) == Remedy::Stop {
+                        self.live = None;
+                    }
+                }
+            }
+        }
+    }
+
+    fn perform(&self, work: &Work, decision: Decision) {
+        match decision {
+            Decision::Error(message) => {
+                self.shared.health.trouble("ReconcileError", format!("{}: {message}", describe(work)));
+                self.finish(work, Verdict::Retry);
+            }
+            Decision::Act { actions, again_after } if actions.is_empty() => {
+                self.finish(work, Verdict::Done(again_after));
+            }
+            Decision::Act { actions, again_after } => {
+                self.shared.inbox.lock().in_flight += 1;
+                let Some(live) = &self.live else { return };
+                let (shared, metrics) = (self.shared.clone(), live.program.metrics.clone());
+                let work = work.clone();
+                self.shared.runtime.spawn(async move {
+                    let performed = plan::perform(&shared.cluster, &shared.identity, actions, &metrics).await;
+                    let verdict = match &performed.rejected {
+                        None => Verdict::Done(again_after),
+                        Some(error) => {
+                            if !matches!(error, ApplyError::Conflict(_) | ApplyError::NotFound(_)) {
+                                shared.health.trouble("ActionRejected", format!("{}: {error}", describe(&work)));
+                            }
+                            Verdict::Retry
+                        }
+                    };
+                    let mut inbox = shared.inbox.lock();
+                    inbox.in_flight -= 1;
+                    inbox.queue.done(&work.key, verdict, performed.written, Instant::now());
+                    drop(inbox);
+                    shared.wake.notify_one();
+                });
+            }
+        }
+    }
+
+    fn finish(&self, work: &Work, verdict: Verdict) {
+        self.shared.inbox.lock().queue.done(&work.key, verdict, None, Instant::now());
+    }
+}
+
+fn describe(work: &Work) -> String {
+    let namespace = if work.key.namespace.is_empty() { String::new() } else { format!("{}/", work.key.namespace) };
+    format!("{} {namespace}{}", work.key.kind.kind, work.key.name)
+}

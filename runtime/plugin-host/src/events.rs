@@ -1,0 +1,97 @@
+//! One subscription for all plugins. Each batch of events is shown to every
+//! sink in turn, synchronously: a sink only turns events into keys or deltas,
+//! both bounded by the number of objects, so none can hold up the others.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::{Cluster, EventBatch, StreamGone};
+
+/// Something that wants to know what happens in the cluster.
+pub(crate) trait Sink: Send + Sync {
+    /// Called for every batch, of concern or not: `batch.revision` is how far
+    /// the stream has come.
+    fn observe(&self, batch: &EventBatch);
+
+    /// Events were lost; what was derived from them has to be derived from lists again.
+    fn resync(&self);
+}
+
+pub(crate) struct Hub {
+    cluster: Arc<dyn Cluster>,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    sinks: Vec<(u64, Arc<dyn Sink>)>,
+    next_id: u64,
+    delivered: u64,
+}
+
+/// Ends the delivery to its sink when dropped.
+pub(crate) struct Subscription {
+    hub: Arc<Hub>,
+    id: u64,
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.hub.inner.lock().sinks.retain(|(id, _)| *id != self.id);
+    }
+}
+
+impl Hub {
+    pub fn new(cluster: Arc<dyn Cluster>) -> Arc<Self> {
+        let inner = Mutex::new(Inner { sinks: Vec::new(), next_id: 0, delivered: 0 });
+        Arc::new(Self { cluster, inner })
+    }
+
+    /// Shows `sink` everything after the returned revision.
+    pub fn add(self: &Arc<Self>, sink: Arc<dyn Sink>) -> (Subscription, u64) {
+        let mut inner = self.inner.lock();
+        inner.next_id += 1;
+        let id = inner.next_id;
+        inner.sinks.push((id, sink));
+        (Subscription { hub: self.clone(), id }, inner.delivered)
+    }
+
+    pub async fn run(&self, shutdown: CancellationToken) {
+        while !shutdown.is_cancelled() {
+            // Commits between the two lines are in the stream and harmless to see twice.
+            let revision = self.cluster.revision();
+            let mut stream = self.cluster.subscribe();
+            let sinks = {
+                let mut inner = self.inner.lock();
+                inner.delivered = inner.delivered.max(revision);
+                inner.sinks.clone()
+            };
+            for (_, sink) in sinks {
+                sink.resync();
+            }
+            loop {
+                let next = tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    next = stream.next() => next,
+                };
+                match next {
+                    Ok(batch) => self.show(&batch),
+                    Err(StreamGone) => {
+                        tracing::warn!("plugins could not follow the event stream; they list again");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    fn show(&self, batch: &EventBatch) {
+        // Held during delivery, so that a sink that is added sees whole batches only.
+        let mut inner = self.inner.lock();
+        for (_, sink) in &inner.sinks {
+            sink.observe(batch);
+        }
+        inner.delivered = inner.delivered.max(batch.revision);
+    }
+}

@@ -1,0 +1,96 @@
+//! The host itself: follows Plugin objects and keeps what they describe running.
+
+mod embedded;
+mod manager;
+mod slot;
+mod status;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::sync::watch as ready_watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::admission::AdmissionChain;
+use crate::artifact::{Artifacts, CacheError};
+use crate::cluster::Cluster;
+use crate::engine::{EngineError, Wasm};
+use crate::events::Hub;
+use crate::plugin::Role;
+use manager::Manager;
+
+/// A plugin that came with the server.
+#[derive(Debug, Clone)]
+pub struct Embedded {
+    /// Of the plugin and of its Plugin object.
+    pub name: String,
+    pub role: Role,
+    pub wasm: Bytes,
+    /// Defaults, over which `spec.config` is laid. `Null`: none.
+    pub config: Value,
+}
+
+#[derive(Debug, Clone)]
+pub struct HostConfig {
+    /// Keeps compiled components; created if missing, for this user alone.
+    pub cache_directory: PathBuf,
+    pub embedded: Vec<Embedded>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+}
+
+/// Everything that runs plugins in one server.
+pub struct Host {
+    hub: Arc<Hub>,
+    manager: Arc<Manager>,
+    admission: Arc<AdmissionChain>,
+    ready: ready_watch::Receiver<bool>,
+}
+
+impl Host {
+    pub fn new(config: HostConfig, cluster: Arc<dyn Cluster>) -> Result<Arc<Self>, HostError> {
+        let wasm = Wasm::new()?;
+        let artifacts = Arc::new(Artifacts::open(wasm, &config.cache_directory)?);
+        let hub = Hub::new(cluster.clone());
+        let admission = Arc::new(AdmissionChain::default());
+        let embedded: BTreeMap<_, _> =
+            config.embedded.into_iter().map(|plugin| (plugin.name.clone(), plugin)).collect();
+        let (settled, ready) = ready_watch::channel(false);
+        let manager = Manager::new(cluster, hub.clone(), artifacts, admission.clone(), embedded, settled);
+        Ok(Arc::new(Self { hub, manager, admission, ready }))
+    }
+
+    /// Follows the Plugin objects until `shutdown`, then stops all plugins.
+    pub async fn run(&self, shutdown: CancellationToken) {
+        let events = {
+            let (hub, shutdown) = (self.hub.clone(), shutdown.clone());
+            tokio::spawn(async move { hub.run(shutdown).await })
+        };
+        self.manager.run(shutdown).await;
+        if let Err(error) = events.await {
+            tracing::error!(%error, "the event stream of the plugins ended badly");
+        }
+    }
+
+    /// Returns when every plugin that was there at the start is active or has failed.
+    pub async fn ready(&self) {
+        let mut ready = self.ready.clone();
+        // Fails only when the host is gone, and then nobody waits.
+        let _ = ready.wait_for(|ready| *ready).await;
+    }
+
+    /// What the API server asks before it writes.
+    pub fn admission(&self) -> Arc<AdmissionChain> {
+        self.admission.clone()
+    }
+}

@@ -1,0 +1,157 @@
+//! What a Plugin object says of itself: composed from health and counters,
+//! written when it says something new, counters at most every few seconds.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use pintle_api::time;
+use serde_json::json;
+
+use super::slot::{Slot, SlotState};
+use crate::action::{Action, PatchType, Target};
+use crate::plugin::{self, Phase, PluginStatus};
+use crate::supervise::Standing;
+
+/// Counters move with every call; objects need not.
+pub(super) const COUNTERS_EVERY: Duration = Duration::from_secs(5);
+
+/// What to do about a slot's status.
+pub(super) enum Due {
+    Nothing,
+    /// The counters have moved, but were written a moment ago.
+    Later(Instant),
+    Now { status: Box<PluginStatus>, event: Option<Action> },
+}
+
+pub(super) fn target(name: &str) -> Target {
+    Target { kind: plugin::kind(), namespace: String::new(), name: name.to_owned() }
+}
+
+pub(super) fn patch(name: &str, status: &PluginStatus) -> Action {
+    Action::Patch {
+        target: target(name),
+        subresource: "status".to_owned(),
+        patch_type: PatchType::Merge,
+        body: Bytes::from(json!({ "status": status }).to_string()),
+        revision: None,
+    }
+}
+
+pub(super) fn due(slot: &Slot, state: &SlotState, now: Instant, now_unix_ms: i64) -> Due {
+    let mut status = compose(slot, state);
+    let Some(written) = &state.written else {
+        status.last_transition_time = Some(time::format_seconds(now_unix_ms));
+        let event = announce(slot, state, None, &status);
+        return Due::Now { status: Box::new(status), event };
+    };
+    status.last_transition_time.clone_from(&written.last_transition_time);
+    if status == *written {
+        return Due::Nothing;
+    }
+    if story(&status) == story(written) {
+        let next = state.written_at.map_or(now, |at| at + COUNTERS_EVERY);
+        return if next > now { Due::Later(next) } else { Due::Now { status: Box::new(status), event: None } };
+    }
+    if status.phase != written.phase {
+        status.last_transition_time = Some(time::format_seconds(now_unix_ms));
+    }
+    let event = announce(slot, state, Some(written), &status);
+    Due::Now { status: Box::new(status), event }
+}
+
+/// The status without its counters.
+fn story(status: &PluginStatus) -> PluginStatus {
+    PluginStatus {
+        calls: 0,
+        p50_microseconds: 0,
+        p99_microseconds: 0,
+        fuel_consumed: 0,
+        memory_bytes: 0,
+        traps: 0,
+        strikes: 0,
+        strikes_total: 0,
+        actions: 0,
+        conflicts: 0,
+        queue_depth: 0,
+        ..status.clone()
+    }
+}
+
+fn compose(slot: &Slot, state: &SlotState) -> PluginStatus {
+    let report = slot.health.read();
+    let counters = slot.metrics.read();
+    let suspended = state.spec.as_ref().is_some_and(|spec| spec.suspended);
+    let (phase, reason, message) = match (&state.load_error, &report.standing) {
+        _ if suspended => (Phase::Suspended, "Suspended", "spec.suspended is true".to_owned()),
+        _ if state.loading => (Phase::Loading, "Loading", String::new()),
+        (Some((reason, message)), Standing::Failed { .. }) => (Phase::Failed, *reason, message.clone()),
+        (Some((reason, message)), _) if report.active.is_some() => {
+            (Phase::Rejected, *reason, format!("{message}; the version before goes on"))
+        }
+        (Some((reason, message)), _) => (Phase::Failed, *reason, message.clone()),
+        (None, Standing::Failed { reason, message }) => (Phase::Failed, *reason, message.clone()),
+        (None, Standing::RolledBack { reason, message }) => (Phase::RolledBack, *reason, message.clone()),
+        (None, Standing::Running) if report.active.is_some() => match &report.last_error {
+            Some((reason, message)) => (Phase::Active, *reason, message.clone()),
+            None => (Phase::Active, "", String::new()),
+        },
+        (None, Standing::Running) => (Phase::Pending, "", String::new()),
+    };
+    let digest = |version: &Option<crate::supervise::Version>| {
+        version.as_ref().map_or_else(String::new, |version| version.digest.to_string())
+    };
+    PluginStatus {
+        phase,
+        reason: reason.to_owned(),
+        message,
+        observed_generation: state.generation,
+        version: report.active.as_ref().map_or_else(String::new, |version| version.version.clone()),
+        active_digest: digest(&report.active),
+        previous_digest: digest(&report.previous),
+        needs: report.active.map_or_else(Vec::new, |version| version.needs),
+        calls: counters.calls,
+        p50_microseconds: counters.p50_microseconds,
+        p99_microseconds: counters.p99_microseconds,
+        fuel_consumed: counters.fuel_consumed,
+        memory_bytes: counters.memory_bytes,
+        traps: counters.traps,
+        strikes: u64::from(report.strikes),
+        strikes_total: counters.strikes_total,
+        actions: counters.actions,
+        conflicts: counters.conflicts,
+        queue_depth: counters.queue_depth,
+        swaps: counters.swaps,
+        last_swap_pause_microseconds: counters.last_swap_pause_microseconds,
+        last_transition_time: None,
+    }
+}
+
+/// An Event on the Plugin object, when something happened to it.
+fn announce(slot: &Slot, state: &SlotState, before: Option<&PluginStatus>, now: &PluginStatus) -> Option<Action> {
+    let same = before.is_some_and(|before| {
+        before.phase == now.phase && before.active_digest == now.active_digest && before.reason == now.reason
+    });
+    if same {
+        return None;
+    }
+    let (warning, reason, note) = match now.phase {
+        Phase::Active if now.reason.is_empty() => {
+            let swapped = before.is_some_and(|before| !before.active_digest.is_empty());
+            let reason = if swapped { "Swapped" } else { "Activated" };
+            (false, reason, format!("version {} with digest {} decides", now.version, now.active_digest))
+        }
+        Phase::RolledBack => (true, "RolledBack", now.message.clone()),
+        Phase::Rejected => (true, "Rejected", now.message.clone()),
+        Phase::Failed => (true, "Failed", now.message.clone()),
+        Phase::Suspended => (false, "Suspended", "the plugin was unloaded".to_owned()),
+        Phase::Active | Phase::Pending | Phase::Loading => return None,
+    };
+    Some(Action::Event {
+        regarding: target(&slot.name),
+        regarding_uid: state.uid.clone(),
+        event_type: if warning { "Warning" } else { "Normal" }.to_owned(),
+        reason: reason.to_owned(),
+        action: "Supervising".to_owned(),
+        note,
+    })
+}

@@ -1,0 +1,90 @@
+//! Lines that plugins write, limited in rate so that no plugin can drown the log.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+use crate::bindings::log::Level;
+
+const LINES_PER_SECOND: f64 = 20.0;
+const BURST: f64 = 100.0;
+const MAX_LINE_BYTES: usize = 4096;
+
+/// One plugin's voice.
+pub(crate) struct PluginLog {
+    plugin: Arc<str>,
+    state: Mutex<State>,
+}
+
+struct State {
+    tokens: f64,
+    refilled: Instant,
+    dropped: u64,
+    last_error: Option<String>,
+}
+
+impl PluginLog {
+    pub fn new(plugin: Arc<str>) -> Self {
+        let state = State { tokens: BURST, refilled: Instant::now(), dropped: 0, last_error: None };
+        Self { plugin, state: Mutex::new(state) }
+    }
+
+    pub fn line(&self, level: Level, message: &str) {
+        let message = clip(message);
+        let mut state = self.state.lock();
+        if level == Level::Error {
+            state.last_error = Some(message.to_owned());
+        }
+        let now = Instant::now();
+        state.tokens = (state.tokens + now.duration_since(state.refilled).as_secs_f64() * LINES_PER_SECOND).min(BURST);
+        state.refilled = now;
+        if state.tokens < 1.0 {
+            state.dropped += 1;
+            return;
+        }
+        state.tokens -= 1.0;
+        let dropped = std::mem::take(&mut state.dropped);
+        drop(state);
+        let plugin = &*self.plugin;
+        if dropped > 0 {
+            tracing::warn!(target: "pintle::plugin", plugin, dropped, "the plugin logs too much; lines were dropped");
+        }
+        match level {
+            Level::Debug => tracing::debug!(target: "pintle::plugin", plugin, "{message}"),
+            Level::Info => tracing::info!(target: "pintle::plugin", plugin, "{message}"),
+            Level::Warn => tracing::warn!(target: "pintle::plugin", plugin, "{message}"),
+            Level::Error => tracing::error!(target: "pintle::plugin", plugin, "{message}"),
+        }
+    }
+
+    /// The last error since this was asked before: a panic message, usually.
+    pub fn take_last_error(&self) -> Option<String> {
+        self.state.lock().last_error.take()
+    }
+}
+
+fn clip(message: &str) -> &str {
+    let mut end = message.len().min(MAX_LINE_BYTES);
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    &message[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_dropped_and_errors_are_remembered() {
+        let log = PluginLog::new("x".into());
+        for _ in 0..1000 {
+            log.line(Level::Info, "flood");
+        }
+        assert!(log.state.lock().dropped > 800);
+        log.line(Level::Error, &"é".repeat(5000));
+        assert_eq!(log.take_last_error().unwrap().len(), MAX_LINE_BYTES);
+        assert_eq!(log.take_last_error(), None);
+    }
+}

@@ -1,0 +1,235 @@
+//! A version of a plugin that is ready to be instantiated: checked component,
+//! configuration, budgets, grants, and what it said of itself.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wasmtime::Store;
+use wasmtime::component::InstancePre;
+
+use crate::artifact::{Artifact, ArtifactError, Digest};
+use crate::bindings::{admission, cni, controller, scheduler, types};
+use crate::budget::Budgets;
+use crate::cluster::Cluster;
+use crate::engine::Wasm;
+use crate::grants::Grants;
+use crate::lister::Reader;
+use crate::logging::PluginLog;
+use crate::metrics::Metrics;
+use crate::plugin::Role;
+use crate::sandbox::{self, Fault, Sandbox, State, Surroundings};
+
+/// What the four worlds have in common.
+pub(crate) trait World: Sized + Send + 'static {
+    const ROLE: Role;
+    type Pre: Send + Sync + 'static;
+    type Description: Send + Sync + 'static;
+
+    fn prepare(pre: InstancePre<State>) -> wasmtime::Result<Self::Pre>;
+    fn instantiate(pre: &Self::Pre, store: &mut Store<State>) -> wasmtime::Result<Self>;
+    fn describe(
+        &self,
+        store: &mut Store<State>,
+        config: &[u8],
+    ) -> wasmtime::Result<Result<Self::Description, String>>;
+    fn manifest(description: &Self::Description) -> &types::Manifest;
+}
+
+macro_rules! world {
+    ($world:ty, $pre:ty, $role:expr, $description:ty, $interface:ident) => {
+        impl World for $world {
+            const ROLE: Role = $role;
+            type Pre = $pre;
+            type Description = $description;
+
+            fn prepare(pre: InstancePre<State>) -> wasmtime::Result<Self::Pre> {
+                <$pre>::new(pre)
+            }
+
+            fn instantiate(pre: &Self::Pre, store: &mut Store<State>) -> wasmtime::Result<Self> {
+                pre.instantiate(store)
+            }
+
+            fn describe(
+                &self,
+                store: &mut Store<State>,
+                config: &[u8],
+            ) -> wasmtime::Result<Result<Self::Description, String>> {
+                self.$interface().call_describe(store, config)
+            }
+
+            fn manifest(description: &Self::Description) -> &types::Manifest {
+                &description.manifest
+            }
+        }
+    };
+}
+
+pub(crate) use crate::bindings::admission::exports::pintle::plugin::admission as admission_interface;
+pub(crate) use crate::bindings::cni::exports::pintle::plugin::cni as cni_interface;
+pub(crate) use crate::bindings::controller::exports::pintle::plugin::controller as controller_interface;
+pub(crate) use crate::bindings::scheduler::exports::pintle::plugin::scheduler as scheduler_interface;
+
+world!(
+    controller::ControllerPlugin,
+    controller::ControllerPluginPre<State>,
+    Role::Controller,
+    controller_interface::Description,
+    pintle_plugin_controller
+);
+world!(
+    scheduler::SchedulerPlugin,
+    scheduler::SchedulerPluginPre<State>,
+    Role::Scheduler,
+    scheduler_interface::Description,
+    pintle_plugin_scheduler
+);
+world!(
+    admission::AdmissionPlugin,
+    admission::AdmissionPluginPre<State>,
+    Role::Admission,
+    admission_interface::Description,
+    pintle_plugin_admission
+);
+world!(cni::CniPlugin, cni::CniPluginPre<State>, Role::Cni, cni_interface::Description, pintle_plugin_cni);
+
+/// Why a version cannot be activated.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+    #[error("the component does not link against role {role}")]
+    Link {
+        role: Role,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("the first call of the component failed: {0}")]
+    Start(Fault),
+    #[error("the plugin refuses its configuration: {0}")]
+    Config(String),
+    #[error("the plugin needs what spec.grants does not give it: {missing}")]
+    NeedsNotGranted { missing: String },
+    /// The role's own checks of the description.
+    #[error("{0}")]
+    Description(String),
+    #[error("{0}")]
+    Source(String),
+}
+
+impl LoadError {
+    /// One word for status.reason.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Artifact(error) => error.reason(),
+            Self::Link { .. } => "DoesNotLink",
+            Self::Start(fault) => fault.reason(),
+            Self::Config(_) => "InvalidConfig",
+            Self::NeedsNotGranted { .. } => "NeedsNotGranted",
+            Self::Description(_) => "InvalidDescription",
+            Self::Source(_) => "SourceUnavailable",
+        }
+    }
+}
+
+/// Which grants a version gets.
+#[derive(Debug, Clone)]
+pub(crate) enum GrantPolicy {
+    /// Those, and its needs must be covered by them.
+    Given(Grants),
+    /// What its manifest asks for: it came with the server.
+    AsNeeded,
+}
+
+/// What a program is made of, besides its component.
+pub(crate) struct Ingredients {
+    pub name: Arc<str>,
+    pub config: Bytes,
+    pub budgets: Budgets,
+    pub grants: GrantPolicy,
+    /// None where there is no cluster to read from (on a node).
+    pub cluster: Option<Arc<dyn Cluster>>,
+    pub metrics: Arc<Metrics>,
+}
+
+pub(crate) struct Program<W: World> {
+    pub name: Arc<str>,
+    pub digest: Digest,
+    pub description: W::Description,
+    pub grants: Arc<Grants>,
+    pub metrics: Arc<Metrics>,
+    pre: W::Pre,
+    wasi: bool,
+    wasm: Arc<Wasm>,
+    config: Bytes,
+    surroundings: Surroundings,
+}
+
+impl<W: World> Program<W> {
+    /// Links the component, asks it to describe itself and checks the answer
+    /// against its grants.
+    pub fn load(wasm: &Arc<Wasm>, artifact: &Artifact, ingredients: Ingredients) -> Result<Self, LoadError> {
+        let link = |source: wasmtime::Error| LoadError::Link { role: W::ROLE, source: source.into() };
+        let linker = sandbox::linker(wasm, artifact).map_err(link)?;
+        let pre = linker.instantiate_pre(&artifact.component).map_err(link)?;
+        let pre = W::prepare(pre).map_err(link)?;
+        let log = Arc::new(PluginLog::new(ingredients.name.clone()));
+        let no_reads = Surroundings { budgets: ingredients.budgets, reader: None, log: log.clone() };
+        let (_, description) = start::<W>(wasm, artifact.wasi, &pre, &no_reads, &ingredients.config)
+            .map_err(|fault| match fault {
+                Fault::Config(message) => LoadError::Config(message),
+                fault => LoadError::Start(fault),
+            })?;
+        let manifest = W::manifest(&description);
+        let grants = match ingredients.grants {
+            GrantPolicy::AsNeeded => Grants::of_manifest(manifest),
+            GrantPolicy::Given(grants) => match grants.missing(manifest) {
+                None => grants,
+                Some(missing) => return Err(LoadError::NeedsNotGranted { missing }),
+            },
+        };
+        let grants = Arc::new(grants);
+        let reader = ingredients.cluster.map(|cluster| Arc::new(Reader { cluster, grants: grants.clone() }));
+        Ok(Self {
+            name: ingredients.name,
+            digest: artifact.digest.clone(),
+            description,
+            grants,
+            metrics: ingredients.metrics,
+            pre,
+            wasi: artifact.wasi,
+            wasm: wasm.clone(),
+            config: ingredients.config,
+            surroundings: Surroundings { budgets: ingredients.budgets, reader, log },
+        })
+    }
+
+    /// A fresh, configured instance.
+    pub fn start(&self) -> Result<Sandbox<W>, Fault> {
+        start::<W>(&self.wasm, self.wasi, &self.pre, &self.surroundings, &self.config).map(|(sandbox, _)| sandbox)
+    }
+
+    /// Needs a thread that may block.
+    pub fn is_wasi(&self) -> bool {
+        self.wasi
+    }
+
+    pub fn manifest(&self) -> &types::Manifest {
+        W::manifest(&self.description)
+    }
+}
+
+fn start<W: World>(
+    wasm: &Arc<Wasm>,
+    wasi: bool,
+    pre: &W::Pre,
+    surroundings: &Surroundings,
+    config: &[u8],
+) -> Result<(Sandbox<W>, W::Description), Fault> {
+    let mut sandbox = Sandbox::new(wasm, wasi, surroundings, |store| W::instantiate(pre, store))?;
+    let (described, _) = sandbox.call(|world, store| world.describe(store, config));
+    match described? {
+        Ok(description) => Ok((sandbox, description)),
+        Err(message) => Err(Fault::Config(message)),
+    }
+}

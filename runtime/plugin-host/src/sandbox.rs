@@ -1,0 +1,333 @@
+//! One instance of a component: its store, its limits, and the one way to call it.
+//!
+//! A trap poisons the whole store, so an instance that faulted is never called
+//! again; whoever owns it makes a new one from the same [`Artifact`].
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+use wasmtime::component::{HasSelf, Linker};
+use wasmtime::{ResourceLimiter, Store, StoreContextMut, Trap, UpdateDeadline};
+
+use crate::artifact::Artifact;
+use crate::bindings::{actions, lister, log, types};
+use crate::budget::Budgets;
+use crate::engine::{TICK, Wasm};
+use crate::lister::{ReadError, Reader};
+use crate::logging::PluginLog;
+use crate::wasi::Wasi;
+
+/// A component needs one memory and two or three tables; runtimes of other
+/// languages a few more.
+const MAX_CORE_INSTANCES: usize = 64;
+const MAX_TABLE_ELEMENTS: usize = 1 << 20;
+
+/// A thread that did not get the processor is no runaway. Deadlines count the
+/// thread's own time, but not beyond so many times the deadline by the clock.
+const MAX_STARVATION: u32 = 10;
+
+/// Why a call gave no answer. Each is a strike.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    #[error("it trapped: {0}")]
+    Trap(String),
+    #[error("it used up its fuel of {0} units in one call")]
+    OutOfFuel(u64),
+    #[error("it ran past its deadline of {} ms", .0.as_millis())]
+    Deadline(Duration),
+    #[error("it asked for more than its {} MiB of memory", .0 >> 20)]
+    Memory(usize),
+    /// The answer does not make sense, or asks for what is not granted.
+    #[error("{0}")]
+    BadReply(String),
+    #[error("it asked for {0}, which is not granted")]
+    Ungranted(String),
+    #[error("it refused its configuration: {0}")]
+    Config(String),
+}
+
+impl Fault {
+    /// One word for status.reason and Events.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Trap(_) => "Trapped",
+            Self::OutOfFuel(_) => "OutOfFuel",
+            Self::Deadline(_) => "DeadlineExceeded",
+            Self::Memory(_) => "OutOfMemory",
+            Self::BadReply(_) => "InvalidReply",
+            Self::Ungranted(_) => "UngrantedAction",
+            Self::Config(_) => "InvalidConfig",
+        }
+    }
+}
+
+/// What a call used.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Usage {
+    pub elapsed: Duration,
+    pub fuel: u64,
+    pub memory_bytes: usize,
+}
+
+/// What the host keeps beside an instance.
+pub(crate) struct State {
+    limits: Limits,
+    reader: Option<Arc<Reader>>,
+    log: Arc<PluginLog>,
+    clock: CallClock,
+    pub(crate) wasi: Option<Wasi>,
+}
+
+struct Limits {
+    memory_bytes: usize,
+    /// Largest sum seen, which is also the present one: memories never shrink.
+    used_bytes: usize,
+    denied: bool,
+}
+
+impl ResourceLimiter for Limits {
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let total = self.used_bytes - current.min(self.used_bytes) + desired;
+        if total > self.memory_bytes {
+            self.denied = true;
+            return Ok(false);
+        }
+        self.used_bytes = total;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= MAX_TABLE_ELEMENTS)
+    }
+
+    fn instances(&self) -> usize {
+        MAX_CORE_INSTANCES
+    }
+
+    fn tables(&self) -> usize {
+        MAX_CORE_INSTANCES
+    }
+
+    fn memories(&self) -> usize {
+        MAX_CORE_INSTANCES
+    }
+}
+
+/// Tells a runaway from a thread that waits for the processor.
+#[derive(Default)]
+struct CallClock {
+    deadline: Duration,
+    started: Option<Instant>,
+    /// Processor time of the thread when the first tick of this call came.
+    baseline: Option<(Duration, Duration)>,
+}
+
+impl CallClock {
+    /// How many more ticks the call may have; None: it is over.
+    fn tick(&mut self) -> Option<u64> {
+        let elapsed = self.started?.elapsed();
+        let processor = thread_time();
+        let used = match self.baseline {
+            None => {
+                self.baseline = Some((processor, elapsed));
+                elapsed
+            }
+            // Before the first tick the clock on the wall stands in.
+            Some((baseline, before)) => processor.saturating_sub(baseline) + before,
+        };
+        if used >= self.deadline || elapsed >= self.deadline * MAX_STARVATION {
+            return None;
+        }
+        Some(ticks(self.deadline - used))
+    }
+}
+
+fn ticks(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u64::MAX).max(1)
+}
+
+fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
+impl lister::Host for State {
+    fn get(&mut self, reference: types::ObjectRef) -> wasmtime::Result<Option<types::Object>> {
+        Ok(self.reader()?.get(reference))
+    }
+
+    fn list(&mut self, query: lister::Query) -> wasmtime::Result<Vec<types::Object>> {
+        Ok(self.reader()?.list(query)?)
+    }
+
+    fn count(&mut self, query: lister::Query) -> wasmtime::Result<u32> {
+        Ok(self.reader()?.count(query))
+    }
+}
+
+impl log::Host for State {
+    fn log(&mut self, level: log::Level, message: String) -> wasmtime::Result<()> {
+        self.log.line(level, &message);
+        Ok(())
+    }
+}
+
+impl types::Host for State {}
+impl actions::Host for State {}
+
+impl State {
+    fn reader(&self) -> Result<&Reader, ReadError> {
+        self.reader.as_deref().ok_or(ReadError::NoReader)
+    }
+}
+
+/// What an instance is given besides its component.
+#[derive(Clone)]
+pub(crate) struct Surroundings {
+    pub budgets: Budgets,
+    /// None for roles without a lister.
+    pub reader: Option<Arc<Reader>>,
+    pub log: Arc<PluginLog>,
+}
+
+/// The imports every role may have; a component's own were checked when it was loaded.
+pub(crate) fn linker(wasm: &Wasm, artifact: &Artifact) -> wasmtime::Result<Linker<State>> {
+    let mut linker = Linker::new(wasm.engine());
+    lister::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    log::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    types::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    actions::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    if artifact.wasi {
+        crate::wasi::add_to_linker(&mut linker)?;
+    }
+    Ok(linker)
+}
+
+/// One live instance of world `W`.
+pub(crate) struct Sandbox<W> {
+    store: Store<State>,
+    world: W,
+    wasm: Arc<Wasm>,
+    budgets: Budgets,
+    poisoned: bool,
+}
+
+impl<W> Sandbox<W> {
+    /// `instantiate` runs the component's start functions, under the budgets of one call.
+    pub fn new(
+        wasm: &Arc<Wasm>,
+        wasi: bool,
+        surroundings: &Surroundings,
+        instantiate: impl FnOnce(&mut Store<State>) -> wasmtime::Result<W>,
+    ) -> Result<Self, Fault> {
+        let state = State {
+            limits: Limits { memory_bytes: surroundings.budgets.memory_bytes, used_bytes: 0, denied: false },
+            reader: surroundings.reader.clone(),
+            log: surroundings.log.clone(),
+            clock: CallClock::default(),
+            wasi: wasi.then(Wasi::new),
+        };
+        let mut store = Store::new(wasm.engine(), state);
+        store.limiter(|state| &mut state.limits);
+        store.epoch_deadline_callback(|mut context: StoreContextMut<'_, State>| {
+            Ok(match context.data_mut().clock.tick() {
+                Some(ticks) => UpdateDeadline::Continue(ticks),
+                None => UpdateDeadline::Interrupt,
+            })
+        });
+        let mut started = None;
+        let (store, result) = run(store, wasm, &surroundings.budgets, &mut started, instantiate);
+        let world = result?;
+        Ok(Self { store, world, wasm: wasm.clone(), budgets: surroundings.budgets, poisoned: false })
+    }
+
+    /// Calls an export. After a fault the instance is dead.
+    pub fn call<R>(
+        &mut self,
+        call: impl FnOnce(&W, &mut Store<State>) -> wasmtime::Result<R>,
+    ) -> (Result<R, Fault>, Usage) {
+        if self.poisoned {
+            return (Err(Fault::Trap("the instance has trapped before".to_owned())), Usage::default());
+        }
+        let started = arm(&mut self.store, &self.budgets);
+        let running = self.wasm.running();
+        let result = call(&self.world, &mut self.store);
+        drop(running);
+        let usage = usage(&self.store, &self.budgets, started);
+        let result = result.map_err(|error| {
+            self.poisoned = true;
+            fault(&self.store, &self.budgets, &error)
+        });
+        (result, usage)
+    }
+
+    /// Sets what a WASI guest sees as time and randomness in the next call.
+    pub fn set_context(&mut self, now_unix_ms: i64, seed: u64) {
+        if let Some(wasi) = &mut self.store.data_mut().wasi {
+            wasi.set(now_unix_ms, seed);
+        }
+    }
+
+    pub fn memory_bytes(&self) -> usize {
+        self.store.data().limits.used_bytes
+    }
+}
+
+fn run<R>(
+    mut store: Store<State>,
+    wasm: &Wasm,
+    budgets: &Budgets,
+    started: &mut Option<Instant>,
+    call: impl FnOnce(&mut Store<State>) -> wasmtime::Result<R>,
+) -> (Store<State>, Result<R, Fault>) {
+    *started = Some(arm(&mut store, budgets));
+    let running = wasm.running();
+    let result = call(&mut store);
+    drop(running);
+    let result = result.map_err(|error| fault(&store, budgets, &error));
+    (store, result)
+}
+
+fn arm(store: &mut Store<State>, budgets: &Budgets) -> Instant {
+    let started = Instant::now();
+    // Fuel is configured, so setting it cannot fail; without it the call would trap at once.
+    let _ = store.set_fuel(budgets.fuel_per_call);
+    // The first tick takes the thread's time as the baseline.
+    store.set_epoch_deadline(1);
+    let state = store.data_mut();
+    state.limits.denied = false;
+    state.clock = CallClock { deadline: budgets.deadline, started: Some(started), baseline: None };
+    started
+}
+
+fn usage(store: &Store<State>, budgets: &Budgets, started: Instant) -> Usage {
+    Usage {
+        elapsed: started.elapsed(),
+        fuel: budgets.fuel_per_call.saturating_sub(store.get_fuel().unwrap_or_default()),
+        memory_bytes: store.data().limits.used_bytes,
+    }
+}
+
+/// What went wrong, in terms of budgets where that is the cause.
+fn fault(store: &Store<State>, budgets: &Budgets, error: &wasmtime::Error) -> Fault {
+    let trap = error.downcast_ref::<Trap>();
+    match trap {
+        Some(Trap::OutOfFuel) => return Fault::OutOfFuel(budgets.fuel_per_call),
+        Some(Trap::Interrupt) => return Fault::Deadline(budgets.deadline),
+        _ => {}
+    }
+    // A guest whose allocation fails aborts; the cause is what it was refused.
+    if store.data().limits.denied {
+        return Fault::Memory(budgets.memory_bytes);
+    }
+    let cause = match trap {
+        Some(trap) => trap.to_string(),
+        None => format!("{error:#}"),
+    };
+    match store.data().log.take_last_error() {
+        Some(line) => Fault::Trap(format!("{cause}; its last error line: {line}")),
+        None => Fault::Trap(cause),
+    }
+}

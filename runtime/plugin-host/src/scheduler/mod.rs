@@ -1,0 +1,12 @@
+//! Schedulers: a resident view of the cluster fed by deltas, batches of pending
+//! pods decided against it, bindings performed while the next batch is decided.
+
+mod decisions;
+mod feed;
+mod live;
+mod pending;
+mod pod;
+mod unit;
+mod worker;
+
+pub(crate) use unit::SchedulerUnit;

@@ -1,0 +1,229 @@
+//! Pods that wait for a node: in order of priority and arrival, in back-off
+//! after a failed binding, or parked until something happens that may help.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::time::{Duration, Instant};
+
+use crate::cluster::ObjectHandle;
+use crate::program::scheduler_interface::Wake;
+
+/// Between two attempts of one pod: doubled each time, so that neither a busy
+/// cluster nor a contended node makes a pod spin.
+const BACKOFF_BASE: Duration = Duration::from_millis(20);
+const BACKOFF_CAP: Duration = Duration::from_secs(10);
+
+/// A parked pod is tried again after so long although nothing happened that it
+/// waits for: a plugin's wake flags may be wrong, a pod must not be forgotten.
+const PARKED_AT_MOST: Duration = Duration::from_secs(300);
+
+#[derive(Default)]
+pub(crate) struct Pending {
+    pods: HashMap<String, Entry>,
+    active: BTreeMap<(Reverse<i32>, u64), String>,
+    timers: BinaryHeap<Reverse<(Instant, u64, String)>>,
+    sequence: u64,
+    /// For each wake flag, when (in `clock`) it was raised last.
+    raised: Vec<(Wake, u64)>,
+    clock: u64,
+}
+
+struct Entry {
+    pod: ObjectHandle,
+    priority: i32,
+    arrival: u64,
+    attempts: u32,
+    state: State,
+    /// What the pod was told last, so that it is not told again.
+    message: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Active,
+    /// With the plugin; it saw what had happened until then.
+    Deciding { clock: u64 },
+    /// Given a node, until the event stream shows it.
+    Binding,
+    Parked { wake_on: Wake, timer: u64, since: Instant },
+    BackingOff { timer: u64 },
+}
+
+impl Pending {
+    /// The pod waits for a node, in this form. `changed`: in a way that may matter.
+    pub fn put(&mut self, pod: ObjectHandle, priority: i32, changed: bool, now: Instant) {
+        if let Some(entry) = self.pods.get_mut(pod.uid()) {
+            entry.pod = pod.clone();
+            if changed && matches!(entry.state, State::Parked { .. }) {
+                self.try_again(pod.uid(), now);
+            }
+            return;
+        }
+        self.sequence += 1;
+        let arrival = self.sequence;
+        let uid = pod.uid().to_owned();
+        self.active.insert((Reverse(priority), arrival), uid.clone());
+        let entry = Entry { pod, priority, arrival, attempts: 0, state: State::Active, message: None };
+        self.pods.insert(uid, entry);
+    }
+
+    /// The pod waits no longer: bound, gone, gated.
+    pub fn remove(&mut self, uid: &str) {
+        if let Some(entry) = self.pods.remove(uid) {
+            self.active.remove(&(Reverse(entry.priority), entry.arrival));
+        }
+    }
+
+    /// Keeps only the pods that are in `present`.
+    pub fn retain(&mut self, present: impl Fn(&str) -> bool) {
+        let gone: Vec<String> = self.pods.keys().filter(|uid| !present(uid)).cloned().collect();
+        for uid in gone {
+            self.remove(&uid);
+        }
+    }
+
+    /// The next pods to decide, at most `max`.
+    pub fn take(&mut self, max: usize, now: Instant) -> Vec<ObjectHandle> {
+        self.fire_timers(now);
+        let mut taken = Vec::with_capacity(max.min(self.active.len()));
+        while taken.len() < max
+            && let Some((_, uid)) = self.active.pop_first()
+        {
+            if let Some(entry) = self.pods.get_mut(&uid) {
+                entry.state = State::Deciding { clock: self.clock };
+                taken.push(entry.pod.clone());
+            }
+        }
+        taken
+    }
+
+    pub fn is_ready(&mut self, now: Instant) -> bool {
+        self.fire_timers(now);
+        !self.active.is_empty()
+    }
+
+    pub fn next_due(&self) -> Option<Instant> {
+        self.timers.peek().map(|Reverse((at, _, _))| *at)
+    }
+
+    /// How many wait, for whatever reason, without those being bound.
+    pub fn depth(&self) -> usize {
+        self.active.len()
+    }
+
+    /// A node was found; the binding is on its way.
+    pub fn binding(&mut self, uid: &str) {
+        if let Some(entry) = self.pods.get_mut(uid) {
+            entry.state = State::Binding;
+        }
+    }
+
+    /// The attempt failed for a reason that passes.
+    pub fn failed(&mut self, uid: &str, now: Instant) {
+        let Some(entry) = self.pods.get_mut(uid) else { return };
+        let delay = backoff(entry.attempts);
+        entry.attempts = entry.attempts.saturating_add(1);
+        self.delay(uid, now + delay);
+    }
+
+    /// No node fits at present. True if the pod has to be told: the message is new.
+    pub fn park(&mut self, uid: &str, wake_on: Wake, message: &str, now: Instant) -> bool {
+        let Some(entry) = self.pods.get_mut(uid) else { return false };
+        let seen = match entry.state {
+            State::Deciding { clock } => clock,
+            _ => self.clock,
+        };
+        let news = entry.message.as_deref() != Some(message);
+        entry.message = Some(message.to_owned());
+        entry.attempts = entry.attempts.saturating_add(1);
+        let missed = self.raised.iter().any(|(flag, at)| *at > seen && wake_on.contains(*flag));
+        if missed {
+            // What it waits for happened while the plugin was thinking.
+            let delay = backoff(entry.attempts);
+            self.delay(uid, now + delay);
+        } else {
+            let timer = self.timer(uid, now + PARKED_AT_MOST);
+            if let Some(entry) = self.pods.get_mut(uid) {
+                entry.state = State::Parked { wake_on, timer, since: now };
+            }
+        }
+        news
+    }
+
+    /// Something happened that pods may wait for.
+    pub fn wake(&mut self, flags: Wake, now: Instant) {
+        if flags == Wake::empty() {
+            return;
+        }
+        self.clock += 1;
+        for flag in [Wake::NODE_CHANGED, Wake::POD_REMOVED, Wake::POD_ADDED, Wake::OTHER_CHANGED] {
+            if flags.contains(flag) {
+                self.raised.retain(|(raised, _)| *raised != flag);
+                self.raised.push((flag, self.clock));
+            }
+        }
+        let awake: Vec<String> = self
+            .pods
+            .iter()
+            .filter(|(_, entry)| matches!(entry.state, State::Parked { wake_on, .. } if wake_on & flags != Wake::empty()))
+            .map(|(uid, _)| uid.clone())
+            .collect();
+        for uid in awake {
+            self.try_again(&uid, now);
+        }
+    }
+
+    /// Back to the queue, but not sooner after the last attempt than back-off allows.
+    fn try_again(&mut self, uid: &str, now: Instant) {
+        let Some(entry) = self.pods.get(uid) else { return };
+        let not_before = match entry.state {
+            State::Parked { since, .. } => since + backoff(entry.attempts),
+            _ => now,
+        };
+        if not_before > now {
+            self.delay(uid, not_before);
+        } else {
+            self.activate(uid);
+        }
+    }
+
+    fn activate(&mut self, uid: &str) {
+        if let Some(entry) = self.pods.get_mut(uid) {
+            entry.state = State::Active;
+            self.active.insert((Reverse(entry.priority), entry.arrival), uid.to_owned());
+        }
+    }
+
+    fn delay(&mut self, uid: &str, until: Instant) {
+        let timer = self.timer(uid, until);
+        if let Some(entry) = self.pods.get_mut(uid) {
+            entry.state = State::BackingOff { timer };
+        }
+    }
+
+    fn timer(&mut self, uid: &str, at: Instant) -> u64 {
+        self.sequence += 1;
+        self.timers.push(Reverse((at, self.sequence, uid.to_owned())));
+        self.sequence
+    }
+
+    fn fire_timers(&mut self, now: Instant) {
+        while let Some(Reverse((at, _, _))) = self.timers.peek() {
+            if *at > now {
+                return;
+            }
+            let Some(Reverse((_, sequence, uid))) = self.timers.pop() else { return };
+            let fires = self.pods.get(&uid).is_some_and(|entry| match entry.state {
+                State::Parked { timer, .. } | State::BackingOff { timer } => timer == sequence,
+                State::Active | State::Deciding { .. } | State::Binding => false,
+            });
+            if fires {
+                self.activate(&uid);
+            }
+        }
+    }
+}
+
+fn backoff(attempts: u32) -> Duration {
+    BACKOFF_BASE.saturating_mul(1u32.checked_shl(attempts.min(16)).unwrap_or(u32::MAX)).min(BACKOFF_CAP)
+}

@@ -1,0 +1,278 @@
+//! One scheduler as the manager holds it: what the event stream fills and the
+//! worker empties.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex};
+use pintle_api::meta::GroupVersionKind;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use super::feed::Feed;
+use super::live::{Live, node_kind, pod_kind};
+use super::pending::Pending;
+use super::pod::PodView;
+use super::worker::Worker;
+use crate::bindings::scheduler::SchedulerPlugin;
+use crate::cluster::{Change, Cluster, ClusterEvent, EventBatch, ListQuery, ObjectHandle, PluginIdentity};
+use crate::convert;
+use crate::events::{Hub, Sink, Subscription};
+use crate::fields;
+use crate::program::scheduler_interface::Wake;
+use crate::program::{LoadError, Program};
+use crate::seed::Seeds;
+use crate::supervise::{Health, Rollout};
+
+/// Conditions and events that are being written at a time.
+const CONCURRENT_REPORTS: usize = 64;
+
+/// A feed this long is emptied into the instance although no pod waits.
+pub(crate) const FEED_HIGH_WATER: usize = 256;
+
+pub(crate) struct SchedulerUnit {
+    shared: Arc<Shared>,
+    _subscription: Subscription,
+    thread: Option<JoinHandle<()>>,
+}
+
+pub(crate) struct Shared {
+    pub cluster: Arc<dyn Cluster>,
+    pub identity: PluginIdentity,
+    pub health: Arc<Health>,
+    pub seeds: Seeds,
+    pub runtime: tokio::runtime::Handle,
+    pub reports: Arc<Semaphore>,
+    feeds: Mutex<Vec<Interest>>,
+    pub inbox: Mutex<Inbox>,
+    pub wake: Condvar,
+}
+
+/// A feed lives as long as the instance that reads it.
+struct Interest {
+    feed: Weak<Feed>,
+    watches: Vec<GroupVersionKind>,
+}
+
+#[derive(Default)]
+pub(crate) struct Inbox {
+    pub scheduler_names: Vec<String>,
+    pub pending: Pending,
+    /// Bindings on their way.
+    pub in_flight: usize,
+    /// Pods that were not bound after all, to be told to the instance.
+    pub forget: Vec<String>,
+    /// Pods with the node they were given, until the event stream shows it.
+    pub assumed: HashMap<String, (ObjectHandle, String)>,
+    /// Pod events up to here are covered by a list.
+    pub listed: u64,
+    pub feed_full: bool,
+    pub next: Option<Next>,
+    pub resync: bool,
+    pub stop: bool,
+}
+
+pub(crate) struct Next {
+    pub live: Live,
+    pub rollout: Rollout,
+}
+
+impl SchedulerUnit {
+    pub fn start(
+        program: Arc<Program<SchedulerPlugin>>,
+        rollout: Rollout,
+        hub: &Arc<Hub>,
+        cluster: Arc<dyn Cluster>,
+        health: Arc<Health>,
+    ) -> Result<Self, LoadError> {
+        let shared = Arc::new(Shared {
+            identity: PluginIdentity::Plugin(program.name.clone()),
+            seeds: Seeds::starting_at(cluster.now_unix_ms().unsigned_abs()),
+            cluster,
+            health,
+            runtime: tokio::runtime::Handle::current(),
+            reports: Arc::new(Semaphore::new(CONCURRENT_REPORTS)),
+            feeds: Mutex::default(),
+            inbox: Mutex::default(),
+            wake: Condvar::new(),
+        });
+        let (subscription, _) = hub.add(shared.clone());
+        let name = format!("plugin-{}", program.name);
+        let live = Live::start(program, &shared)?;
+        shared.inbox.lock().next = Some(Next { live, rollout });
+        let worker = Worker::new(shared.clone(), rollout);
+        let thread = std::thread::Builder::new()
+            .name(name)
+            .spawn(move || worker.run())
+            .map_err(|error| LoadError::Source(format!("cannot start a thread: {error}")))?;
+        Ok(Self { shared, _subscription: subscription, thread: Some(thread) })
+    }
+
+    /// Prepares another version, which replays the cluster while the present one
+    /// goes on deciding, and hands over between two calls.
+    pub fn swap(&self, program: Arc<Program<SchedulerPlugin>>, rollout: Rollout) -> Result<(), LoadError> {
+        let live = Live::start(program, &self.shared)?;
+        self.shared.inbox.lock().next = Some(Next { live, rollout });
+        self.shared.wake.notify_all();
+        Ok(())
+    }
+}
+
+impl Drop for SchedulerUnit {
+    /// Returns when the call that runs is over; bindings on their way complete by themselves.
+    fn drop(&mut self) {
+        self.shared.inbox.lock().stop = true;
+        self.shared.wake.notify_all();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!(plugin = self.shared.identity.name(), "the thread of a scheduler panicked");
+        }
+    }
+}
+
+impl Sink for Shared {
+    fn observe(&self, batch: &EventBatch) {
+        let longest = self.feed(batch);
+        let now = Instant::now();
+        let mut inbox = self.inbox.lock();
+        let mut flags = Wake::empty();
+        for event in &batch.events {
+            flags |= inbox.take_in(event, now);
+        }
+        inbox.pending.wake(flags, now);
+        inbox.feed_full = longest >= FEED_HIGH_WATER;
+        drop(inbox);
+        self.wake.notify_one();
+    }
+
+    fn resync(&self) {
+        self.inbox.lock().resync = true;
+        self.wake.notify_one();
+    }
+}
+
+impl Shared {
+    pub fn add_feed(&self, feed: &Arc<Feed>, program: &Program<SchedulerPlugin>) {
+        let watches = program.description.watches.iter().cloned().map(convert::kind).collect();
+        self.feeds.lock().push(Interest { feed: Arc::downgrade(feed), watches });
+    }
+
+    /// Gives every instance what concerns it; returns the length of the longest feed.
+    fn feed(&self, batch: &EventBatch) -> usize {
+        if batch.events.is_empty() {
+            return 0;
+        }
+        let mut longest = 0;
+        self.feeds.lock().retain(|interest| {
+            let Some(feed) = interest.feed.upgrade() else { return false };
+            for event in &batch.events {
+                let kind = &**event.object.kind();
+                let wanted = if *kind == pod_kind() {
+                    is_or_was_bound(event)
+                } else {
+                    *kind == node_kind() || interest.watches.contains(kind)
+                };
+                if wanted {
+                    feed.push(event);
+                }
+            }
+            longest = longest.max(feed.len());
+            true
+        });
+        longest
+    }
+
+    /// The pods that wait, from a list: at the start, and when events were lost.
+    pub fn list_pending(&self) {
+        let listing = self.cluster.list(&ListQuery { kind: Some(pod_kind()), ..ListQuery::default() });
+        let now = Instant::now();
+        let mut inbox = self.inbox.lock();
+        let mut waiting = std::collections::HashSet::new();
+        for pod in listing.objects {
+            let view = PodView::of(&*pod);
+            if view.is_pending_for(&inbox.scheduler_names) {
+                waiting.insert(pod.uid().to_owned());
+                inbox.pending.put(pod, view.priority(), true, now);
+            }
+        }
+        inbox.pending.retain(|uid| waiting.contains(uid));
+        inbox.assumed.retain(|uid, _| waiting.contains(uid));
+        inbox.listed = listing.revision;
+    }
+}
+
+fn is_or_was_bound(event: &ClusterEvent) -> bool {
+    event.object.field("spec.nodeName").is_some()
+}
+
+impl Inbox {
+    /// Updates what waits; returns what this event may have made possible.
+    fn take_in(&mut self, event: &ClusterEvent, now: Instant) -> Wake {
+        let kind = &**event.object.kind();
+        if *kind == pod_kind() {
+            return self.take_in_pod(event, now);
+        }
+        if *kind == node_kind() {
+            let matters = match (&event.previous, event.change) {
+                (_, Change::Deleted) => false,
+                (Some(previous), Change::Modified) => node_changed(previous.json(), event.object.json()),
+                _ => true,
+            };
+            return if matters { Wake::NODE_CHANGED } else { Wake::empty() };
+        }
+        Wake::OTHER_CHANGED
+    }
+
+    fn take_in_pod(&mut self, event: &ClusterEvent, now: Instant) -> Wake {
+        let uid = event.object.uid();
+        let view = PodView::of(&*event.object);
+        if event.change == Change::Deleted {
+            self.pending.remove(uid);
+            self.assumed.remove(uid);
+            return if view.is_bound() { Wake::POD_REMOVED } else { Wake::empty() };
+        }
+        if view.is_bound() {
+            self.pending.remove(uid);
+            self.assumed.remove(uid);
+            let before = event.previous.as_ref().map(|previous| PodView::of(&**previous));
+            let was_bound = before.as_ref().is_some_and(PodView::is_bound);
+            let was_terminal = before.as_ref().is_some_and(PodView::is_terminal);
+            let released = view.is_terminal() && !was_terminal;
+            return match (was_bound, released) {
+                (_, true) => Wake::POD_REMOVED,
+                (false, _) => Wake::POD_ADDED,
+                (true, _) => Wake::empty(),
+            };
+        }
+        if event.revision <= self.listed {
+            return Wake::empty();
+        }
+        if view.is_pending_for(&self.scheduler_names) {
+            let changed = event.previous.as_ref().is_none_or(|previous| {
+                ["spec", "metadata.labels"]
+                    .iter()
+                    .any(|path| fields::differ(previous.json(), event.object.json(), path))
+            });
+            self.pending.put(event.object.clone(), view.priority(), changed, now);
+        } else {
+            self.pending.remove(uid);
+        }
+        Wake::empty()
+    }
+}
+
+/// Anything but a heartbeat: those only move the times in the conditions.
+fn node_changed(before: &[u8], after: &[u8]) -> bool {
+    let plain = ["spec", "metadata.labels", "metadata.annotations", "status.allocatable", "status.capacity"];
+    plain.iter().any(|path| fields::differ(before, after, path)) || conditions(before) != conditions(after)
+}
+
+fn conditions(node: &[u8]) -> Vec<(String, String)> {
+    let text = |condition: &Value, field: &str| condition[field].as_str().unwrap_or_default().to_owned();
+    let parsed: Option<Vec<Value>> =
+        fields::raw(node, "status.conditions").and_then(|conditions| serde_json::from_str(conditions).ok());
+    parsed.iter().flatten().map(|condition| (text(condition, "type"), text(condition, "status"))).collect()
+}

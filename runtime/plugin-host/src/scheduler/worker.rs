@@ -1,0 +1,389 @@
+//! The thread of one scheduler: deltas in, batches of pods in, decisions out.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::decisions;
+use super::live::{Live, node_kind};
+use super::pod::PodView;
+use super::unit::{Next, Shared};
+use crate::bindings::types::Context;
+use crate::cluster::{ApplyError, ListQuery, ObjectHandle};
+use crate::program::LoadError;
+use crate::program::scheduler_interface::{Decision, Preemption, Unschedulable, Wake};
+use crate::sandbox::Fault;
+use crate::supervise::{Previous, Remedy, Rollout, take_warm};
+
+/// Pods that are decided in one call, if so many wait.
+const BATCH: usize = 128;
+
+/// Bindings on their way at a time; group commit makes them share their fsync.
+const MAX_IN_FLIGHT: usize = 512;
+
+pub(crate) struct Worker {
+    shared: Arc<Shared>,
+    rollout: Rollout,
+    live: Option<Live>,
+    previous: Option<Previous<Live>>,
+    /// Smaller after a fault, to find the one pod that a plugin trips over.
+    batch: usize,
+}
+
+enum Job {
+    Stop,
+    Activate(Box<Next>),
+    Resync,
+    DropPrevious,
+    CatchUp,
+    Decide { pods: Vec<ObjectHandle>, forget: Vec<String> },
+}
+
+impl Worker {
+    pub fn new(shared: Arc<Shared>, rollout: Rollout) -> Self {
+        Self { shared, rollout, live: None, previous: None, batch: BATCH }
+    }
+
+    pub fn run(mut self) {
+        loop {
+            match self.wait() {
+                Job::Stop => return,
+                Job::Activate(next) => self.activate(*next),
+                Job::Resync => self.resync(),
+                Job::DropPrevious => {
+                    self.previous = None;
+                    self.shared.health.previous_dropped();
+                }
+                Job::CatchUp => self.catch_up(),
+                Job::Decide { pods, forget } => self.decide(pods, forget),
+            }
+        }
+    }
+
+    fn wait(&self) -> Job {
+        let mut inbox = self.shared.inbox.lock();
+        loop {
+            let now = Instant::now();
+            if inbox.stop {
+                return Job::Stop;
+            }
+            if let Some(next) = inbox.next.take() {
+                return Job::Activate(Box::new(next));
+            }
+            if self.previous.as_ref().is_some_and(|previous| previous.until <= now) {
+                return Job::DropPrevious;
+            }
+            let mut due = self.previous.as_ref().map(|previous| previous.until);
+            if let Some(live) = &self.live {
+                if std::mem::take(&mut inbox.resync) {
+                    return Job::Resync;
+                }
+                let room = MAX_IN_FLIGHT.saturating_sub(inbox.in_flight).min(self.batch);
+                if room > 0 && inbox.pending.is_ready(now) {
+                    let pods = inbox.pending.take(room, now);
+                    live.program.metrics.queue_depth(inbox.pending.depth());
+                    return Job::Decide { pods, forget: std::mem::take(&mut inbox.forget) };
+                }
+                if std::mem::take(&mut inbox.feed_full) {
+                    return Job::CatchUp;
+                }
+                due = due.into_iter().chain(inbox.pending.next_due()).min();
+            }
+            match due {
+                Some(due) => {
+                    self.shared.wake.wait_until(&mut inbox, due);
+                }
+                None => self.shared.wake.wait(&mut inbox),
+            }
+        }
+    }
+
+    /// Flips to the new version. It has replayed the cluster already; what is
+    /// left is what happened since, bindings of the old version included.
+    fn activate(&mut self, mut next: Next) {
+        let started = Instant::now();
+        self.rollout = next.rollout;
+        let assumed = self.assumed();
+        if let Err(fault) = next.live.assume(&assumed).and_then(|()| next.live.catch_up()) {
+            // It never decided anything: the old version simply goes on.
+            let pause = started.elapsed();
+            return self.refuse(&next.live, &fault, pause);
+        }
+        let version = next.live.version();
+        let names = next.live.program.description.scheduler_names.clone();
+        let before = self.live.replace(next.live);
+        let pause = started.elapsed();
+        self.batch = BATCH;
+        if let Some(before) = before {
+            self.previous = Some(Previous { live: before, until: Instant::now() + self.rollout.window });
+        }
+        let previous = self.previous.as_ref().map(|previous| previous.live.version());
+        self.answer_to(names);
+        self.shared.health.activated(version, previous, pause);
+    }
+
+    fn refuse(&mut self, refused: &Live, fault: &Fault, pause: Duration) {
+        tracing::warn!(plugin = self.shared.identity.name(), %fault, "a new scheduler failed before it decided anything");
+        match &self.live {
+            Some(live) => {
+                let version = live.version();
+                self.shared.health.activated(refused.version(), None, Duration::ZERO);
+                self.shared.health.rolled_back(version, fault, pause);
+            }
+            None => {
+                self.shared.health.strike(fault, false, &Rollout { max_strikes: 1, ..self.rollout });
+            }
+        }
+    }
+
+    /// Sets the names and lists the pods that wait for them.
+    fn answer_to(&self, names: Vec<String>) {
+        self.shared.inbox.lock().scheduler_names = names;
+        self.shared.list_pending();
+    }
+
+    /// Bindings that are decided and not yet seen in the event stream.
+    fn assumed(&self) -> Vec<(ObjectHandle, String)> {
+        self.shared.inbox.lock().assumed.values().cloned().collect()
+    }
+
+    fn resync(&mut self) {
+        self.previous = None;
+        self.rebuild();
+        self.shared.list_pending();
+    }
+
+    fn catch_up(&mut self) {
+        if let Some(live) = &mut self.live
+            && let Err(fault) = live.catch_up()
+        {
+            self.strike(&fault);
+        }
+        if let Some(previous) = &mut self.previous
+            && previous.live.catch_up().is_err()
+        {
+            self.previous = None;
+        }
+    }
+
+    fn decide(&mut self, pods: Vec<ObjectHandle>, mut forget: Vec<String>) {
+        if let Some(previous) = &mut self.previous
+            && previous.live.forget(&forget).is_err()
+        {
+            self.previous = None;
+        }
+        loop {
+            let Some(live) = &mut self.live else {
+                return self.put_back(&pods);
+            };
+            let context = Context {
+                now_unix_ms: self.shared.cluster.now_unix_ms(),
+                seed: self.shared.seeds.next(),
+                revision: self.shared.cluster.revision(),
+            };
+            let decided = live
+                .catch_up()
+                .and_then(|()| live.forget(&forget))
+                .and_then(|()| live.schedule(context, &pods));
+            match decided {
+                Ok(decisions) => {
+                    self.shared.health.good();
+                    self.batch = (self.batch * 2).min(BATCH);
+                    return self.perform(&pods, decisions);
+                }
+                Err(fault) => {
+                    if !self.strike(&fault) {
+                        return self.put_back(&pods);
+                    }
+                    // The version that takes over has assumed none of them.
+                    forget.clear();
+                }
+            }
+        }
+    }
+
+    /// True if the previous version has taken over and decides the same pods now.
+    fn strike(&mut self, fault: &Fault) -> bool {
+        tracing::warn!(plugin = self.shared.identity.name(), %fault, "a scheduler misbehaved");
+        self.batch = (self.batch / 4).max(1);
+        let started = Instant::now();
+        let mut warm = take_warm(&mut self.previous, started);
+        match self.shared.health.strike(fault, warm.is_some(), &self.rollout) {
+            Remedy::RollBack => {
+                let Some(mut warm) = warm.take() else { return false };
+                let assumed = self.assumed();
+                if let Err(fault) = warm.assume(&assumed).and_then(|()| warm.catch_up()) {
+                    self.live = Some(warm);
+                    return self.strike(&fault);
+                }
+                let version = warm.version();
+                let names = warm.program.description.scheduler_names.clone();
+                self.live = Some(warm);
+                self.batch = BATCH;
+                self.shared.health.rolled_back(version, fault, started.elapsed());
+                self.shared.inbox.lock().scheduler_names = names;
+                true
+            }
+            Remedy::Rebuild => {
+                self.rebuild();
+                false
+            }
+            Remedy::Stop => {
+                self.live = None;
+                false
+            }
+        }
+    }
+
+    /// The same version in a fresh instance that replays the cluster.
+    fn rebuild(&mut self) {
+        while let Some(live) = self.live.take() {
+            let assumed = self.assumed();
+            let fresh = match Live::start(live.program.clone(), &self.shared) {
+                Ok(mut fresh) => fresh.assume(&assumed).and_then(|()| fresh.catch_up()).map(|()| fresh),
+                Err(LoadError::Start(fault)) => Err(fault),
+                Err(error) => Err(Fault::BadReply(error.to_string())),
+            };
+            match fresh {
+                Ok(fresh) => {
+                    self.live = Some(fresh);
+                    return;
+                }
+                Err(fault) => {
+                    if self.shared.health.strike(&fault, false, &self.rollout) != Remedy::Stop {
+                        self.live = Some(live);
+                    }
+                }
+            }
+        }
+    }
+
+    fn put_back(&self, pods: &[ObjectHandle]) {
+        let now = Instant::now();
+        let mut inbox = self.shared.inbox.lock();
+        for pod in pods {
+            inbox.pending.failed(pod.uid(), now);
+        }
+    }
+
+    fn perform(&self, pods: &[ObjectHandle], decisions: Vec<Decision>) {
+        for (pod, decision) in pods.iter().zip(decisions) {
+            match decision {
+                Decision::Bind(binding) => self.bind(pod, binding.node),
+                Decision::Unschedulable(unschedulable) => self.park(pod, &unschedulable),
+                Decision::Preempt(preemption) => self.preempt(pod, preemption),
+                Decision::Ignore(reason) => {
+                    tracing::debug!(plugin = self.shared.identity.name(), pod = pod.name(), reason, "a pod is ignored");
+                    self.shared.inbox.lock().pending.remove(pod.uid());
+                }
+            }
+        }
+    }
+
+    fn bind(&self, pod: &ObjectHandle, node: String) {
+        if self.shared.cluster.get(&node_kind(), "", &node).is_none() {
+            // Gone since the last delta, or invented: either way this is no binding.
+            let mut inbox = self.shared.inbox.lock();
+            inbox.forget.push(pod.uid().to_owned());
+            inbox.pending.failed(pod.uid(), Instant::now());
+            drop(inbox);
+            return self.shared.health.trouble("UnknownNode", format!("pod {} was given to node {node}, which does not exist", pod.name()));
+        }
+        {
+            let mut inbox = self.shared.inbox.lock();
+            inbox.pending.binding(pod.uid());
+            inbox.assumed.insert(pod.uid().to_owned(), (pod.clone(), node.clone()));
+            inbox.in_flight += 1;
+        }
+        let Some(live) = &self.live else { return };
+        let (shared, pod, metrics) = (self.shared.clone(), pod.clone(), live.program.metrics.clone());
+        self.shared.runtime.spawn(async move {
+            let result = shared.cluster.apply(&shared.identity, decisions::bind(&*pod, &node)).await;
+            {
+                let mut inbox = shared.inbox.lock();
+                inbox.in_flight -= 1;
+                match &result {
+                    Ok(_) => {}
+                    Err(error) => {
+                        inbox.assumed.remove(pod.uid());
+                        inbox.forget.push(pod.uid().to_owned());
+                        match error {
+                            ApplyError::NotFound(_) => inbox.pending.remove(pod.uid()),
+                            _ => inbox.pending.failed(pod.uid(), Instant::now()),
+                        }
+                    }
+                }
+            }
+            shared.wake.notify_one();
+            match result {
+                Ok(_) => {
+                    metrics.actions(1);
+                    shared.report_scheduled(&pod, &node).await;
+                }
+                Err(ApplyError::Conflict(_) | ApplyError::NotFound(_)) => metrics.conflict(),
+                Err(error) => {
+                    shared.health.trouble("BindRejected", format!("pod {}/{}: {error}", pod.namespace(), pod.name()));
+                }
+            }
+        });
+    }
+
+    fn park(&self, pod: &ObjectHandle, unschedulable: &Unschedulable) {
+        let message = &unschedulable.message;
+        let news = self.shared.inbox.lock().pending.park(pod.uid(), unschedulable.wake_on, message, Instant::now());
+        if !news || PodView::of(&**pod).is_unschedulable_with(message) {
+            return;
+        }
+        let now = self.shared.cluster.now_unix_ms();
+        self.report(vec![
+            decisions::unschedulable(&**pod, message, None, now),
+            decisions::event(&**pod, true, "FailedScheduling", "Scheduling", message.clone()),
+        ]);
+    }
+
+    fn preempt(&self, pod: &ObjectHandle, preemption: Preemption) {
+        self.shared.inbox.lock().pending.park(
+            pod.uid(),
+            Wake::POD_REMOVED | Wake::NODE_CHANGED,
+            &preemption.message,
+            Instant::now(),
+        );
+        let on_node = self.shared.cluster.list(&ListQuery {
+            kind: Some(super::live::pod_kind()),
+            field: Some(("spec.nodeName".to_owned(), preemption.node.clone())),
+            ..ListQuery::default()
+        });
+        let now = self.shared.cluster.now_unix_ms();
+        let mut actions =
+            vec![decisions::unschedulable(&**pod, &preemption.message, Some(preemption.node.as_str()), now)];
+        actions.extend(decisions::evict(&**pod, &preemption, &on_node.objects));
+        self.report(actions);
+    }
+
+    /// Performs actions that no further decision waits for.
+    fn report(&self, actions: Vec<crate::action::Action>) {
+        let shared = self.shared.clone();
+        self.shared.runtime.spawn(async move {
+            let Ok(_permit) = shared.reports.acquire().await else { return };
+            for action in actions {
+                match shared.cluster.apply(&shared.identity, action).await {
+                    // The pod is another one by now, or gone: so is the report.
+                    Ok(_) | Err(ApplyError::NotFound(_) | ApplyError::Conflict(_)) => {}
+                    Err(error) => shared.health.trouble("ReportRejected", error.to_string()),
+                }
+            }
+        });
+    }
+}
+
+impl Shared {
+    /// The `Scheduled` event, unless the cluster has more to do than that:
+    /// in a burst of thousands nobody reads them.
+    async fn report_scheduled(&self, pod: &ObjectHandle, node: &str) {
+        let Ok(_permit) = self.reports.try_acquire() else { return };
+        let note = format!("Successfully assigned {}/{} to {node}", pod.namespace(), pod.name());
+        let event = decisions::event(&**pod, false, "Scheduled", "Binding", note);
+        if let Err(error) = self.cluster.apply(&self.identity, event).await {
+            tracing::debug!(plugin = self.identity.name(), %error, "an event was not recorded");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! WASI for components whose language runtime cannot do without: an empty
+//! context. No files, sockets, arguments or environment; time stands still
+//! during a call and randomness is a function of the call's seed, so that such
+//! a plugin is as deterministic as any other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use wasmtime::component::{Linker, Resource, ResourceTable};
+use wasmtime_wasi::p2::DynPollable;
+use wasmtime_wasi::random::Deterministic;
+use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
+
+use crate::sandbox::State;
+use crate::seed::mix;
+
+/// The stream of randomness repeats after so many words, which is as good as
+/// any other for a guest that must not have real randomness.
+const RANDOM_WORDS: u64 = 32;
+
+const IO_POLL: &str = "wasi:io/poll@0.2.12";
+
+pub(crate) struct Wasi {
+    context: WasiCtx,
+    table: ResourceTable,
+    now_unix_ms: Arc<AtomicI64>,
+}
+
+impl Wasi {
+    pub fn new() -> Self {
+        let now_unix_ms = Arc::new(AtomicI64::new(0));
+        Self { context: context(&now_unix_ms, 0), table: ResourceTable::new(), now_unix_ms }
+    }
+
+    /// Time and randomness of the next call.
+    pub fn set(&mut self, now_unix_ms: i64, seed: u64) {
+        self.now_unix_ms.store(now_unix_ms, Ordering::Relaxed);
+        self.context = context(&self.now_unix_ms, seed);
+    }
+}
+
+fn context(now_unix_ms: &Arc<AtomicI64>, seed: u64) -> WasiCtx {
+    let bytes: Vec<u8> = (0..RANDOM_WORDS).flat_map(|word| mix(seed.wrapping_add(word)).to_le_bytes()).collect();
+    WasiCtx::builder()
+        .wall_clock(Still(now_unix_ms.clone()))
+        .monotonic_clock(Still(now_unix_ms.clone()))
+        .secure_random(Deterministic::new(bytes.clone()))
+        .insecure_random(Deterministic::new(bytes))
+        .insecure_random_seed(u128::from(seed))
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false)
+        .build()
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        match &mut self.wasi {
+            Some(wasi) => WasiCtxView { ctx: &mut wasi.context, table: &mut wasi.table },
+            None => unreachable!("WASI is linked only for components that import it"),
+        }
+    }
+}
+
+/// The call's own time.
+struct Still(Arc<AtomicI64>);
+
+impl Still {
+    fn now(&self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.load(Ordering::Relaxed)).unwrap_or_default())
+    }
+}
+
+impl HostWallClock for Still {
+    fn resolution(&self) -> Duration {
+        Duration::from_millis(1)
+    }
+
+    fn now(&self) -> Duration {
+        Still::now(self)
+    }
+}
+
+impl HostMonotonicClock for Still {
+    fn resolution(&self) -> u64 {
+        1_000_000
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(Still::now(self).as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_sync(linker)?;
+    // A guest that waits would hold its thread where no deadline reaches it;
+    // with an empty context there is nothing to wait for.
+    linker.allow_shadowing(true);
+    let mut poll = linker.instance(IO_POLL)?;
+    poll.func_wrap("poll", |_, (_,): (Vec<Resource<DynPollable>>,)| -> wasmtime::Result<(Vec<u32>,)> {
+        Err(wasmtime::Error::msg("a plugin may not wait"))
+    })?;
+    poll.func_wrap("[method]pollable.block", |_, (_,): (Resource<DynPollable>,)| -> wasmtime::Result<()> {
+        Err(wasmtime::Error::msg("a plugin may not wait"))
+    })?;
+    Ok(())
+}

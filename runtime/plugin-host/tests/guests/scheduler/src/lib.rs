@@ -1,0 +1,134 @@
+//! Binds to the node with the fewest pods that it knows of; counts, because a
+//! scheduler that forgets or doubles a pod shows in the counts. Nodes hold
+//! `spec.capacity` pods (default: any number).
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+wit_bindgen::generate!({ path: "../../../../../wit", world: "scheduler-plugin" });
+
+use exports::pintle::plugin::scheduler::{Binding, Decision, Description, Guest, Unschedulable, Wake};
+use pintle::plugin::log;
+use pintle::plugin::types::{Context, Delta, Grant, KindRef, Manifest, Object};
+
+struct Counting;
+
+#[derive(Default)]
+struct View {
+    config: Value,
+    /// Capacity by node.
+    nodes: BTreeMap<String, u64>,
+    /// Node by pod uid.
+    pods: BTreeMap<String, String>,
+    counts: BTreeMap<String, u64>,
+}
+
+thread_local! {
+    static VIEW: RefCell<View> = RefCell::new(View::default());
+}
+
+fn kind(kind: &str) -> KindRef {
+    KindRef { group: String::new(), version: "v1".into(), kind: kind.into() }
+}
+
+impl View {
+    fn give(&mut self, uid: &str, node: &str) {
+        self.take(uid);
+        self.pods.insert(uid.to_owned(), node.to_owned());
+        *self.counts.entry(node.to_owned()).or_default() += 1;
+    }
+
+    fn take(&mut self, uid: &str) {
+        if let Some(node) = self.pods.remove(uid)
+            && let Some(count) = self.counts.get_mut(&node)
+        {
+            *count -= 1;
+        }
+    }
+
+    fn pick(&self) -> Option<String> {
+        let free = self.nodes.iter().filter(|(node, capacity)| self.counts.get(*node).copied().unwrap_or(0) < **capacity);
+        free.min_by_key(|(node, _)| self.counts.get(*node).copied().unwrap_or(0)).map(|(node, _)| node.clone())
+    }
+}
+
+impl Guest for Counting {
+    fn describe(config: Vec<u8>) -> Result<Description, String> {
+        std::panic::set_hook(Box::new(|info| log::log(log::Level::Error, &info.to_string())));
+        let config: Value = serde_json::from_slice(&config).map_err(|error| error.to_string())?;
+        let version = config["version"].as_str().unwrap_or("1").to_owned();
+        let name = config["schedulerName"].as_str().unwrap_or("default-scheduler").to_owned();
+        VIEW.with_borrow_mut(|view| view.config = config);
+        let need = |name: &str, verbs: &[&str]| Grant {
+            kind: kind(name),
+            verbs: verbs.iter().map(|verb| (*verb).to_owned()).collect(),
+            reason: "to schedule".into(),
+        };
+        let needs = vec![need("Node", &["list", "watch"]), need("Pod", &["list", "watch", "bind"])];
+        Ok(Description {
+            manifest: Manifest { name: "counting".into(), version, needs },
+            scheduler_names: vec![name],
+            watches: Vec::new(),
+        })
+    }
+
+    fn sync(deltas: Vec<Delta>) {
+        VIEW.with_borrow_mut(|view| {
+            for delta in deltas {
+                match delta {
+                    Delta::Upsert(object) => {
+                        let value: Value = serde_json::from_slice(&object.json).unwrap();
+                        if object.ref_.kind.kind == "Node" {
+                            let capacity = value["spec"]["capacity"].as_u64().unwrap_or(u64::MAX);
+                            view.nodes.insert(object.ref_.name, capacity);
+                        } else {
+                            let node = value["spec"]["nodeName"].as_str().unwrap().to_owned();
+                            view.give(&object.uid, &node);
+                        }
+                    }
+                    Delta::Remove(object) if object.ref_.kind.kind == "Node" => {
+                        view.nodes.remove(&object.ref_.name);
+                    }
+                    Delta::Remove(object) => view.take(&object.uid),
+                }
+            }
+        });
+    }
+
+    fn schedule(_: Context, pods: Vec<Object>) -> Vec<Decision> {
+        VIEW.with_borrow_mut(|view| {
+            if view.config["schedule"] == "trap" {
+                panic!("asked to trap in schedule");
+            }
+            if view.config["schedule"] == "short" {
+                return Vec::new();
+            }
+            pods.into_iter()
+                .map(|pod| {
+                    if view.config["poison"].as_str().is_some_and(|poison| poison == pod.ref_.name) {
+                        panic!("asked to trap on {}", pod.ref_.name);
+                    }
+                    match view.pick() {
+                        Some(node) => {
+                            view.give(&pod.uid, &node);
+                            Decision::Bind(Binding { pod_uid: pod.uid, node })
+                        }
+                        None => Decision::Unschedulable(Unschedulable {
+                            pod_uid: pod.uid,
+                            message: format!("0/{} nodes are available", view.nodes.len()),
+                            wake_on: Wake::NODE_CHANGED | Wake::POD_REMOVED,
+                        }),
+                    }
+                })
+                .collect()
+        })
+    }
+
+    fn forget(pod_uids: Vec<String>) {
+        VIEW.with_borrow_mut(|view| pod_uids.iter().for_each(|uid| view.take(uid)));
+    }
+}
+
+export!(Counting);

@@ -1,0 +1,73 @@
+//! The guests, built once per test binary.
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use base64::Engine as _;
+use bytes::Bytes;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+static BUILT: LazyLock<Vec<PathBuf>> = LazyLock::new(|| {
+    let host = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let target = host.join("../../target/host-guests");
+    let packages = ["guest-controller", "guest-scheduler", "guest-admission", "guest-cni"];
+    let built = pintle_plugin_build::build(&host.join("tests/guests"), &packages, &target).expect("guests build");
+    built.into_iter().map(|built| built.path).collect()
+});
+
+fn read(index: usize) -> Bytes {
+    Bytes::from(std::fs::read(&BUILT[index]).expect("a built guest can be read"))
+}
+
+pub fn controller() -> Bytes {
+    read(0)
+}
+
+pub fn scheduler() -> Bytes {
+    read(1)
+}
+
+pub fn admission() -> Bytes {
+    read(2)
+}
+
+pub fn cni() -> Bytes {
+    read(3)
+}
+
+pub fn digest(component: &[u8]) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(component)))
+}
+
+/// The same program under another digest: a custom section changes nothing else.
+pub fn variant(component: &[u8], mark: u8) -> Bytes {
+    let mut bytes = component.to_vec();
+    bytes.extend([0, 3, 1, b'v', mark]);
+    Bytes::from(bytes)
+}
+
+/// A Plugin object with the component inside.
+pub fn plugin(name: &str, role: &str, component: &[u8], config: Value, grants: Value) -> Value {
+    json!({
+        "apiVersion": "plugins.pintle.dev/v1alpha1",
+        "kind": "Plugin",
+        "metadata": { "name": name },
+        "spec": {
+            "role": role,
+            "source": { "inline": { "data": base64::engine::general_purpose::STANDARD.encode(component) } },
+            "digest": digest(component),
+            "config": config,
+            "grants": grants,
+            "rollout": { "maxStrikes": 3 },
+        },
+    })
+}
+
+pub fn copier_grants() -> Value {
+    json!([{ "apiGroups": [""], "kinds": ["ConfigMap"], "verbs": ["get", "list", "watch", "create", "patch"] }])
+}
+
+pub fn scheduler_grants() -> Value {
+    json!([{ "apiGroups": [""], "kinds": ["Node", "Pod"], "verbs": ["list", "watch", "bind"] }])
+}
