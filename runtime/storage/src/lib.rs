@@ -3,7 +3,7 @@
 //! nothing is acknowledged (or readable) before it has reached the disk.
 //!
 //! Read [`Store`] first: it is the whole surface. [`open`] gives the embedded
-//! implementation, one multi-version store over a small [`engine::Engine`], of which there are
+//! implementation, one multi-version store over a small `Engine` trait, of which there are
 //! two: sled (the default) and redb.
 //!
 //! What it does not know: Kubernetes. Keys and values are bytes; the only thing it

@@ -34,7 +34,7 @@ use crate::{
 pub enum EngineKind {
     /// The default: a log of changes. Fast with many small transactions; its file grows to a
     /// multiple of its data (400 MB after a minute of continuous overwriting of 15 MB) and is
-    /// rewritten when the store is opened. Safe only through what [`crate`] does around it.
+    /// rewritten when the store is opened. Safe only through what this crate does around it.
     #[default]
     Sled,
     /// A copy-on-write B-tree, safe by itself. About as fast; smaller files, more bytes written
