@@ -41,7 +41,7 @@ fn main() {
     for ((name, role), built) in DEFAULTS.iter().zip(&built) {
         let _ = writeln!(
             code,
-            "    Embedded {{ name: {name:?}, role: Role::{role}, wasm: include_bytes!({:?}) }},",
+            "    Default {{ name: {name:?}, role: Role::{role}, wasm: include_bytes!({:?}) }},",
             built.path
         );
     }

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::client::{Api, ApiClient, chain};
+use crate::client::{Api, ApiClient, ApiError, chain};
 use crate::clock::{Clock, until};
 use crate::events::{Kind, Recorder};
 use crate::inotify::DirWatch;
@@ -155,6 +155,29 @@ impl Agent {
         }
     }
 
+    /// Ends every pod of this node without a server, as if all were deleted, and
+    /// returns how many there were. For a node that is given up.
+    pub async fn reset(self) -> usize {
+        let Agent { config, store, pods, known, facts, network, _lock } = self;
+        let api = Api::new(Arc::new(Nobody));
+        let recorder = Recorder::start(api.clone(), config.node_name.clone(), config.clock.clone());
+        let shared = shared(&config, &api, &recorder, facts, store, network);
+        let (ended, mut endings) = mpsc::unbounded_channel();
+        let count = known.len();
+        for (pod, runtime) in known {
+            let uid = pod.metadata.uid.clone();
+            let handle =
+                PodHandle::start(shared.clone(), Arc::new(pod), Some(runtime), ended.clone());
+            handle.gone();
+            pods.write().insert(uid, handle);
+        }
+        drop(ended);
+        while let Some(uid) = endings.recv().await {
+            pods.write().remove(&uid);
+        }
+        count
+    }
+
     /// Runs until `shutdown`. Containers go on running afterwards.
     pub async fn run(
         self,
@@ -170,26 +193,7 @@ impl Agent {
             labels: config.labels.clone(),
             facts: facts.clone(),
         });
-        let shared = Arc::new(Shared {
-            node_name: config.node_name.clone(),
-            node_ip: config.node_ip.clone(),
-            data_dir: config.data_dir.clone(),
-            shim_binary: config.shim_binary.clone(),
-            runtime_binary: config.runtime_binary.clone(),
-            log_limits: config.log_limits,
-            pids_limit: config.pids_limit,
-            facts,
-            dns: Dns {
-                cluster_dns: config.cluster_dns.clone(),
-                cluster_domain: config.cluster_domain.clone(),
-                node_resolv_conf: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
-            },
-            api: api.clone(),
-            recorder: recorder.clone(),
-            clock: config.clock.clone(),
-            images: Images { snapshots: Arc::new(store.snapshots()), store: Arc::new(store) },
-            network: network.clone(),
-        });
+        let shared = shared(&config, &api, &recorder, facts, store, network.clone());
         let (ended, mut endings) = mpsc::unbounded_channel();
         let (ready, readiness) = watch::channel(readiness(network.as_deref()));
         let (lost, registered) = watch::channel(0u64);
@@ -265,6 +269,37 @@ impl Agent {
     }
 }
 
+/// What every pod's task uses.
+fn shared(
+    config: &AgentConfig,
+    api: &Api,
+    recorder: &Recorder,
+    facts: Facts,
+    store: ContentStore,
+    network: Option<Arc<PodNetwork>>,
+) -> Arc<Shared> {
+    Arc::new(Shared {
+        node_name: config.node_name.clone(),
+        node_ip: config.node_ip.clone(),
+        data_dir: config.data_dir.clone(),
+        shim_binary: config.shim_binary.clone(),
+        runtime_binary: config.runtime_binary.clone(),
+        log_limits: config.log_limits,
+        pids_limit: config.pids_limit,
+        facts,
+        dns: Dns {
+            cluster_dns: config.cluster_dns.clone(),
+            cluster_domain: config.cluster_domain.clone(),
+            node_resolv_conf: std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
+        },
+        api: api.clone(),
+        recorder: recorder.clone(),
+        clock: config.clock.clone(),
+        images: Images { snapshots: Arc::new(store.snapshots()), store: Arc::new(store) },
+        network,
+    })
+}
+
 fn lock(dir: &std::path::Path) -> io::Result<Option<std::fs::File>> {
     let file = std::fs::OpenOptions::new()
         .write(true)
@@ -285,6 +320,26 @@ fn readiness(network: Option<&PodNetwork>) -> Readiness {
                 .into())
         }
         _ => Ok(()),
+    }
+}
+
+/// The API of a node that has left its cluster.
+struct Nobody;
+
+#[async_trait::async_trait]
+impl ApiClient for Nobody {
+    async fn request(
+        &self,
+        _method: &str,
+        path: &str,
+        _content_type: &str,
+        _body: bytes::Bytes,
+    ) -> Result<crate::client::ApiResponse, ApiError> {
+        Err(ApiError::from_answer(404, path.as_bytes()))
+    }
+
+    async fn watch(&self, path: &str) -> Result<Box<dyn crate::client::WatchBody>, ApiError> {
+        Err(ApiError::from_answer(404, path.as_bytes()))
     }
 }
 

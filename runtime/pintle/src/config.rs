@@ -143,6 +143,10 @@ impl Settings {
         self.node_listen.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 6444)))
     }
 
+    pub fn cluster_cidr(&self) -> &str {
+        self.cluster_cidr.as_deref().unwrap_or("10.244.0.0/16")
+    }
+
     pub fn kubeconfig(&self) -> PathBuf {
         self.kubeconfig.clone().unwrap_or_else(|| self.data_dir().join("admin.kubeconfig"))
     }
@@ -155,13 +159,10 @@ impl Settings {
                 .to_string_lossy()
                 .to_lowercase(),
         };
-        let problems = pintle_api::names::dns1123_subdomain(&name);
-        anyhow::ensure!(
-            problems.is_empty(),
-            "{name:?} cannot be a node's name: {}",
-            problems.join("; ")
-        );
-        Ok(name)
+        match pintle_api::names::dns_subdomain(&name) {
+            None => Ok(name),
+            Some(problem) => anyhow::bail!("{name:?} cannot be a node's name: {problem}"),
+        }
     }
 
     pub fn node_labels(&self) -> Result<Vec<(String, String)>> {

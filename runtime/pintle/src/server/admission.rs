@@ -13,10 +13,10 @@ use pintle_plugin_host::admission::{self, AdmissionChain, Document};
 /// cluster is made of; what is written before is the server's own bootstrap,
 /// which no plugin reviews.
 #[derive(Default)]
-pub struct HostAdmission(OnceLock<Arc<dyn AdmissionChain>>);
+pub struct HostAdmission(OnceLock<Arc<AdmissionChain>>);
 
 impl HostAdmission {
-    pub fn set(&self, chain: Arc<dyn AdmissionChain>) {
+    pub fn set(&self, chain: Arc<AdmissionChain>) {
         let _ = self.0.set(chain);
     }
 }
@@ -37,7 +37,10 @@ fn kind(resource: &Resource) -> GroupVersionKind {
 #[async_trait]
 impl Admission for HostAdmission {
     fn concerns(&self, resource: &'static Resource, op: Operation) -> bool {
-        self.0.get().is_some_and(|chain| chain.concerns(&kind(resource), operation(op)))
+        let Some(chain) = self.0.get() else { return false };
+        let (kind, op) = (kind(resource), operation(op));
+        let subresources = resource.subresources.iter().map(|subresource| subresource.name());
+        std::iter::once("").chain(subresources).any(|name| chain.wants(&kind, name, op))
     }
 
     async fn review(&self, request: AdmissionRequest<'_>) -> Result<AdmissionResponse, StatusError> {

@@ -12,9 +12,10 @@ use pintle_api::selector::LabelSelector;
 use pintle_api::status::StatusError;
 use pintle_apiserver::verbs::{DeleteOptions, Patch, Preconditions, Propagation, WriteOptions};
 use pintle_apiserver::{ApiServer, Clock, User};
-use pintle_plugin_host::{
-    Action, Applied, ApplyError, Change, Cluster, ClusterEvent, EventBatch, EventStream, ListQuery,
-    Listing, Object, ObjectHandle, Owner, PatchType, PluginIdentity, StreamGone, Target,
+use pintle_plugin_host::action::{Action, PatchType, Propagation as PluginPropagation, Target};
+use pintle_plugin_host::cluster::{
+    Applied, ApplyError, Change, Cluster, ClusterEvent, EventBatch, EventStream, ListQuery, Listing,
+    Object, ObjectHandle, Owner, PluginIdentity, StreamGone,
 };
 use pintle_watch::{Bus, EventKind, From, Topic};
 use serde_json::{Value, json};
@@ -249,7 +250,7 @@ impl LocalCluster {
             }
             Action::Update { target, subresource, object } => {
                 let row = self.known(&target.kind)?;
-                let subresource = parse_subresource(&subresource)?;
+                let subresource = parse_subresource(row, &subresource)?;
                 let object = parse(&object)?;
                 verbs
                     .update(user, row, subresource, &target.namespace, &target.name, object, &options)
@@ -257,7 +258,7 @@ impl LocalCluster {
             }
             Action::Patch { target, subresource, patch_type, body, revision } => {
                 let row = self.known(&target.kind)?;
-                let subresource = parse_subresource(&subresource)?;
+                let subresource = parse_subresource(row, &subresource)?;
                 let patch = patch_of(patch_type, parse(&body)?, revision)?;
                 verbs
                     .patch(user, row, subresource, &target.namespace, &target.name, &patch, &options)
@@ -268,9 +269,9 @@ impl LocalCluster {
                 let options = DeleteOptions {
                     grace_period_seconds,
                     propagation: propagation.map(|p| match p {
-                        pintle_plugin_host::Propagation::Background => Propagation::Background,
-                        pintle_plugin_host::Propagation::Foreground => Propagation::Foreground,
-                        pintle_plugin_host::Propagation::Orphan => Propagation::Orphan,
+                        PluginPropagation::Background => Propagation::Background,
+                        PluginPropagation::Foreground => Propagation::Foreground,
+                        PluginPropagation::Orphan => Propagation::Orphan,
                     }),
                     preconditions: Preconditions {
                         uid,
@@ -315,11 +316,11 @@ fn parse(json: &[u8]) -> Result<Value, ApplyError> {
     serde_json::from_slice(json).map_err(|e| ApplyError::Invalid(format!("no valid JSON: {e}")))
 }
 
-fn parse_subresource(name: &str) -> Result<Option<Subresource>, ApplyError> {
+fn parse_subresource(row: &Resource, name: &str) -> Result<Option<Subresource>, ApplyError> {
     if name.is_empty() {
         return Ok(None);
     }
-    Subresource::parse(name)
+    row.subresource(name)
         .map(Some)
         .ok_or_else(|| ApplyError::Invalid(format!("there is no subresource {name:?}")))
 }

@@ -8,7 +8,8 @@ use pintle_api::status::StatusError;
 use pintle_api::time;
 use pintle_apiserver::User;
 use pintle_apiserver::verbs::{Patch, Verbs, WriteOptions};
-use pintle_plugin_host::{Applied, Cluster, Target};
+use pintle_plugin_host::action::Target;
+use pintle_plugin_host::cluster::{Applied, Cluster};
 use serde_json::{Value, json};
 
 use super::cluster::LocalCluster;

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use pintle_api::kinds::Registry;
-use pintle_apiserver::pki::{self, Ca, Identity, Kubeconfig};
+use pintle_apiserver::pki::{self, Ca, Kubeconfig};
 use pintle_apiserver::{ApiServer, Clock, Parts, SystemClock, VersionInfo};
 use pintle_node_link::{JoinToken, Server as NodeServer, ServerIdentity};
 use pintle_plugin_host::{Host, HostConfig};
@@ -24,6 +24,7 @@ use pintle_watch::Bus;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::config::{Settings, Storage};
@@ -84,13 +85,12 @@ pub async fn start(settings: &Settings, stop: watch::Receiver<bool>) -> Result<R
         Arc::new(cluster::LocalCluster::new(api.clone(), bus.clone(), registry, clock.clone()));
     let host = Host::new(
         HostConfig {
-            cache_dir: data_dir.join("plugin-cache"),
+            cache_directory: data_dir.join("plugin-cache"),
             embedded: embedded::with_defaults(settings, ca.certificate_pem()),
-            ..HostConfig::default()
         },
         cluster,
     )?;
-    let mut tasks = vec![tokio::spawn(host.clone().run(stopped(stop.clone())))];
+    let mut tasks = vec![tokio::spawn(run_host(host.clone(), stop.clone()))];
     // Until its plugins decide, the server would answer differently than later.
     host.ready().await;
     admission.set(host.admission());
@@ -136,6 +136,17 @@ impl RunningServer {
             }
         }
     }
+}
+
+async fn run_host(host: Arc<Host>, stop: watch::Receiver<bool>) {
+    let shutdown = CancellationToken::new();
+    let running = host.run(shutdown.clone());
+    tokio::pin!(running);
+    tokio::select! {
+        () = &mut running => return,
+        () = stopped(stop) => shutdown.cancel(),
+    }
+    running.await;
 }
 
 /// Completes when the process is told to stop.
@@ -210,7 +221,7 @@ pub fn reachable(listen: SocketAddr) -> SocketAddr {
 }
 
 fn write_kubeconfig(ca: &Ca, path: &Path, listen: SocketAddr) -> Result<()> {
-    let admin = ca.issue_client(&Identity::new("pintle-admin", ["system:masters"]), ADMIN_LIFETIME)?;
+    let admin = ca.issue_client("pintle-admin", &["system:masters"], ADMIN_LIFETIME)?;
     let server = format!("https://{}", reachable(listen));
     Kubeconfig::new(ca, &server, "pintle-admin", &admin).write(path)?;
     Ok(())

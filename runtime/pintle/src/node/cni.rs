@@ -1,0 +1,307 @@
+//! The network plugin of this node: a component, its operations in the form the
+//! executor takes, and its replacement when the cluster's Plugin object changes.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use pintle_agent::net::{AddPlan, Interface, NetworkPlugin, NodeInfo, Peer, Reservation, SandboxInfo};
+use pintle_agent::{ApiClient, LinkClient};
+use pintle_netops::NetOp;
+use pintle_plugin_host::cni::{self, CniPlugin};
+use pintle_plugin_host::plugin::{BudgetSpec, Plugin, PluginSpec, Role};
+use serde_json::Value;
+use tracing::{info, warn};
+
+use crate::embedded;
+
+const PLUGINS: &str = "/apis/plugins.pintle.dev/v1alpha1/plugins?watch=true";
+/// The plugin that is used until the cluster says otherwise: a node keeps its
+/// pods connected even when no server is there.
+const DEFAULT: &str = "cni-routed";
+/// After a watch that failed at once; a lost session waits in the link itself.
+const WATCH_RETRY: Duration = Duration::from_secs(1);
+
+pub struct NodeNetwork {
+    active: ArcSwap<CniPlugin>,
+    cache_dir: PathBuf,
+}
+
+/// The embedded plugin, loaded.
+pub fn load(data_dir: &Path) -> Result<Arc<NodeNetwork>> {
+    let cache_dir = data_dir.join("plugin-cache");
+    let wasm = embedded::component(DEFAULT)
+        .with_context(|| format!("this binary has no plugin {DEFAULT:?}"))?;
+    let plugin =
+        CniPlugin::load(&cache_dir, DEFAULT, wasm, None, &Value::Null, &BudgetSpec::default())?;
+    Ok(Arc::new(NodeNetwork { active: ArcSwap::from_pointee(plugin), cache_dir }))
+}
+
+impl NodeNetwork {
+    /// Follows the Plugin objects of role CNI for as long as the node lives.
+    pub async fn follow(self: Arc<Self>, client: Arc<LinkClient>) {
+        loop {
+            if let Err(error) = self.follow_once(&client).await {
+                warn!(error = format!("{error:#}"), "the network plugin's object cannot be followed");
+                // A server that refuses gives no sign when it would not any more.
+                tokio::time::sleep(WATCH_RETRY).await;
+            }
+        }
+    }
+
+    async fn follow_once(self: &Arc<Self>, client: &LinkClient) -> Result<()> {
+        let mut watch = client.watch(PLUGINS).await?;
+        let mut pending: Vec<u8> = Vec::new();
+        while let Some(chunk) = watch.chunk().await? {
+            pending.extend_from_slice(&chunk);
+            while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = pending.drain(..=end).collect();
+                let event: Value = serde_json::from_slice(&line).context("no valid event")?;
+                match event["type"].as_str() {
+                    Some("ADDED" | "MODIFIED") => self.applied(&event["object"]).await,
+                    Some("ERROR") => bail!("{}", event["object"]["message"]),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn applied(self: &Arc<Self>, object: &Value) {
+        let Ok(plugin) = serde_json::from_value::<Plugin>(object.clone()) else { return };
+        if plugin.spec.role != Role::Cni || plugin.spec.suspended {
+            return;
+        }
+        let name = plugin.metadata.name.clone();
+        let network = self.clone();
+        let swapped =
+            tokio::task::spawn_blocking(move || network.swap(&plugin.metadata.name, &plugin.spec));
+        match swapped.await {
+            Ok(Ok(Some(digest))) => info!(plugin = name, digest, "network plugin swapped"),
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => warn!(
+                plugin = name,
+                error = format!("{error:#}"),
+                "the network plugin cannot be loaded; the one before goes on"
+            ),
+            Err(error) => warn!(plugin = name, %error, "loading the network plugin failed"),
+        }
+    }
+
+    /// The new digest, or `None` when it is the active one.
+    fn swap(&self, name: &str, spec: &PluginSpec) -> Result<Option<String>> {
+        let wasm = component(spec)?;
+        let config = spec.config.clone().unwrap_or(Value::Null);
+        let plugin = CniPlugin::load(
+            &self.cache_dir,
+            name,
+            &wasm,
+            spec.digest.as_deref(),
+            &config,
+            &spec.budgets,
+        )?;
+        let digest = plugin.digest().to_string();
+        if digest == self.active.load().digest().to_string() {
+            return Ok(None);
+        }
+        self.active.store(Arc::new(plugin));
+        Ok(Some(digest))
+    }
+
+    async fn ask<R: Send + 'static>(
+        &self,
+        call: impl FnOnce(&CniPlugin, i64) -> Result<R, cni::CniError> + Send + 'static,
+    ) -> Result<R, String> {
+        let plugin = self.active.load_full();
+        let now = pintle_apiserver::Clock::now_unix_ms(&pintle_apiserver::SystemClock);
+        // A call takes microseconds but may run into its deadline.
+        tokio::task::spawn_blocking(move || call(&plugin, now))
+            .await
+            .map_err(|error| error.to_string())?
+            .map_err(|error| error.to_string())
+    }
+}
+
+fn component(spec: &PluginSpec) -> Result<Vec<u8>> {
+    let source = &spec.source;
+    if let Some(embedded) = &source.embedded {
+        return embedded::component(&embedded.name)
+            .map(<[u8]>::to_vec)
+            .with_context(|| format!("this node's binary has no plugin {:?}", embedded.name));
+    }
+    if let Some(inline) = &source.inline {
+        return STANDARD.decode(&inline.data).context("the inline component is no base64");
+    }
+    if let Some(file) = &source.file {
+        return std::fs::read(&file.path)
+            .with_context(|| format!("{} cannot be read on this node", file.path));
+    }
+    bail!("the Plugin object names no source")
+}
+
+#[async_trait]
+impl NetworkPlugin for NodeNetwork {
+    async fn add(
+        &self,
+        node: &NodeInfo,
+        sandbox: &SandboxInfo,
+        reserved: &[Reservation],
+    ) -> Result<AddPlan, String> {
+        let (node, sandbox) = (to_node(node), to_sandbox(sandbox));
+        let reserved: Vec<cni::Reservation> = reserved
+            .iter()
+            .map(|r| cni::Reservation { sandbox: r.sandbox.clone(), address: r.address.clone() })
+            .collect();
+        let result = self.ask(move |p, now| p.add(now, &node, &sandbox, &reserved)).await?;
+        Ok(AddPlan {
+            plan: operations(result.plan)?,
+            reserve: result.reserve,
+            interfaces: result
+                .interfaces
+                .into_iter()
+                .map(|i| Interface { name: i.name, addresses: i.addresses, gateway: i.gateway })
+                .collect(),
+        })
+    }
+
+    async fn del(&self, node: &NodeInfo, sandbox: &SandboxInfo) -> Result<Vec<NetOp>, String> {
+        let (node, sandbox) = (to_node(node), to_sandbox(sandbox));
+        operations(self.ask(move |p, now| p.del(now, &node, &sandbox)).await?)
+    }
+
+    async fn check(
+        &self,
+        node: &NodeInfo,
+        sandbox: &SandboxInfo,
+        addresses: &[String],
+    ) -> Result<Vec<NetOp>, String> {
+        let (node, sandbox) = (to_node(node), to_sandbox(sandbox));
+        let addresses = addresses.to_vec();
+        operations(self.ask(move |p, now| p.check(now, &node, &sandbox, &addresses)).await?)
+    }
+
+    async fn nodes_changed(
+        &self,
+        node: &NodeInfo,
+        before: &[Peer],
+        now: &[Peer],
+    ) -> Result<Vec<NetOp>, String> {
+        let node = to_node(node);
+        let (before, after) = (to_peers(before), to_peers(now));
+        operations(self.ask(move |p, now| p.nodes_changed(now, &node, &before, &after)).await?)
+    }
+}
+
+fn to_node(node: &NodeInfo) -> cni::Node {
+    cni::Node {
+        name: node.name.clone(),
+        internal_ip: node.internal_ip.clone(),
+        pod_cidrs: node.pod_cidrs.clone(),
+        interface_prefix: node.interface_prefix.clone(),
+    }
+}
+
+fn to_sandbox(sandbox: &SandboxInfo) -> cni::Sandbox {
+    cni::Sandbox {
+        id: sandbox.id.clone(),
+        namespace: sandbox.namespace.clone(),
+        name: sandbox.name.clone(),
+        netns: sandbox.netns.clone(),
+        mtu: sandbox.mtu,
+    }
+}
+
+fn to_peers(peers: &[Peer]) -> Vec<cni::Peer> {
+    peers
+        .iter()
+        .map(|peer| cni::Peer {
+            name: peer.name.clone(),
+            internal_ip: peer.internal_ip.clone(),
+            pod_cidrs: peer.pod_cidrs.clone(),
+            ready: peer.ready,
+        })
+        .collect()
+}
+
+/// The whole plan, or nothing of it.
+fn operations(plan: Vec<cni::NetOp>) -> Result<Vec<NetOp>, String> {
+    plan.into_iter()
+        .enumerate()
+        .map(|(at, op)| operation(op).map_err(|e| format!("operation {at} of the plan: {e}")))
+        .collect()
+}
+
+fn operation(op: cni::NetOp) -> Result<NetOp, String> {
+    let path = |netns: Option<String>| netns.map(PathBuf::from);
+    Ok(match op {
+        cni::NetOp::NetnsCreate(netns) => NetOp::NetnsCreate { path: netns.into() },
+        cni::NetOp::NetnsDelete(netns) => NetOp::NetnsDelete { path: netns.into() },
+        cni::NetOp::VethAdd(veth) => NetOp::VethAdd {
+            host: veth.host,
+            host_mac: optional(&veth.host_mac)?,
+            peer: veth.peer,
+            peer_netns: veth.peer_netns.into(),
+            peer_mac: optional(&veth.peer_mac)?,
+            mtu: (veth.mtu > 0).then_some(veth.mtu),
+        },
+        cni::NetOp::LinkUp(link) => NetOp::LinkUp { netns: path(link.netns), link: link.link },
+        cni::NetOp::LinkDelete(link) => {
+            NetOp::LinkDelete { netns: path(link.netns), link: link.link }
+        }
+        cni::NetOp::AddressAdd(address) => NetOp::AddressAdd {
+            netns: path(address.link.netns),
+            link: address.link.link,
+            cidr: parse(&address.cidr)?,
+        },
+        cni::NetOp::RouteReplace(route) => NetOp::RouteReplace {
+            netns: path(route.netns),
+            destination: parse(&route.destination)?,
+            via: route.via.as_deref().map(parse).transpose()?,
+            link: route.link,
+            source: None,
+            onlink: route.onlink,
+            blackhole: route.blackhole,
+        },
+        cni::NetOp::RouteDelete(route) => NetOp::RouteDelete {
+            netns: path(route.netns),
+            destination: parse(&route.destination)?,
+            via: route.via.as_deref().map(parse).transpose()?,
+            link: route.link,
+        },
+        cni::NetOp::NeighbourReplace(neighbour) => NetOp::NeighbourReplace {
+            netns: path(neighbour.link.netns),
+            link: neighbour.link.link,
+            ip: parse(&neighbour.address)?,
+            mac: parse(&neighbour.mac)?,
+            permanent: true,
+        },
+        cni::NetOp::SysctlSet(sysctl) => NetOp::SysctlSet {
+            netns: path(sysctl.netns),
+            // Plugins write dots, the executor paths below /proc/sys.
+            key: sysctl.key.replace('.', "/"),
+            value: sysctl.value,
+        },
+        cni::NetOp::Other((name, _)) => {
+            return Err(format!("this node knows no operation {name:?}"));
+        }
+    })
+}
+
+fn parse<T: std::str::FromStr>(text: &str) -> Result<T, String>
+where
+    T::Err: std::fmt::Display,
+{
+    text.parse().map_err(|error| format!("{text:?}: {error}"))
+}
+
+fn optional<T: std::str::FromStr>(text: &str) -> Result<Option<T>, String>
+where
+    T::Err: std::fmt::Display,
+{
+    if text.is_empty() { Ok(None) } else { parse(text).map(Some) }
+}
