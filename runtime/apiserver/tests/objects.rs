@@ -351,6 +351,9 @@ async fn events_are_one_thing_in_two_versions() {
     let list = client.get("/apis/events.k8s.io/v1/events").await.ok();
     assert_eq!(list["items"][0]["regarding"]["name"], "p");
     let selected =
+        client.get("/apis/events.k8s.io/v1/events?fieldSelector=regarding.name%3Dp").await.ok();
+    assert_eq!(selected["items"].as_array().unwrap().len(), 1);
+    let selected =
         client.get("/api/v1/events?fieldSelector=involvedObject.name%3Dp,type%3DNormal").await.ok();
     assert_eq!(selected["items"].as_array().unwrap().len(), 1);
 }

@@ -67,9 +67,10 @@ fn json(body: &[u8]) -> Result<Decoded, StatusError> {
 }
 
 fn yaml(body: &[u8]) -> Result<Decoded, StatusError> {
-    let value = serde_yaml_ng::from_slice(body)
+    let deserializer = serde_yaml_ng::Deserializer::from_slice(body);
+    let (value, duplicates) = schema::decode_strict(deserializer)
         .map_err(|error| StatusError::bad_request(format!("yaml parse error: {error}")))?;
-    Ok(Decoded { value, duplicates: Vec::new() })
+    Ok(Decoded { value, duplicates })
 }
 
 /// Encodes an answer for clients that do not take JSON.

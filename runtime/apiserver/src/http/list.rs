@@ -93,8 +93,13 @@ pub async fn list(
     render(call, view, found)
 }
 
-fn select(call: &Call<'_>, resource: &Resource, selectors: Selectors) -> Selection {
-    Selection::new(resource, call.path.namespace.as_deref(), selectors)
+fn select(call: &Call<'_>, resource: &'static Resource, selectors: Selectors) -> Selection {
+    Selection::new(
+        resource,
+        call.server.storage_row(resource),
+        call.path.namespace.as_deref(),
+        selectors,
+    )
 }
 
 async fn find(

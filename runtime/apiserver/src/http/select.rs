@@ -17,7 +17,15 @@ pub struct Selection {
 }
 
 impl Selection {
-    pub fn new(resource: &Resource, namespace: Option<&str>, selectors: Selectors) -> Selection {
+    /// `stored` is the row whose storage `resource` shows.
+    pub fn new(
+        resource: &Resource,
+        stored: &Resource,
+        namespace: Option<&str>,
+        mut selectors: Selectors,
+    ) -> Selection {
+        translate(resource, stored, &mut selectors.fields);
+        let resource = stored;
         let fields = &selectors.fields;
         let namespace = namespace.or_else(|| fields.required("metadata.namespace"));
         let indexed = resource.selectable.iter().filter(|field| field.indexed).find_map(|field| {
@@ -68,6 +76,22 @@ impl Selection {
     }
 }
 
+/// An alias has its own names for the fields of the stored object.
+fn translate(resource: &Resource, stored: &Resource, fields: &mut FieldSelector) {
+    if resource.alias.is_none() {
+        return;
+    }
+    for requirement in &mut fields.requirements {
+        let known = resource.selectable.iter().find(|field| field.path == requirement.path);
+        let same = known.and_then(|known| {
+            stored.selectable.iter().find(|field| field.pointer == known.pointer)
+        });
+        if let Some(same) = same {
+            requirement.path = same.path.to_string();
+        }
+    }
+}
+
 fn only(fields: &FieldSelector, paths: &[&str]) -> bool {
     fields.requirements.iter().all(|requirement| {
         paths.contains(&requirement.path.as_str()) && fields.required(&requirement.path).is_some()
@@ -94,7 +118,7 @@ mod tests {
                 labels: LabelSelector::parse(labels).unwrap(),
                 fields: FieldSelector::parse(fields).unwrap(),
             };
-            let selection = Selection::new(resource, namespace, selectors);
+            let selection = Selection::new(resource, resource, namespace, selectors);
             assert_eq!(
                 (selection.topic, selection.exact),
                 (topic, exact),

@@ -60,7 +60,7 @@ impl View {
         if self.is_plain() {
             return Ok(stored.clone());
         }
-        let bytes = if self.converted {
+        let bytes = if self.converted || self.shape == Shape::Table {
             stored.clone()
         } else {
             present::object_bytes(self.resource, stored)?
@@ -88,8 +88,8 @@ impl View {
     ) -> Result<Bytes, StatusError> {
         let mut table = Table::new(self.resource, self.include, meta, true);
         for object in objects {
-            let bytes = present::object_bytes(self.resource, object)?;
-            table.push(&bytes, now_ms).map_err(StatusError::internal)?;
+            // Cells are made from the stored shape, for aliases too.
+            table.push(object, now_ms).map_err(StatusError::internal)?;
         }
         Ok(table.finish().into())
     }

@@ -72,7 +72,12 @@ pub async fn watch(
     } else if let Some(revision) = list.resource_version {
         call.server.wait_for(revision).await?;
     }
-    let selection = Selection::new(resource, call.path.namespace.as_deref(), selectors);
+    let selection = Selection::new(
+        resource,
+        call.server.storage_row(resource),
+        call.path.namespace.as_deref(),
+        selectors,
+    );
     let params = Params {
         view,
         bookmarks,

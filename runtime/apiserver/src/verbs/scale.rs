@@ -1,14 +1,12 @@
 //! The scale subresource: `autoscaling/v1` Scale as a view of a workload.
 
-use pintle_api::kinds::{Resource, Subresource};
-use pintle_api::meta::GroupKind;
-use pintle_api::selector::LabelSelector;
-use pintle_api::status::{FieldError, StatusError};
-use serde_json::{Value, json};
+use pintle_api::kinds::{Resource, Subresource, apply_scale, to_scale};
+use pintle_api::status::StatusError;
+use serde_json::Value;
 
 use super::patch::{Patch, refused};
 use super::update::{Change, Part, check_version, parse};
-use super::{Preconditions, Target, Verbs, WriteOptions, Written, fields, metadata, metadata_str};
+use super::{Preconditions, Target, Verbs, WriteOptions, Written, fields, metadata_str};
 use crate::user::User;
 
 const SCALE_MESSAGE: &str = "autoscaling.v1.Scale";
@@ -23,7 +21,7 @@ impl Verbs {
         if !resource.has(Subresource::Scale) {
             return Err(StatusError::no_such_resource());
         }
-        Ok(view(&parse(&*self.get(resource, namespace, name)?)?))
+        Ok(to_scale(&parse(&*self.get(resource, namespace, name)?)?))
     }
 
     pub async fn update_scale(
@@ -67,7 +65,7 @@ impl Verbs {
     ) -> Result<Written, StatusError> {
         let none = Preconditions::default();
         self.set_replicas(user, resource, namespace, name, options, Vec::new(), &none, |old| {
-            let mut scale = view(old);
+            let mut scale = to_scale(old);
             patch
                 .apply(&mut scale, SCALE_MESSAGE)
                 .map_err(|error| refused(resource, name, &error))?;
@@ -110,13 +108,12 @@ impl Verbs {
         let mut written = self
             .modify(&change, warnings, |current, old| {
                 check_version(resource, name, preconditions, current)?;
-                let replicas = replicas(name, &scale(old)?)?;
                 let mut object = old.clone();
-                object["spec"]["replicas"] = replicas.into();
+                apply_scale(&mut object, &scale(old)?)?;
                 Ok(object)
             })
             .await?;
-        let scaled = view(&written.to_value()?);
+        let scaled = to_scale(&written.to_value()?);
         written.bytes = serde_json::to_vec(&scaled).map_err(StatusError::internal)?.into();
         Ok(written)
     }
@@ -137,66 +134,4 @@ fn preconditions(scale: &Value) -> Preconditions {
     let given =
         |field: &str| Some(metadata_str(scale, field).to_string()).filter(|text| !text.is_empty());
     Preconditions { uid: given("uid"), resource_version: given("resourceVersion") }
-}
-
-fn replicas(name: &str, scale: &Value) -> Result<i64, StatusError> {
-    let replicas = scale.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(0);
-    if replicas < 0 {
-        let error =
-            FieldError::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
-        return Err(StatusError::invalid(
-            GroupKind::new("autoscaling", "Scale"),
-            name,
-            vec![error],
-        ));
-    }
-    Ok(replicas)
-}
-
-fn view(object: &Value) -> Value {
-    let number = |pointer: &str| object.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
-    let selector = object
-        .pointer("/spec/selector")
-        .and_then(|selector| LabelSelector::from_json(selector).ok())
-        .map(|selector| selector.to_string())
-        .unwrap_or_default();
-    json!({
-        "kind": "Scale",
-        "apiVersion": "autoscaling/v1",
-        "metadata": {
-            "name": metadata(object, "name"),
-            "namespace": metadata(object, "namespace"),
-            "uid": metadata(object, "uid"),
-            "resourceVersion": metadata(object, "resourceVersion"),
-            "creationTimestamp": metadata(object, "creationTimestamp"),
-        },
-        "spec": {"replicas": number("/spec/replicas")},
-        "status": {"replicas": number("/status/replicas"), "selector": selector},
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_scale_shows_wanted_and_present_replicas() {
-        let scale = view(&json!({
-            "metadata": {"name": "web", "namespace": "a", "uid": "u", "resourceVersion": "7"},
-            "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "web"}}},
-            "status": {"replicas": 2},
-        }));
-        assert_eq!(scale["spec"]["replicas"], 3);
-        assert_eq!(scale["status"], json!({"replicas": 2, "selector": "app=web"}));
-        assert_eq!(scale["metadata"]["resourceVersion"], "7");
-    }
-
-    #[test]
-    fn replicas_are_not_negative() {
-        let error = replicas("web", &json!({"spec": {"replicas": -1}})).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "Scale.autoscaling \"web\" is invalid: spec.replicas: Invalid value: -1: must be greater than or equal to 0"
-        );
-    }
 }

@@ -143,11 +143,7 @@ impl Verbs {
         match change.part {
             Part::Main => row.prepare_update(&mut new, old),
             Part::Status => row.prepare_status(&mut new, old),
-            Part::Finalizers => {
-                let finalizers = new.pointer("/spec/finalizers").cloned().unwrap_or_default();
-                new = old.clone();
-                new["spec"]["finalizers"] = finalizers;
-            }
+            Part::Finalizers => row.prepare_finalize(&mut new, old),
             Part::Prepared => {}
         }
         if change.part != Part::Prepared {
