@@ -16,6 +16,8 @@ pub struct Facts {
     pub machine_id: String,
     pub boot_id: String,
     pub system_uuid: String,
+    /// The most protection from the kernel's OOM killer that may be given.
+    pub lowest_oom_score: i32,
 }
 
 impl Facts {
@@ -32,8 +34,26 @@ impl Facts {
             os_image: os_image(&text("/etc/os-release")),
             system_uuid: if uuid.is_empty() { machine_id.clone() } else { uuid },
             machine_id,
+            lowest_oom_score: lowest_oom_score(
+                &text("/proc/self/status"),
+                &text("/proc/self/oom_score_adj"),
+            ),
             boot_id: text("/proc/sys/kernel/random/boot_id"),
         })
+    }
+}
+
+/// Of `linux/capability.h`: needed to lower a score below the own one.
+const CAP_SYS_RESOURCE: u32 = 24;
+
+/// A node inside a container often lacks the capability; its Guaranteed pods
+/// must run all the same.
+fn lowest_oom_score(status: &str, own: &str) -> i32 {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0);
+    match effective & (1 << CAP_SYS_RESOURCE) {
+        0 => own.parse().unwrap_or(0),
+        _ => -1000,
     }
 }
 
@@ -65,6 +85,8 @@ mod tests {
         assert_eq!(memory_total("MemTotal:       24686000 kB\nMemFree: 1 kB\n"), 24_686_000 * 1024);
         assert_eq!(memory_total(""), 0);
         assert_eq!(os_image("ID=x\nPRETTY_NAME=\"Debian 12\"\n"), "Debian 12");
+        assert_eq!(lowest_oom_score("CapEff:\t000001ffffffffff\n", "0"), -1000);
+        assert_eq!(lowest_oom_score("CapEff:\t00000000a80425fb\n", "5"), 5);
         let facts = Facts::read(Path::new("/")).unwrap();
         assert!(facts.cpus > 0 && facts.memory_bytes > 0 && facts.storage_bytes > 0);
     }

@@ -156,7 +156,12 @@ pub fn finished(pod: &Pod, observed: &PodRuntime) -> Option<bool> {
 fn keep_running(pod: &Pod, observed: &PodRuntime, now: i64) -> Decision {
     let waiting = observed.sandbox_failure.as_ref().filter(|failure| failure.retry_at > now);
     match observed.sandbox {
-        Sandbox::Lost => return Decision::one(Step::TearDownSandbox),
+        Sandbox::Lost => {
+            return match waiting {
+                Some(failure) => Decision::later(failure.retry_at),
+                None => Decision::one(Step::TearDownSandbox),
+            };
+        }
         Sandbox::Absent | Sandbox::Creating => {
             if let Some(failure) = waiting {
                 return Decision::later(failure.retry_at);

@@ -25,8 +25,10 @@ pub(super) struct Reporter {
 pub(super) type Outcome = Result<(), ApiError>;
 
 impl Reporter {
+    /// When a failed write is due again.
     pub(super) fn due(&self) -> Option<i64> {
-        self.failure.as_ref().map(|failure| failure.retry_at)
+        let failure = self.failure.as_ref().filter(|_| self.under_way.is_none())?;
+        Some(failure.retry_at)
     }
 
     /// Waits for the write that is under way; for ever when there is none.
@@ -81,12 +83,13 @@ impl Driver {
             StatusContext { host_ip: &self.shared.node_ip, previous: &self.reporter.latest, now };
         let fresh = status(&pod, &self.runtime, context);
         self.reporter.latest = fresh;
+        let written = covers(&self.reporter.written, &self.reporter.latest);
+        if written || self.reporter.pointless || self.wanted.gone {
+            self.reporter.failure = None;
+            return;
+        }
         let waiting = self.reporter.failure.as_ref().is_some_and(|failure| failure.retry_at > now);
-        let idle = self.reporter.under_way.is_none()
-            && !waiting
-            && !self.reporter.pointless
-            && !self.wanted.gone;
-        if idle && !covers(&self.reporter.written, &self.reporter.latest) {
+        if self.reporter.under_way.is_none() && !waiting {
             let (api, latest) = (self.shared.api.clone(), self.reporter.latest.clone());
             let task = tokio::spawn(write(api, pod, latest.clone()));
             self.reporter.under_way = Some((latest, task));

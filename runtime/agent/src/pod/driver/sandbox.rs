@@ -143,15 +143,20 @@ impl Driver {
                 ("io.kubernetes.pod.uid".to_owned(), meta.uid.clone()),
             ]),
         };
+        let addresses = match pod.spec.host_network {
+            true => vec![self.shared.node_ip.clone()],
+            false => ips.iter().map(ToString::to_string).collect(),
+        };
+        let (etc, shared) = (self.record.etc(), self.shared.clone());
+        blocking(move || {
+            files::write(&etc, &pod, &shared.node_name, &addresses, &shared.dns)
+                .map_err(|error| format!("cannot write the pod's /etc files: {error}"))
+        })
+        .await?;
         let sandbox = Shim::create(spec).await.map_err(|error| chain(&error))?;
         self.runtime.sandbox_ready(ips);
         self.connected(sandbox);
-        let (etc, shared, ips) = (self.record.etc(), self.shared.clone(), self.pod_ips());
-        blocking(move || {
-            files::write(&etc, &pod, &shared.node_name, &ips, &shared.dns)
-                .map_err(|error| format!("cannot write the pod's /etc files: {error}"))
-        })
-        .await
+        Ok(())
     }
 
     pub(super) async fn tear_down(&mut self) {

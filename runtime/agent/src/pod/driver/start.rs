@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use pintle_containers::{Exit, Phase as ShimPhase, Sandbox as Shim};
+use pintle_containers::{Exit, FaultCode, Phase as ShimPhase, Sandbox as Shim};
 use tracing::debug;
 
 use super::{Driver, HookKind, Message};
@@ -18,6 +18,9 @@ use crate::pod::{env, volumes};
 
 /// Kubernetes bounds a hook by the grace period only; a postStart hook has none.
 const POST_START_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// What Kubernetes reports of a container that could not be started.
+const START_ERROR_CODE: i32 = 128;
 
 impl Driver {
     pub(super) async fn start_container(&mut self, name: &str, attempt: u32) {
@@ -82,6 +85,7 @@ impl Driver {
                 (self.pod().clone(), self.record.clone(), container.clone());
             let node_memory_bytes = self.shared.facts.memory_bytes;
             let log_limits = self.shared.log_limits;
+            let lowest_oom_score = self.shared.facts.lowest_oom_score;
             blocking(move || {
                 let files =
                     [record.log_dir(&container.name), record.termination(&container.name, attempt)];
@@ -103,6 +107,7 @@ impl Driver {
                 };
                 let mut spec = container_spec(inputs).map_err(|error| chain(&error))?;
                 spec.log_limits = log_limits;
+                spec.oom_score_adj = spec.oom_score_adj.max(lowest_oom_score);
                 Ok(spec)
             })
             .await
@@ -112,6 +117,12 @@ impl Driver {
         self.event(Some(name), Kind::Normal, "Created", format!("Created container: {name}"));
         if let Err(error) = sandbox.start(name).await {
             let message = chain(&error);
+            if error.code() == Some(FaultCode::Runtime) {
+                // The runtime's word is final for this attempt: it counts as one
+                // that ended.
+                self.refused(name, attempt, message);
+                return Ok(());
+            }
             return Err(Refusal { reason: "RunContainerError", message });
         }
         let started_at = sandbox.state(name).and_then(|state| state.started_at);
@@ -120,6 +131,24 @@ impl Driver {
         self.event(Some(name), Kind::Normal, "Started", format!("Started container {name}"));
         self.post_start(container, attempt);
         Ok(())
+    }
+
+    fn refused(&mut self, name: &str, attempt: u32, message: String) {
+        let now = self.now();
+        self.event(Some(name), Kind::Warning, "Failed", format!("Error: {message}"));
+        let container_id = self.runtime.container(name).map(|c| c.container_id.clone());
+        let end = Termination {
+            exit_code: START_ERROR_CODE,
+            signal: None,
+            reason: "StartError".into(),
+            message,
+            started_at: now,
+            finished_at: now,
+            container_id: container_id.unwrap_or_default(),
+        };
+        debug!(container = name, attempt, "the runtime refused to start the container");
+        self.runtime.exited(name, end);
+        self.save();
     }
 
     /// Removes what is left of other attempts, and of this one if it never ran.
@@ -132,7 +161,16 @@ impl Driver {
     ) -> Result<bool, String> {
         if let Some(state) = sandbox.state(name) {
             if state.attempt == attempt && state.phase == ShimPhase::Starting {
-                // The runtime is at work: its end is an event, and so is told.
+                // The runtime is at work since before this agent began: its end
+                // is an event.
+                let event = match &mut self.events {
+                    Some(events) => events.next().await,
+                    None => None,
+                };
+                match event {
+                    Some(event) => self.on_container(event),
+                    None => self.on_shim_lost().await,
+                }
                 return Ok(true);
             }
             if state.attempt == attempt
