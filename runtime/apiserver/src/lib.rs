@@ -20,6 +20,7 @@ mod encode;
 mod facts;
 mod http;
 pub mod lifecycle;
+mod metrics;
 pub mod nodes;
 pub mod pki;
 mod present;
@@ -114,6 +115,7 @@ pub struct ApiServer {
     verbs: Verbs,
     documents: http::Documents,
     closing: watch::Sender<bool>,
+    metrics: metrics::Metrics,
 }
 
 impl ApiServer {
@@ -136,6 +138,7 @@ impl ApiServer {
             verbs,
             documents,
             closing,
+            metrics: metrics::Metrics::default(),
         })
     }
 

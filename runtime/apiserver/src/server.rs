@@ -142,6 +142,8 @@ struct Connection {
 
 impl Connection {
     async fn run(mut self, stream: TcpStream, tls: TlsAcceptor) {
+        let counting = self.server.clone();
+        let _counted = counting.metrics.connections.count();
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, peer = %self.peer, "cannot set TCP_NODELAY");
         }

@@ -220,6 +220,7 @@ fn other(
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     match parts[..] {
         [] => Ok(respond::value(StatusCode::OK, &json!({"paths": roots(documents)}))),
+        ["metrics"] => Ok(respond::text(StatusCode::OK, server.metrics.render())),
         ["openapi", "v3"] => Ok(document(headers, documents.openapi_index(), false)),
         ["openapi", "v3", "api", version] => openapi_document(documents, headers, "", version),
         ["openapi", "v3", "apis", group, version] => {
@@ -240,10 +241,19 @@ fn openapi_document(
 }
 
 fn roots(documents: &Documents) -> Vec<String> {
-    let mut paths: Vec<String> =
-        ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]
-            .map(String::from)
-            .to_vec();
+    let mut paths: Vec<String> = [
+        "/api",
+        "/api/v1",
+        "/apis",
+        "/healthz",
+        "/livez",
+        "/metrics",
+        "/openapi/v3",
+        "/readyz",
+        "/version",
+    ]
+    .map(String::from)
+    .to_vec();
     for row in documents.registry.iter().filter(|row| !row.group.is_empty()) {
         paths.push(format!("/apis/{}", row.group));
         paths.push(format!("/apis/{}", row.group_version()));

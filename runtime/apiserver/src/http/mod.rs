@@ -24,6 +24,7 @@ mod websocket;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::FutureExt;
 use http::{Extensions, HeaderMap, Method, Request, Response};
@@ -60,9 +61,10 @@ impl ApiServer {
         user: impl Into<Arc<User>>,
         request: Request<Body>,
     ) -> Response<Body> {
-        let user = user.into();
-        let routed = AssertUnwindSafe(route(self, user, request)).catch_unwind().await;
-        match routed {
+        let begin = Instant::now();
+        let method = request.method().clone();
+        let routed = AssertUnwindSafe(route(self, user.into(), request)).catch_unwind().await;
+        let response = match routed {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
                 tracing::debug!(code = error.code(), error = %error, "request refused");
@@ -79,7 +81,9 @@ impl ApiServer {
                     "the request handler failed, see the server's log",
                 ))
             }
-        }
+        };
+        self.metrics.answered(&method, response.status(), begin.elapsed());
+        response
     }
 }
 

@@ -165,6 +165,8 @@ struct Run {
 
 impl Run {
     async fn run(mut self, mut watcher: Watcher) {
+        let server = self.server.clone();
+        let _counted = server.metrics.watches.count();
         match self.relay(&mut watcher).await {
             // Everything taken from the watcher has been sent.
             Ok(()) if self.params.bookmarks => {
