@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub use pintle_shim::cgroup::Hierarchies;
 
@@ -84,7 +84,7 @@ fn create_v2(hierarchies: &Hierarchies, cgroup: &str) -> io::Result<()> {
 }
 
 /// Hands every controller that a group has down to its children.
-fn enable_controllers(dir: &PathBuf) -> io::Result<()> {
+fn enable_controllers(dir: &Path) -> io::Result<()> {
     let available = fs::read_to_string(dir.join("cgroup.controllers"))?;
     let enabled = fs::read_to_string(dir.join("cgroup.subtree_control"))?;
     for controller in available.split_whitespace() {

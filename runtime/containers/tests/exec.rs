@@ -25,7 +25,7 @@ async fn finish(mut stream: ExecStream) -> (String, String, i32) {
         tokio::join!(stream.stdout.read_to_string(&mut out), stream.stderr.read_to_string(&mut err))
     };
     let (a, b) = tokio::time::timeout(Duration::from_secs(30), read).await.unwrap();
-    (a.unwrap(), b.unwrap());
+    a.and(b).unwrap();
     let exit = stream.exit.wait().await.unwrap();
     (out, err, exit.code)
 }

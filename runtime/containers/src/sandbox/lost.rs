@@ -85,10 +85,12 @@ fn delete_leftovers(layout: &Layout, spec: &SandboxSpec) -> Result<(), SandboxEr
             .map_err(|source| SandboxError::io("run", &spec.runtime, source))?;
         // A runtime that was killed at work leaves a directory that it cannot read itself; with
         // every process gone nothing but that directory remains of the container.
-        let removed = match fs::remove_dir_all(entry.path()) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => false,
-            _ => true,
-        };
+        let removed = fs::remove_dir_all(entry.path())
+            .or_else(|error| match error.kind() {
+                std::io::ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            })
+            .is_ok();
         if !removed {
             return Err(SandboxError::Cleanup {
                 runtime: spec.runtime.display().to_string(),

@@ -87,9 +87,9 @@ impl<'a> Import<'a> {
     fn run(mut self, name: Option<&str>) -> Result<Vec<ImageRecord>, StoreError> {
         // Newer `docker save` writes both; the OCI layout says more.
         let mut images = if let Some(index) = self.document("index.json")? {
-            self.from_layout(&index)?
+            self.read_layout(&index)?
         } else if let Some(list) = self.document("manifest.json")? {
-            self.from_docker(&list)?
+            self.read_docker(&list)?
         } else {
             return Err(StoreError::NotAnImage);
         };
@@ -108,7 +108,7 @@ impl<'a> Import<'a> {
         self.commit(images)
     }
 
-    fn from_layout(&mut self, bytes: &[u8]) -> Result<Vec<Prepared>, StoreError> {
+    fn read_layout(&mut self, bytes: &[u8]) -> Result<Vec<Prepared>, StoreError> {
         let index: Index = parse("index.json", bytes)?;
         let mut images: Vec<Prepared> = Vec::new();
         let mut refused = None;
@@ -158,7 +158,7 @@ impl<'a> Import<'a> {
         })
     }
 
-    fn from_docker(&mut self, bytes: &[u8]) -> Result<Vec<Prepared>, StoreError> {
+    fn read_docker(&mut self, bytes: &[u8]) -> Result<Vec<Prepared>, StoreError> {
         let list: Vec<DockerImage> = parse("manifest.json", bytes)?;
         let mut images = Vec::new();
         for image in list {

@@ -152,9 +152,9 @@ impl Shim {
         }
         let state = container.state.clone();
         let kind = JobKind::Start { name: name.into(), streams, reply };
-        if let Err((fault, _)) = self.launch(command, kind) {
+        if let Err(failed) = self.launch(command, kind) {
             self.reset(name);
-            return Err(fault);
+            return Err(failed.0);
         }
         self.broadcast(&Message::State(state));
         Ok(())
@@ -233,7 +233,9 @@ impl Shim {
         self.hierarchies.kill(&request.cgroup);
         let command = self.runtime.delete(&request.id, &container.bundle.runtime_log());
         let kind = JobKind::UndoStart { name, fault, reply };
-        if let Err((_, JobKind::UndoStart { name, fault, reply })) = self.launch(command, kind) {
+        if let Err(failed) = self.launch(command, kind)
+            && let JobKind::UndoStart { name, fault, reply } = failed.1
+        {
             self.on_start_undone(&name, fault, reply);
         }
     }

@@ -61,7 +61,7 @@ impl Shim {
         &mut self,
         mut command: Command,
         kind: JobKind,
-    ) -> Result<(), (Fault, JobKind)> {
+    ) -> Result<(), Box<(Fault, JobKind)>> {
         // The agent's environment is none of a container's business.
         command
             .env_clear()
@@ -78,7 +78,7 @@ impl Shim {
             }
             Err(error) => {
                 let text = format!("cannot run {}: {error}", self.runtime.binary.display());
-                Err((Fault::new(FaultCode::Internal, text), kind))
+                Err(Box::new((Fault::new(FaultCode::Internal, text), kind)))
             }
         }
     }

@@ -120,7 +120,7 @@ impl Shim {
             size: request.size,
             files,
         };
-        self.launch(command, JobKind::Exec(pending)).map_err(|(fault, _)| fault)
+        self.launch(command, JobKind::Exec(pending)).map_err(|failed| failed.0)
     }
 
     pub(super) fn on_exec_done(&mut self, mut pending: PendingExec, status: Status) {

@@ -20,6 +20,7 @@ const DEFAULT: [&str; 14] = [
     "CAP_SYS_CHROOT",
 ];
 
+/// In the kernel's order: the index is the bit.
 const ALL: [&str; 41] = [
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
@@ -64,17 +65,22 @@ const ALL: [&str; 41] = [
     "CAP_CHECKPOINT_RESTORE",
 ];
 
+/// Everything that this process could give away.
 pub(super) fn all() -> Vec<String> {
-    ALL.iter().map(|&name| name.to_owned()).collect()
+    mask(available(), ALL.iter().map(|&name| name.to_owned()).collect())
 }
 
 /// Drops first, then adds, as Kubernetes does: `drop: [ALL], add: [X]` leaves X.
 pub(super) fn resolve(change: &Capabilities) -> Vec<String> {
+    mask(available(), changed(change))
+}
+
+fn changed(change: &Capabilities) -> Vec<String> {
     let drop: Vec<_> = change.drop.iter().map(|name| canonical(name)).collect();
     let add: Vec<_> = change.add.iter().map(|name| canonical(name)).collect();
     let is_all = |names: &[String]| names.iter().any(|name| name == "CAP_ALL");
     let mut set: Vec<String> = match (is_all(&drop), is_all(&add)) {
-        (_, true) => all(),
+        (_, true) => ALL.iter().map(|&name| name.to_owned()).collect(),
         (true, false) => Vec::new(),
         (false, false) => DEFAULT.iter().map(|&name| name.to_owned()).collect(),
     };
@@ -85,6 +91,28 @@ pub(super) fn resolve(change: &Capabilities) -> Vec<String> {
         }
     }
     set
+}
+
+/// Leaves out what the node itself may not do: inside a virtual machine or another container the
+/// bounding set is often smaller, and a runtime that asks for more fails. A name that does not
+/// exist is left for the runtime to complain about.
+fn mask(available: u64, mut set: Vec<String>) -> Vec<String> {
+    set.retain(|name| match ALL.iter().position(|known| known == name) {
+        Some(bit) => available & (1 << bit) != 0,
+        None => true,
+    });
+    set
+}
+
+/// The bounding set of this process; everything when it cannot be read.
+fn available() -> u64 {
+    std::fs::read_to_string("/proc/self/status")
+        .ok()
+        .and_then(|status| {
+            let line = status.lines().find_map(|line| line.strip_prefix("CapBnd:"))?;
+            u64::from_str_radix(line.trim(), 16).ok()
+        })
+        .unwrap_or(u64::MAX)
 }
 
 fn canonical(name: &str) -> String {
@@ -101,7 +129,7 @@ mod tests {
 
     fn check(add: &[&str], drop: &[&str], expect: impl Fn(&[String]) -> bool) {
         let names = |list: &[&str]| list.iter().map(|&name| name.to_owned()).collect();
-        let set = resolve(&Capabilities { add: names(add), drop: names(drop) });
+        let set = changed(&Capabilities { add: names(add), drop: names(drop) });
         assert!(expect(&set), "{set:?}");
     }
 
@@ -114,5 +142,13 @@ mod tests {
         });
         check(&["NET_RAW"], &[], |set| set.len() == 14);
         check(&["KILL"], &["KILL"], |set| set.contains(&"CAP_KILL".to_owned()));
+    }
+
+    #[test]
+    fn what_the_node_lacks_is_left_out() {
+        let names = |list: &[&str]| list.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let set = names(&["CAP_CHOWN", "CAP_KILL", "CAP_UNKNOWN"]);
+        assert_eq!(mask(1, set.clone()), names(&["CAP_CHOWN", "CAP_UNKNOWN"]));
+        assert_eq!(mask(u64::MAX, set.clone()), set);
     }
 }
