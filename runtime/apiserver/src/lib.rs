@@ -35,7 +35,7 @@ use pintle_api::kinds::{Registry, Resource};
 use pintle_api::status::StatusError;
 use pintle_storage::{Revision, Store};
 use pintle_watch::Bus;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 pub use admission::{Admission, AdmissionRequest, AdmissionResponse, AdmitAll, Operation};
 pub use authz::{Attributes, Authorizer, Decision, StaticAuthorizer};
@@ -116,6 +116,8 @@ pub struct ApiServer {
     documents: http::Documents,
     closing: watch::Sender<bool>,
     metrics: metrics::Metrics,
+    /// Room for request bodies.
+    bodies: Semaphore,
 }
 
 impl ApiServer {
@@ -139,6 +141,7 @@ impl ApiServer {
             documents,
             closing,
             metrics: metrics::Metrics::default(),
+            bodies: http::body_budget(),
         })
     }
 

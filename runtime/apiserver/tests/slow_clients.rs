@@ -29,3 +29,22 @@ async fn a_stuck_watcher_does_not_slow_the_others() {
     assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
     drop(stuck);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_large_bodies_take_turns() {
+    let server = TestServer::start().await;
+    let mut senders = Vec::new();
+    for index in 0..48 {
+        let mut client = server.admin().await;
+        senders.push(tokio::spawn(async move {
+            let large = json!({"metadata": {"name": format!("large-{index}")}, "data": {"x": "y".repeat(2_900_000)}});
+            // Over the limit of an object, under that of a body.
+            let answer = client.post(MAPS, &large).await;
+            assert!(matches!(answer.status.as_u16(), 413 | 422), "{}", answer.status);
+        }));
+    }
+    for sender in senders {
+        sender.await.unwrap();
+    }
+    server.admin().await.get(MAPS).await.ok();
+}

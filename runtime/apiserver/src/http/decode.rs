@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use hyper::body::SizeHint;
 use pintle_api::meta::GroupVersionKind;
 use pintle_api::status::StatusError;
 use pintle_api::{protobuf, schema};
 use serde_json::Value;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::negotiate::{self, Encoding};
@@ -15,6 +17,28 @@ use crate::body::{Body, ReadBodyError};
 
 /// The largest request body, the same as kube-apiserver's.
 pub const MAX_BODY_BYTES: usize = 3 * 1024 * 1024;
+
+/// All bodies being worked on together. Decoded they take a multiple of this.
+pub const MAX_BODIES_BYTES: usize = 64 * 1024 * 1024;
+/// The unit in which bodies are counted, so that counts fit a semaphore.
+const BODY_UNIT_BYTES: usize = 1024;
+
+/// What all bodies together may take.
+pub fn body_budget() -> Semaphore {
+    Semaphore::new(MAX_BODIES_BYTES / BODY_UNIT_BYTES)
+}
+
+/// Waits until there is room for a body. One of unknown length counts as the
+/// largest. Requests without a body never wait.
+pub async fn admit_body(budget: &Semaphore, size: SizeHint) -> Option<SemaphorePermit<'_>> {
+    let bytes =
+        size.upper().map_or(MAX_BODY_BYTES, |upper| upper.min(MAX_BODY_BYTES as u64) as usize);
+    if bytes == 0 {
+        return None;
+    }
+    // The budget is never closed, so there is always a permit to wait for.
+    budget.acquire_many(bytes.div_ceil(BODY_UNIT_BYTES) as u32).await.ok()
+}
 
 /// A body as decoded.
 #[derive(Debug)]

@@ -28,6 +28,7 @@ use std::time::Instant;
 
 use futures_util::FutureExt;
 use http::{Extensions, HeaderMap, Method, Request, Response};
+use hyper::body::Body as _;
 use pintle_api::kinds::{Resource, Subresource};
 use pintle_api::meta::GroupResource;
 use pintle_api::names;
@@ -41,6 +42,7 @@ use crate::user::User;
 use self::path::{ResourcePath, Target};
 use self::query::Query;
 
+pub(crate) use decode::body_budget;
 pub(crate) use discovery::Documents;
 
 /// One request for a resource, as far as it is understood.
@@ -117,6 +119,7 @@ async fn route(
         return discovery::answer(server, method, headers, &target, path).await;
     };
     let query = Query::parse(parts.uri.query())?;
+    let _body_permit = decode::admit_body(&server.bodies, body.size_hint()).await;
     let call = Call { server, user: &user, method, headers, path: resource_path, query: &query };
     resource(call, extensions, body).await
 }

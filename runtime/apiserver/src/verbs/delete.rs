@@ -321,4 +321,38 @@ mod tests {
             "remove",
         );
     }
+
+    proptest::proptest! {
+        /// Asking twice is like asking once, and a wait never gets longer.
+        #[test]
+        fn a_second_delete_changes_nothing(
+            grace in proptest::option::of(0..100i64),
+            default in 0..100i64,
+            node in "[a-z]{0,3}",
+            held in proptest::bool::ANY,
+            policy in proptest::option::of(0..3usize),
+        ) {
+            let pods = Registry::builtin().by_plural("", "v1", "pods").unwrap();
+            let mut object = json!({
+                "metadata": {"name": "p", "generation": 1},
+                "spec": {"nodeName": node, "terminationGracePeriodSeconds": default},
+            });
+            if held {
+                object["metadata"]["finalizers"] = json!(["example.com/hold"]);
+            }
+            let policies = [Propagation::Orphan, Propagation::Background, Propagation::Foreground];
+            let options = DeleteOptions {
+                grace_period_seconds: grace,
+                propagation: policy.map(|index| policies[index]),
+                ..Default::default()
+            };
+            if let Plan::Mark(marked) = plan(pods, &object, &options, NOW) {
+                let again = plan(pods, &marked, &options, NOW + 1000);
+                proptest::prop_assert_eq!(show(again), "leave");
+                let longer = DeleteOptions { grace_period_seconds: Some(1000), ..options };
+                let longer = plan(pods, &marked, &longer, NOW + 1000);
+                proptest::prop_assert_eq!(show(longer), "leave");
+            }
+        }
+    }
 }
