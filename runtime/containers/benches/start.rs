@@ -51,6 +51,7 @@ async fn main() {
         fresh.sandbox().delete("c").await.unwrap();
         fresh.sandbox().shutdown().await.unwrap();
     }
+    let busy = after_work().await;
     println!("{:<44} {:>9} {:>9}", format!("{rounds} rounds"), "p50", "p99");
     let floor = report("bare runc run --detach", bare, None);
     report("container: rootfs, create, start", running, Some(floor));
@@ -62,6 +63,29 @@ async fn main() {
         "{:<44} {:>6} kB {:>6} kB  (of it private: {} kB, {} kB)",
         "resident memory of a shim, p50 and maximum", rss.0, own.0, rss.1, own.1
     );
+    println!(
+        "{:<44} {:>6} kB            (of it private: {} kB)",
+        "the same after 20 MB of log and 100 execs", busy.0, busy.1
+    );
+}
+
+/// Memory of a shim that has had work: a log of 20 MB and a hundred exec sessions.
+async fn after_work() -> (u64, u64) {
+    let mut pod = Pod::new().await;
+    pod.run("chatty", "seq 1 400000").await;
+    pod.wait("chatty").await;
+    pod.run("c", "exec sleep 1000").await;
+    for _ in 0..100 {
+        let exec = pintle_containers::ExecSpec {
+            args: ["/bin/seq", "1", "1000"].map(String::from).to_vec(),
+            ..Default::default()
+        };
+        let mut stream = pod.sandbox().exec("c", exec).await.unwrap();
+        let mut output = Vec::new();
+        tokio::io::AsyncReadExt::read_to_end(&mut stream.stdout, &mut output).await.unwrap();
+        stream.exit.wait().await.unwrap();
+    }
+    resident(pod.sandbox().shim_pid())
 }
 
 fn report(what: &str, mut times: Vec<Duration>, floor: Option<Duration>) -> Duration {

@@ -22,6 +22,9 @@ pub use events::{ContainerEvent, Events};
 pub use exec::{ExecExit, ExecResize, ExecStream, TerminalSize};
 pub use lifecycle::discover;
 
+/// How long a shim may take to answer; one that takes longer is stopped or stuck.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// A live pod: a handle on its shim. Dropping every clone closes the connection and leaves the
 /// containers running.
 #[derive(Debug, Clone)]
@@ -61,6 +64,7 @@ impl Sandbox {
     pub async fn reconnect(state_dir: &Path) -> Result<Found, SandboxError> {
         let layout = Layout::new(state_dir);
         let spec = lifecycle::read_intent(&layout)?;
+        let deadline = tokio::time::Instant::now() + CONNECT_TIMEOUT;
         loop {
             let (again, pod) = (layout.clone(), spec.clone());
             if let Some(records) = blocking(move || lost::recover(&again, &pod)).await? {
@@ -75,14 +79,15 @@ impl Sandbox {
                 // just starting. Neither can be waited for except by looking again, and both are
                 // over within milliseconds.
                 Err(SandboxError::Connect { source, .. })
-                    if matches!(
-                        source.kind(),
-                        io::ErrorKind::ConnectionRefused
-                            | io::ErrorKind::ConnectionReset
-                            | io::ErrorKind::NotFound
-                            | io::ErrorKind::BrokenPipe
-                            | io::ErrorKind::UnexpectedEof
-                    ) =>
+                    if tokio::time::Instant::now() < deadline
+                        && matches!(
+                            source.kind(),
+                            io::ErrorKind::ConnectionRefused
+                                | io::ErrorKind::ConnectionReset
+                                | io::ErrorKind::NotFound
+                                | io::ErrorKind::BrokenPipe
+                                | io::ErrorKind::UnexpectedEof
+                        ) =>
                 {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
@@ -99,8 +104,23 @@ impl Sandbox {
 
     async fn attach_to(spec: SandboxSpec) -> Result<Sandbox, SandboxError> {
         let layout = Layout::new(&spec.state_dir);
-        let connection = Connection::open(&layout).await?;
+        let connection =
+            match tokio::time::timeout(CONNECT_TIMEOUT, Connection::open(&layout)).await {
+                Ok(connection) => connection?,
+                Err(_) => {
+                    return Err(SandboxError::Connect {
+                        dir: spec.state_dir,
+                        source: io::ErrorKind::TimedOut.into(),
+                    });
+                }
+            };
         Ok(Sandbox { inner: Arc::new(Inner { spec, layout, connection }) })
+    }
+
+    /// Where a container's statistics are read: its cgroup, absolute from the cgroup root.
+    pub fn container_cgroup(&self, name: &str) -> Option<String> {
+        let state = self.state(name)?;
+        Some(spec::cgroup_path(&self.inner.spec, name, state.attempt))
     }
 
     pub fn spec(&self) -> &SandboxSpec {
@@ -130,7 +150,7 @@ impl Sandbox {
                 .map_err(|source| SandboxError::io("write the bundle", &bundle.dir, source))?;
             Ok(CreateRequest {
                 id: format!("{}-{}-{}", inner.spec.id, spec.name, spec.attempt),
-                cgroup: spec::cgroup_path(&inner.spec, &spec),
+                cgroup: spec::cgroup_path(&inner.spec, &spec.name, spec.attempt),
                 name: spec.name,
                 attempt: spec.attempt,
                 tty: spec.tty,

@@ -4,7 +4,9 @@
 //! shim must never supervise the same name while the old process runs. So whatever is left is
 //! killed, under the shim's own lock.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -13,6 +15,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use pintle_shim::cgroup::Hierarchies;
 use pintle_shim::layout::{Bundle, ContainerRecord, Layout, read_json, write_json};
 use pintle_shim::protocol::{ContainerState, Exit, Phase};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::{SandboxError, lifecycle};
 use crate::spec::SandboxSpec;
@@ -34,6 +38,7 @@ pub(super) fn recover(
         return Ok(None);
     };
     let hierarchies = lifecycle::hierarchies()?;
+    end_runtimes(layout)?;
     end_processes(&hierarchies, &spec.cgroup_parent)?;
     delete_leftovers(layout, spec)?;
     let mut states = Vec::new();
@@ -45,6 +50,54 @@ pub(super) fn recover(
     }
     lifecycle::release(layout, spec)?;
     Ok(Some(states))
+}
+
+/// Ends the OCI runtimes that the shim had started: one of them might be just about to start a
+/// container, and would do so after everything else was looked for. What it has not yet put into
+/// the cgroup waits for it on a pipe and ends with it.
+fn end_runtimes(layout: &Layout) -> Result<(), SandboxError> {
+    let root = layout.runtime_root();
+    let Ok(root) = root.canonicalize() else {
+        return Ok(());
+    };
+    for pid in processes_with_root(&root) {
+        let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else {
+            continue;
+        };
+        // The number may have been given to another process before it was opened.
+        if !has_root(pid, &root) {
+            continue;
+        }
+        let _ = pidfd_send_signal(&process, Signal::KILL);
+        let limit = Timespec { tv_sec: KILL_TIMEOUT.as_secs() as i64, tv_nsec: 0 };
+        let ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&limit));
+        if !matches!(ended, Ok(1)) {
+            let error = std::io::Error::other("an OCI runtime survives SIGKILL");
+            return Err(SandboxError::io("clean up", layout.dir(), error));
+        }
+    }
+    Ok(())
+}
+
+fn processes_with_root(root: &Path) -> Vec<Pid> {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))
+        .filter(|&pid| has_root(pid, root))
+        .collect()
+}
+
+/// Whether the process was called with `--root` and this directory.
+fn has_root(pid: Pid, root: &Path) -> bool {
+    let command = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+    let arguments: Vec<&[u8]> = command.split(|&byte| byte == 0).collect();
+    arguments.windows(2).any(|pair| {
+        pair[0] == b"--root"
+            && Path::new(OsStr::from_bytes(pair[1])).canonicalize().is_ok_and(|path| path == *root)
+    })
 }
 
 fn end_processes(hierarchies: &Hierarchies, cgroup: &str) -> Result<(), SandboxError> {

@@ -44,8 +44,8 @@ pub(crate) struct Context<'a> {
     pub hierarchies: Hierarchies,
 }
 
-pub(crate) fn cgroup_path(sandbox: &SandboxSpec, spec: &ContainerSpec) -> String {
-    format!("{}/{}-{}", sandbox.cgroup_parent.trim_end_matches('/'), spec.name, spec.attempt)
+pub(crate) fn cgroup_path(sandbox: &SandboxSpec, name: &str, attempt: u32) -> String {
+    format!("{}/{name}-{attempt}", sandbox.cgroup_parent.trim_end_matches('/'))
 }
 
 pub(crate) fn config_json(
@@ -200,7 +200,7 @@ fn linux(spec: &ContainerSpec, context: &Context<'_>) -> Result<Value, SandboxEr
     });
     let mut linux = json!({
         "namespaces": namespaces(context),
-        "cgroupsPath": cgroup_path(context.sandbox, spec),
+        "cgroupsPath": cgroup_path(context.sandbox, &spec.name, spec.attempt),
         "resources": resources(spec, context),
         // Host mounts arrive only where a volume asks for them.
         "rootfsPropagation": if bidirectional { "rshared" } else { "rslave" },

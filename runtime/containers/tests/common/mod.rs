@@ -97,7 +97,7 @@ impl Pod {
         store.import_reader(&archive[..], None).unwrap();
         let id = unique("test");
         let mut spec = SandboxSpec {
-            cgroup_parent: format!("/pintle-test/{id}"),
+            cgroup_parent: format!("/{id}/pod"),
             state_dir: dir.path().join("pod"),
             hostname: "pod-host".into(),
             shim_binary: shim_binary(),
@@ -198,8 +198,8 @@ impl Drop for Pod {
         }
         let hierarchies = pintle_containers::cgroup::Hierarchies::detect().unwrap();
         for _ in 0..500 {
-            hierarchies.kill(&self.spec.cgroup_parent);
-            if hierarchies.remove(&self.spec.cgroup_parent).is_ok() {
+            hierarchies.kill(&self.spec.id);
+            if hierarchies.remove(&self.spec.id).is_ok() {
                 break;
             }
             // Killed processes leave their cgroup on their own time, and v1 does not tell when.
