@@ -24,6 +24,7 @@ use crate::pod::files::Dns;
 use crate::pod::images::Images;
 use crate::pod::model::Pod;
 use crate::pod::record::{Record, safe_name};
+use crate::pod::runtime::PodRuntime;
 use crate::reflector::{Change, Identity, reflect};
 use crate::stream::{Pods, StreamHandler};
 
@@ -42,7 +43,8 @@ pub struct AgentConfig {
     pub network_plugin: Option<Arc<dyn NetworkPlugin>>,
     /// What the names of this node's links start with.
     pub interface_prefix: String,
-    pub mtu: u32,
+    /// `None`: that of the link which has `node_ip`.
+    pub mtu: Option<u32>,
     pub cluster_dns: Vec<String>,
     pub cluster_domain: String,
     pub log_limits: LogLimits,
@@ -67,7 +69,7 @@ impl AgentConfig {
             runtime_binary: "runc".into(),
             network_plugin: None,
             interface_prefix: "pt".to_owned(),
-            mtu: 1500,
+            mtu: None,
             cluster_dns: Vec::new(),
             cluster_domain: "cluster.local".to_owned(),
             log_limits: LogLimits::default(),
@@ -99,12 +101,15 @@ pub struct Agent {
     config: AgentConfig,
     store: ContentStore,
     pods: Arc<Pods>,
-    known: Vec<(Pod, crate::pod::runtime::PodRuntime)>,
+    known: Vec<KnownPod>,
     facts: Facts,
     network: Option<Arc<PodNetwork>>,
     /// Two agents on one directory would run every pod twice.
     _lock: std::fs::File,
 }
+
+/// A pod of an earlier life, and its record if that can be read.
+type KnownPod = (Pod, Option<PodRuntime>);
 
 const PENDING_CHANGES: usize = 256;
 
@@ -128,7 +133,7 @@ impl Agent {
                     node_name: config.node_name.clone(),
                     internal_ip: config.node_ip.clone(),
                     interface_prefix: config.interface_prefix.clone(),
-                    mtu: config.mtu,
+                    mtu: config.mtu.or_else(|| link_mtu(&config.node_ip)).unwrap_or(DEFAULT_MTU),
                 };
                 Some(Arc::new(PodNetwork::open(network, plugin.clone()).map_err(fail)?))
             }
@@ -166,8 +171,12 @@ impl Agent {
         let count = known.len();
         for (pod, runtime) in known {
             let uid = pod.metadata.uid.clone();
-            let handle =
-                PodHandle::start(shared.clone(), Arc::new(pod), Some(runtime), ended.clone());
+            let handle = PodHandle::start(
+                shared.clone(),
+                Arc::new(pod),
+                Some(runtime.unwrap_or_default()),
+                ended.clone(),
+            );
             handle.gone();
             pods.write().insert(uid, handle);
         }
@@ -235,6 +244,7 @@ impl Agent {
             routes: Routes::Unknown,
         };
         node.release_orphans(&known).await;
+        node.remove_orphan_roots(&known).await;
         node.take_up(known);
         info!(node = node.name, "agent started");
         loop {
@@ -300,6 +310,25 @@ fn shared(
     })
 }
 
+/// Ethernet's.
+const DEFAULT_MTU: u32 = 1500;
+/// More than any wire carries: loopback's is of no use to a pod.
+const MAX_MTU: u32 = 9216;
+
+/// The largest packet of the link that has this address.
+fn link_mtu(ip: &str) -> Option<u32> {
+    let ip: std::net::IpAddr = ip.parse().ok()?;
+    let has = |interface: &nix::ifaddrs::InterfaceAddress| {
+        let Some(address) = &interface.address else { return false };
+        let v4 = address.as_sockaddr_in().map(|address| address.ip().into());
+        let v6 = address.as_sockaddr_in6().map(|address| address.ip().into());
+        v4.or(v6) == Some(ip)
+    };
+    let link = nix::ifaddrs::getifaddrs().ok()?.find(has)?.interface_name;
+    let text = std::fs::read_to_string(format!("/sys/class/net/{link}/mtu")).ok()?;
+    text.trim().parse().ok().filter(|mtu| *mtu <= MAX_MTU)
+}
+
 fn lock(dir: &std::path::Path) -> io::Result<Option<std::fs::File>> {
     let file = std::fs::OpenOptions::new()
         .write(true)
@@ -361,7 +390,7 @@ struct Node {
 
 impl Node {
     /// Addresses whose pods are not even on record.
-    async fn release_orphans(&self, known: &[(Pod, crate::pod::runtime::PodRuntime)]) {
+    async fn release_orphans(&self, known: &[KnownPod]) {
         let Some(network) = &self.network else { return };
         let uids: HashSet<&str> = known.iter().map(|(pod, _)| pod.uid()).collect();
         for sandbox in network.reserved().await {
@@ -373,15 +402,23 @@ impl Node {
         }
     }
 
+    /// Root file systems of containers whose pods are not on record.
+    async fn remove_orphan_roots(&self, known: &[KnownPod]) {
+        let uids: Vec<String> = known.iter().map(|(pod, _)| pod.metadata.uid.clone()).collect();
+        if let Err(error) = self.shared.images.keep_only(uids).await {
+            warn!(error, "unused root file systems could not be removed");
+        }
+    }
+
     /// Pods go on before the API is heard: a node needs no server to keep them.
-    fn take_up(&self, known: Vec<(Pod, crate::pod::runtime::PodRuntime)>) {
+    fn take_up(&self, known: Vec<KnownPod>) {
         let mut pods = self.pods.write();
         for (pod, runtime) in known {
             let uid = pod.metadata.uid.clone();
             let handle = PodHandle::start(
                 self.shared.clone(),
                 Arc::new(pod),
-                Some(runtime),
+                Some(runtime.unwrap_or_default()),
                 self.ended.clone(),
             );
             pods.insert(uid, handle);

@@ -90,3 +90,47 @@ fn killed_at_any_moment_it_runs_nothing_twice() {
         assert_eq!(std::fs::read_dir(cluster.data_dir().join("netns")).unwrap().count(), 0);
     });
 }
+
+#[test]
+fn a_lost_shim_is_replaced() {
+    isolated(|| {
+        let cluster = Cluster::start();
+        cluster.run("web", "exec sleep 600", json!({}));
+        cluster.wait_phase("web", "Running");
+        let before = container(&cluster, "web");
+        let needle = cluster.data_dir().to_string_lossy().into_owned();
+        let shim = support::pids(|line| line.contains("pintle-shim") && line.contains(&needle));
+        assert_eq!(shim.len(), 1);
+        nix::sys::signal::kill(shim[0], nix::sys::signal::Signal::SIGKILL).unwrap();
+        cluster.wait("the container to be back", |c| {
+            let now = container(c, "web");
+            now["state"]["running"].is_object() && now["restartCount"] == 1
+        });
+        assert_ne!(container(&cluster, "web")["containerID"], before["containerID"]);
+        assert_eq!(cluster.shims(), 1);
+        cluster.delete(&format!("{PODS}/web"), 0);
+        cluster.wait("the shims to go", |c| c.shims() == 0);
+    });
+}
+
+#[test]
+fn a_node_without_a_server_keeps_its_pods() {
+    isolated(|| {
+        let mut cluster = Cluster::start();
+        cluster.run("web", "sleep 1; exit 1", json!({}));
+        cluster.wait_phase("web", "Running");
+        cluster.cut_line(true);
+        // Killed and started again without anyone to ask, too.
+        cluster.kill_agent();
+        cluster.start_agent();
+        let shims = cluster.shims();
+        std::thread::sleep(Duration::from_millis(2500));
+        assert_eq!((shims, cluster.shims()), (1, 1));
+        let restarts = container(&cluster, "web")["restartCount"].clone();
+        assert_eq!(restarts, 0, "nothing can have been told yet");
+        cluster.cut_line(false);
+        cluster.wait("the news", |c| container(c, "web")["restartCount"].as_u64() >= Some(1));
+        cluster.delete(&format!("{PODS}/web"), 0);
+        cluster.wait("the shims to go", |c| c.shims() == 0);
+    });
+}

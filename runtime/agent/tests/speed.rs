@@ -39,6 +39,18 @@ fn a_pod_is_running_soon() {
         let at = |percent: usize| took[(took.len() - 1) * percent / 100].as_millis();
         eprintln!("created to Running: p50 {} ms, p90 {} ms, max {} ms", at(50), at(90), at(100));
         assert!(at(50) < 5_000);
+        // Nothing happens now, so nothing may be done: an agent never polls.
+        let idle = Duration::from_secs(3);
+        std::thread::sleep(Duration::from_secs(1));
+        let before = cpu_time();
+        std::thread::sleep(idle);
+        let used = cpu_time() - before;
+        eprintln!(
+            "idle with {PODS_MEASURED} pods: {} ms of CPU in {} s",
+            used.as_millis(),
+            idle.as_secs()
+        );
+        assert!(used < idle / 10, "{used:?}");
         let begun = Instant::now();
         for n in 0..PODS_MEASURED {
             cluster.delete(&format!("{PODS}/p{n}"), 0);
@@ -46,4 +58,13 @@ fn a_pod_is_running_soon() {
         cluster.wait("the shims to go", |c| c.shims() == 0);
         eprintln!("{PODS_MEASURED} pods removed in {} ms", begun.elapsed().as_millis());
     });
+}
+
+/// Of this process: server and agent.
+fn cpu_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    // USER_HZ is 100 on every architecture that matters here.
+    Duration::from_millis(ticks * 10)
 }

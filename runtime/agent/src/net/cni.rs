@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 
 use super::plugin::{NetworkPlugin, NodeInfo, Peer, Reservation, SandboxInfo};
 use super::reservations::Reservations;
-use crate::pod::record::{read_json, write_json};
+use crate::pod::record::{read_json, write_json_synced};
 
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
@@ -209,7 +209,7 @@ impl PodNetwork {
     }
 
     fn remember(&self, next: Remembered) -> io::Result<()> {
-        write_json(&self.config.data_dir.join("network/nodes.json"), &next)?;
+        write_json_synced(&self.config.data_dir.join("network/nodes.json"), &next)?;
         *self.remembered.write() = next;
         Ok(())
     }

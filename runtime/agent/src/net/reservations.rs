@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use tracing::warn;
+
 use crate::pod::record::{read_json, write_json};
 
 #[derive(Debug)]

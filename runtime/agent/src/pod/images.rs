@@ -48,6 +48,21 @@ impl Images {
         let snapshots = self.snapshots.clone();
         blocking(move || snapshots.remove(&key).map_err(|error| chain(&error))).await
     }
+
+    /// Removes root file systems whose key starts with none of these uids.
+    pub async fn keep_only(&self, uids: Vec<String>) -> Result<(), String> {
+        let snapshots = self.snapshots.clone();
+        blocking(move || {
+            let keys = snapshots.list().map_err(|error| chain(&error))?;
+            for key in keys {
+                if !uids.iter().any(|uid| key.starts_with(uid.as_str())) {
+                    snapshots.remove(&key).map_err(|error| chain(&error))?;
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
 }
 
 /// Images are imported, not pulled; the words are those that users search for.

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tracing::warn;
 
 use super::model::Pod;
 use super::runtime::PodRuntime;
@@ -41,8 +42,10 @@ impl Record {
         }
     }
 
-    /// Every pod that this node has a record of.
-    pub fn scan(data_dir: &Path) -> io::Result<Vec<(Pod, PodRuntime)>> {
+    /// Every pod that this node has a record of. `None` stands for a runtime that
+    /// cannot be read: a power cut can leave a file empty, and then nothing of
+    /// the pod runs any more, but what lies around must be taken down.
+    pub fn scan(data_dir: &Path) -> io::Result<Vec<(Pod, Option<PodRuntime>)>> {
         let mut found = Vec::new();
         let entries = match std::fs::read_dir(data_dir.join("pods")) {
             Ok(entries) => entries,
@@ -51,13 +54,15 @@ impl Record {
         };
         for entry in entries {
             let dir = entry?.path();
-            let Some(pod) = read_json::<Pod>(&dir.join("pod.json"))? else {
-                // The pod's first write was cut short: nothing else exists of it.
-                std::fs::remove_dir_all(&dir)?;
-                continue;
-            };
-            let runtime = read_json(&dir.join("runtime.json"))?.unwrap_or_default();
-            found.push((pod, runtime));
+            match read_json::<Pod>(&dir.join("pod.json")) {
+                Ok(Some(pod)) => {
+                    let runtime = read_json(&dir.join("runtime.json")).unwrap_or_default();
+                    found.push((pod, runtime));
+                }
+                Ok(None) => discard(&dir),
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => discard(&dir),
+                Err(error) => return Err(error),
+            }
         }
         Ok(found)
     }
@@ -120,6 +125,13 @@ impl Record {
     }
 }
 
+/// The pod's first write was cut short, so nothing else exists of it.
+fn discard(dir: &Path) {
+    if let Err(error) = std::fs::remove_dir_all(dir) {
+        warn!(dir = %dir.display(), %error, "a pod's unreadable record could not be removed");
+    }
+}
+
 /// Whether a name may become part of a path. The API checks names; a node does
 /// not stake its file system on that.
 pub fn safe_name(name: &str) -> bool {
@@ -131,7 +143,16 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
     write_atomic(path, &serde_json::to_vec(value)?)
 }
 
+/// [`write_json`] for what must hold after a power cut.
+pub fn write_json_synced<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+    replace(path, &serde_json::to_vec(value)?, true)
+}
+
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace(path, bytes, false)
+}
+
+fn replace(path: &Path, bytes: &[u8], sync: bool) -> io::Result<()> {
     // Beside the file, so that the rename stays within one file system.
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".tmp");
@@ -143,12 +164,25 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .mode(0o644)
         .open(&temporary)?;
     file.write_all(bytes)?;
-    std::fs::rename(&temporary, path)
+    if sync {
+        file.sync_data()?;
+    }
+    std::fs::rename(&temporary, path)?;
+    match path.parent() {
+        Some(parent) if sync => std::fs::File::open(parent)?.sync_all(),
+        _ => Ok(()),
+    }
 }
 
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+        Ok(bytes) => match serde_json::from_slice(&bytes) {
+            Ok(value) => Ok(Some(value)),
+            Err(error) => {
+                let text = format!("{} is not as it was written: {error}", path.display());
+                Err(io::Error::new(io::ErrorKind::InvalidData, text))
+            }
+        },
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
@@ -175,9 +209,13 @@ mod tests {
         record.save_runtime(&runtime).unwrap();
         // A directory whose first write never came about.
         std::fs::create_dir_all(dir.path().join("pods/u2")).unwrap();
+        std::fs::create_dir_all(dir.path().join("pods/u3")).unwrap();
+        std::fs::write(dir.path().join("pods/u3/pod.json"), "").unwrap();
         let found = Record::scan(dir.path()).unwrap();
-        assert_eq!(found, vec![(pod, runtime)]);
-        assert!(!dir.path().join("pods/u2").exists());
+        assert_eq!(found, vec![(pod.clone(), Some(runtime))]);
+        assert!(!dir.path().join("pods/u2").exists() && !dir.path().join("pods/u3").exists());
+        std::fs::write(dir.path().join("pods/u1/runtime.json"), "{").unwrap();
+        assert_eq!(Record::scan(dir.path()).unwrap(), vec![(pod, None)]);
         record.remove().unwrap();
         record.remove().unwrap();
         assert!(Record::scan(dir.path()).unwrap().is_empty());

@@ -172,6 +172,15 @@ fn conditions(pod: &Pod, observed: &PodRuntime, phase: &str, context: StatusCont
             all.push(other);
         }
     }
+    if !all.iter().any(|condition| condition["type"] == "PodScheduled") {
+        // Bound by whoever created it.
+        let mut scheduled = condition("PodScheduled", true, "", "");
+        let of_before = before.iter().find(|old| old["type"] == "PodScheduled");
+        let since = of_before.map(|old| old["lastTransitionTime"].clone());
+        scheduled["lastTransitionTime"] =
+            since.unwrap_or_else(|| format_seconds(context.now).into());
+        all.push(scheduled);
+    }
     all.into()
 }
 

@@ -78,6 +78,20 @@ pub fn sources(record: &Record, pod: &Pod) -> BTreeMap<String, PathBuf> {
     pod.spec.volumes.iter().map(|volume| (volume.name.clone(), place(volume))).collect()
 }
 
+/// Whether everything was prepared before: then a pod goes on without a server
+/// to ask for the content anew.
+pub fn present(record: &Record, pod: &Pod) -> bool {
+    let there = |volume: &Volume| {
+        let path = record.volumes().join(&volume.name);
+        match (&volume.empty_dir, &volume.host_path) {
+            (Some(empty), _) => path.is_dir() && (empty.medium != "Memory" || is_tmpfs(&path)),
+            (_, Some(_)) => true,
+            _ => path.join("..data").exists(),
+        }
+    };
+    pod.spec.volumes.iter().all(there)
+}
+
 /// Makes what is missing. Blocks.
 pub fn prepare(record: &Record, pod: &Pod, context: &EnvContext) -> Result<(), VolumeError> {
     for volume in &pod.spec.volumes {

@@ -111,12 +111,17 @@ async fn send<W: AsyncWrite + Send + Unpin>(
 ) -> io::Result<()> {
     // Before the first read: what is written in between is told.
     let mut changes = match (options.follow, log.path.parent()) {
-        (true, Some(dir)) => Some(DirWatch::new(dir)?),
+        (true, Some(dir)) if dir.is_dir() => Some(DirWatch::new(dir)?),
         _ => None,
     };
     let mut text = Text::new(&options, now);
     let (path, tail) = (log.path.clone(), options.tail_lines);
-    let mut source = read_blocking(move || Source::open(&path, tail)).await?;
+    let mut source = match read_blocking(move || Source::open(&path, tail)).await {
+        Ok(source) => source,
+        // A container that never ran said nothing.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
     loop {
         let ended = log
             .runtime

@@ -29,6 +29,7 @@ use pintle_storage::EngineKind;
 use pintle_watch::Bus;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -75,9 +76,18 @@ impl Clock for TestClock {
 struct InProcess {
     server: Arc<ApiServer>,
     user: Arc<User>,
+    /// True: the server cannot be reached.
+    cut: watch::Receiver<bool>,
 }
 
 impl InProcess {
+    fn check(&self) -> Result<(), ApiError> {
+        match *self.cut.borrow() {
+            true => Err(ApiError::Transport("the line is cut".into())),
+            false => Ok(()),
+        }
+    }
+
     async fn call(
         &self,
         method: &str,
@@ -102,29 +112,36 @@ impl ApiClient for InProcess {
         kind: &str,
         body: Bytes,
     ) -> Result<ApiResponse, ApiError> {
+        self.check()?;
         let answer = self.call(method, path, kind, body).await;
+        self.check()?;
         let status = answer.status().as_u16();
         let body = answer.into_body().collect().await.map_err(ApiError::Transport)?.to_bytes();
         Ok(ApiResponse { status, body })
     }
 
     async fn watch(&self, path: &str) -> Result<Box<dyn WatchBody>, ApiError> {
+        self.check()?;
         let answer = self.call("GET", path, "", Bytes::new()).await;
         let status = answer.status().as_u16();
         if status != 200 {
             let body = answer.into_body().collect().await.map_err(ApiError::Transport)?.to_bytes();
             return Err(ApiError::from_answer(status, &body));
         }
-        Ok(Box::new(Watch(answer.into_body())))
+        Ok(Box::new(Watch(answer.into_body(), self.cut.clone())))
     }
 }
 
-struct Watch(Body);
+struct Watch(Body, watch::Receiver<bool>);
 
 #[async_trait]
 impl WatchBody for Watch {
     async fn chunk(&mut self) -> Result<Option<Bytes>, ApiError> {
-        match self.0.frame().await {
+        let frame = tokio::select! {
+            frame = self.0.frame() => frame,
+            _ = self.1.wait_for(|cut| *cut) => return Err(ApiError::Transport("the line is cut".into())),
+        };
+        match frame {
             Some(frame) => Ok(frame.map_err(ApiError::Transport)?.into_data().ok()),
             None => Ok(None),
         }
@@ -138,6 +155,7 @@ pub struct Cluster {
     server: Arc<ApiServer>,
     runtime: Runtime,
     agent: Option<RunningAgent>,
+    cut: watch::Sender<bool>,
     pub admin: Api,
 }
 
@@ -180,12 +198,14 @@ impl Cluster {
         let admin = Api::new(Arc::new(InProcess {
             server: server.clone(),
             user: Arc::new(User::new("admin", ["system:masters"])),
+            cut: watch::channel(false).1,
         }));
         let archive = dir.path().join("busybox.tar");
         std::fs::write(&archive, image::busybox_archive()).unwrap();
         let store = ContentStore::open(dir.path().join("node/images")).unwrap();
         store.import(&archive, Some(IMAGE)).unwrap();
-        let mut cluster = Cluster { dir, server, runtime, agent: None, admin };
+        let cut = watch::Sender::new(false);
+        let mut cluster = Cluster { dir, server, runtime, agent: None, cut, admin };
         cluster.start_agent();
         cluster.wait("the node to register", |c| c.get("/api/v1/nodes/n1").is_some());
         cluster.patch(
@@ -206,6 +226,7 @@ impl Cluster {
         let client = Arc::new(InProcess {
             server: self.server.clone(),
             user: Arc::new(User::new("system:node:n1", ["system:nodes"])),
+            cut: self.cut.subscribe(),
         });
         let runtime = runtime();
         let agent = Agent::open(config).unwrap();
@@ -228,6 +249,11 @@ impl Cluster {
     pub fn kill_agent(&mut self) {
         let agent = self.agent.take().unwrap();
         agent.runtime.shutdown_timeout(Duration::from_secs(10));
+    }
+
+    /// Between node and server.
+    pub fn cut_line(&self, cut: bool) {
+        self.cut.send_replace(cut);
     }
 
     pub fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
@@ -375,14 +401,29 @@ impl Cluster {
     }
 }
 
-/// Command lines of everything that runs.
-pub fn processes() -> Vec<String> {
+fn all_processes() -> Vec<(nix::unistd::Pid, String)> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     entries
         .flatten()
-        .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
-        .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+            Some((
+                nix::unistd::Pid::from_raw(pid),
+                String::from_utf8_lossy(&line).replace('\0', " "),
+            ))
+        })
         .collect()
+}
+
+/// Command lines of everything that runs.
+pub fn processes() -> Vec<String> {
+    all_processes().into_iter().map(|(_, line)| line).collect()
+}
+
+/// Processes by their command lines.
+pub fn pids(holds: impl Fn(&str) -> bool) -> Vec<nix::unistd::Pid> {
+    all_processes().into_iter().filter(|(_, line)| holds(line)).map(|(pid, _)| pid).collect()
 }
 
 impl Drop for Cluster {
@@ -393,6 +434,10 @@ impl Drop for Cluster {
         }
         let runtime = runtime();
         runtime.block_on(end_all(&self.data_dir()));
+        for pin in std::fs::read_dir(self.data_dir().join("netns")).into_iter().flatten().flatten()
+        {
+            let _ = nix::mount::umount2(&pin.path(), nix::mount::MntFlags::MNT_DETACH);
+        }
     }
 }
 

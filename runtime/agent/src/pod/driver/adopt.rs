@@ -16,7 +16,13 @@ impl Driver {
                 self.runtime = runtime;
                 self.reconnect().await;
             }
-            _ => self.runtime = from_status(PodRuntime::new(&pod, now), &pod),
+            known => {
+                self.runtime = from_status(PodRuntime::new(&pod, now), &pod);
+                if known.is_some() {
+                    // The record cannot be read: there may be anything.
+                    self.runtime.sandbox = Sandbox::Creating;
+                }
+            }
         }
         if let Err(error) = self.record.create().and_then(|()| self.record.save_pod(&pod)) {
             warn!(pod = pod.metadata.name, error = chain(&error), "cannot write the pod down");

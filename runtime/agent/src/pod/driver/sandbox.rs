@@ -19,6 +19,10 @@ impl Driver {
         let (config_maps, secrets) = volumes::referenced(self.pod());
         let context = match self.env_context(config_maps, secrets).await {
             Ok(context) => context,
+            Err(error) if error.is_transient() && volumes::present(&self.record, self.pod()) => {
+                self.runtime.volumes_ready = true;
+                return;
+            }
             Err(error) => return self.volumes_failed(chain(&error)),
         };
         let (record, pod) = (self.record.clone(), self.pod().clone());
