@@ -130,7 +130,7 @@ pub fn routes(node: &Node, before: &[Peer], now: &[Peer]) -> Vec<NetOp> {
 /// by name, on every node alike.
 fn wanted<'a>(node: &Node, peers: &'a [Peer]) -> BTreeMap<&'a str, &'a str> {
     let mut peers: Vec<&Peer> = peers.iter().collect();
-    peers.sort_by(|a, b| a.name.cmp(&b.name));
+    peers.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     let reachable = peers
         .into_iter()
         .filter(|peer| !peer.internal_ip.is_empty() && peer.internal_ip != node.internal_ip);

@@ -109,10 +109,10 @@ impl Rollout<'_> {
         if !recreate {
             let size = |set: &Set| Size { replicas: set.replicas, available: set.available() };
             let old: Vec<Size> = self.old.iter().map(size).collect();
-            if let Some(new_set) = self.new_set.as_ref().map(size) {
-                if self.shrink(&rolling::shrink_old(&self.bounds, &old, new_set), outcome) {
-                    return Ok(());
-                }
+            if let Some(new_set) = self.new_set.as_ref().map(size)
+                && self.shrink(&rolling::shrink_old(&self.bounds, &old, new_set), outcome)
+            {
+                return Ok(());
             }
         }
         let counts = self.progress.counts(self.new_set.as_ref(), &self.old);
@@ -222,7 +222,7 @@ impl Rollout<'_> {
         let allowed = if bounds.desired > 0 { bounds.most() } else { 0 };
         // What rounding leaves over goes to the largest set; among equals to the
         // newest when growing, to the oldest when shrinking.
-        sets.sort_by(|a, b| {
+        sets.sort_unstable_by(|a, b| {
             let age = a.age_key().cmp(&b.age_key());
             Reverse(a.replicas).cmp(&Reverse(b.replicas)).then(if allowed > total {
                 age.reverse()
@@ -255,7 +255,7 @@ impl Rollout<'_> {
         let mut alive: Vec<&Set> =
             self.old.iter().filter(|set| !set.object.metadata.is_being_deleted()).collect();
         let Some(excess) = alive.len().checked_sub(limit) else { return };
-        alive.sort_by_key(|set| (set.revision(), set.age_key()));
+        alive.sort_unstable_by_key(|set| (set.revision(), set.age_key()));
         for set in &alive[..excess] {
             let object = &set.object;
             let idle =

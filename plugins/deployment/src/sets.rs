@@ -196,7 +196,7 @@ pub fn claim(
             own.push(Set::new(set));
         }
     }
-    own.sort_by(|a, b| a.age_key().cmp(&b.age_key()));
+    own.sort_unstable_by(|a, b| a.age_key().cmp(&b.age_key()));
     Ok(own)
 }
 

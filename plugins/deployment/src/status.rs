@@ -91,13 +91,12 @@ impl<'a> Progress<'a> {
         let mut next = Condition::new(r#type, status, reason, message);
         next.last_update_time = Some(now.clone());
         next.last_transition_time = Some(now);
-        if let Some(known) = self.conditions.condition(r#type) {
-            if known.status == next.status {
-                if known.reason == next.reason {
-                    return;
-                }
-                next.last_transition_time = known.last_transition_time.clone();
+        let known = self.conditions.condition(r#type).filter(|known| known.status == next.status);
+        if let Some(known) = known {
+            if known.reason == next.reason {
+                return;
             }
+            next.last_transition_time = known.last_transition_time.clone();
         }
         self.conditions.retain(|condition| condition.r#type != r#type);
         self.conditions.push(next);

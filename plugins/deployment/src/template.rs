@@ -41,7 +41,7 @@ fn write<'a>(text: &mut String, value: &'a Value, path: &mut Vec<&'a str>) {
     match value {
         Value::Object(fields) => {
             let mut keys: Vec<&String> = fields.keys().collect();
-            keys.sort();
+            keys.sort_unstable();
             text.push('{');
             for key in keys {
                 let field = &fields[key];

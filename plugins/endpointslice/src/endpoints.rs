@@ -67,7 +67,7 @@ fn ports_of(spec: &ServiceSpec, pod: &Pod) -> Vec<EndpointPort> {
         })
     };
     let mut ports: Vec<EndpointPort> = spec.ports.iter().filter_map(port).collect();
-    ports.sort();
+    ports.sort_unstable();
     ports
 }
 

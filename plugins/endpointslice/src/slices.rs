@@ -38,7 +38,7 @@ pub fn plan(
     let mut left_over = Vec::new();
     for slice in known {
         let mut ports = slice.ports.clone();
-        ports.sort();
+        ports.sort_unstable();
         let group = Group { address_type: slice.address_type.clone(), ports };
         match wanted.contains_key(&group) {
             true => of_group.entry(group).or_default().push(slice),

@@ -68,7 +68,7 @@ impl Controller for Plugin {
     fn reconcile(&self, _: &Context, lister: &dyn Lister, _: &Request) -> Result<Outcome, Error> {
         let mut nodes = lister.read_all::<Node>(Query::any_kind())?;
         // First come, first served.
-        nodes.sort_by(|a, b| age(a).cmp(&age(b)));
+        nodes.sort_unstable_by(|a, b| age(a).cmp(&age(b)));
         let mut ranges =
             Ranges::new(&self.cluster_cidr, self.node_mask_size).map_err(Error::retry)?;
         for node in &nodes {

@@ -20,7 +20,9 @@ pub fn deletion_order<'a>(
 ) -> Vec<&'a Typed<Pod>> {
     let mut ranked: Vec<(Rank, &Typed<Pod>)> =
         pods.iter().map(|pod| (Rank::of(pod, per_node, now_unix_ms), *pod)).collect();
-    ranked.sort_by(|(a, pod_a), (b, pod_b)| a.cmp(b).then_with(|| pod_a.uid.cmp(&pod_b.uid)));
+    ranked.sort_unstable_by(|(a, pod_a), (b, pod_b)| {
+        a.cmp(b).then_with(|| pod_a.uid.cmp(&pod_b.uid))
+    });
     ranked.into_iter().map(|(_, pod)| pod).collect()
 }
 
@@ -132,7 +134,7 @@ mod tests {
             reference: POD.named("default", name),
             uid: name.to_owned(),
             revision: 1,
-            object: serde_json::from_value(object).unwrap(),
+            object: Box::new(serde_json::from_value(object).unwrap()),
         }
     }
 

@@ -78,7 +78,8 @@ fn a_lost_or_finished_pod_is_replaced() {
     cluster.delete(&pod_ref(&created[0]));
     cluster.patch_status(&pod_ref(&created[1]), json!({"phase": "Failed"}));
     cluster.settle();
-    let names = |pods: &[Value]| pods.iter().filter(|pod| pod["status"]["phase"] != "Failed").count();
+    let names =
+        |pods: &[Value]| pods.iter().filter(|pod| pod["status"]["phase"] != "Failed").count();
     assert_eq!(names(&pods(&cluster)), 2);
 }
 

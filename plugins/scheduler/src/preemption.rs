@@ -86,7 +86,7 @@ fn on_node<'a>(
         return None;
     }
     // Spare the important ones first, then the old ones.
-    lower.sort_by(|(uid_a, a), (uid_b, b)| {
+    lower.sort_unstable_by(|(uid_a, a), (uid_b, b)| {
         (Reverse(a.priority), &a.start_time, uid_a).cmp(&(
             Reverse(b.priority),
             &b.start_time,

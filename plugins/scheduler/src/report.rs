@@ -72,7 +72,7 @@ impl Report {
 }
 
 fn available(nodes: usize, mut counts: Vec<String>) -> String {
-    counts.sort();
+    counts.sort_unstable();
     if counts.is_empty() {
         return format!("0/{nodes} nodes are available:");
     }

@@ -8,7 +8,7 @@ pub enum Error {
     /// An object does not have the shape its kind promises.
     #[error("{reference}: cannot be read: {source}")]
     Parse {
-        reference: ObjectRef,
+        reference: Box<ObjectRef>,
         #[source]
         source: serde_json::Error,
     },

@@ -76,7 +76,8 @@ pub struct Typed<T> {
     pub reference: ObjectRef,
     pub uid: String,
     pub revision: u64,
-    pub object: T,
+    /// Boxed, so that lists of large objects are cheap to sort and to filter.
+    pub object: Box<T>,
 }
 
 impl<T> Deref for Typed<T> {
@@ -89,7 +90,7 @@ impl<T> Deref for Typed<T> {
 impl<T: Resource> TryFrom<Object> for Typed<T> {
     type Error = Error;
     fn try_from(object: Object) -> Result<Self, Error> {
-        let parsed = object.parse()?;
+        let parsed = Box::new(object.parse()?);
         Ok(Typed {
             reference: object.reference,
             uid: object.uid,

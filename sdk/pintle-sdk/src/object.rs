@@ -88,7 +88,7 @@ impl Object {
     /// Reads the fields that `T` names; all others are skipped.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Error> {
         serde_json::from_slice(&self.json)
-            .map_err(|source| Error::Parse { reference: self.reference.clone(), source })
+            .map_err(|source| Error::Parse { reference: Box::new(self.reference.clone()), source })
     }
 }
 
