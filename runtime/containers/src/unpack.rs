@@ -20,9 +20,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Timestamps, Uid, XattrFlags, chownat,
-    fchmod, fchown, fsetxattr, futimens, linkat, mkdirat, mknodat, open, openat, openat2, statat,
-    symlinkat, unlinkat, utimensat,
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Timestamps, Uid, XattrFlags, chmodat,
+    chownat, fchmod, fchown, fsetxattr, futimens, linkat, mkdirat, mknodat, open, openat, openat2,
+    statat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
@@ -187,7 +187,11 @@ impl Unpacker<'_> {
                         }
                         Err(error) => return Err(failed(entry)(error)),
                     }
-                    self.resolve(&prefix, ResolveFlags::BENEATH).map_err(failed(entry))?
+                    let made =
+                        self.resolve(&prefix, ResolveFlags::BENEATH).map_err(failed(entry))?;
+                    // Whatever the umask of this process is.
+                    fchmod(&made, Mode::from_raw_mode(0o755)).map_err(failed(entry))?;
+                    made
                 }
                 // The link leaves the layer as written; in the container it means a place inside.
                 Err(Errno::XDEV) => {
@@ -368,6 +372,8 @@ impl Unpacker<'_> {
         self.make_room(place)?;
         let mode = Mode::from_raw_mode(entry.header().mode().unwrap_or(0o600) & 0o777);
         mknodat(self.parent()?, &place.name, FileType::Fifo, mode, 0)
+            .map_err(failed(&place.path))?;
+        chmodat(self.parent()?, &place.name, mode, AtFlags::empty())
             .map_err(failed(&place.path))?;
         self.set_by_name(place, entry)
     }

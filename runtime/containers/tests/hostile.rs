@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use common::Pod;
-use pintle_containers::{ContainerSpec, Mount, Phase, SandboxError};
+use pintle_containers::{ContainerSpec, Mount, MountKind, Phase, SandboxError};
 use pintle_shim::protocol::{self, ClientHello, FaultCode, Role, ServerHello};
 
 fn connect(pod: &Pod) -> UnixStream {
@@ -63,7 +63,7 @@ async fn the_socket_and_the_files_are_roots_alone() {
     need_containers!();
     let pod = Pod::new().await;
     for (file, mode) in
-        [("", 0o700), ("shim.sock", 0o700), ("intent.json", 0o600), ("shim.lock", 0o600)]
+        [("", 0o700), ("shim.sock", 0o600), ("intent.json", 0o600), ("shim.lock", 0o600)]
     {
         let meta = std::fs::metadata(pod.spec.state_dir.join(file)).unwrap();
         assert_eq!(meta.permissions().mode() & 0o777 & !mode, 0, "{file}");
@@ -170,4 +170,26 @@ async fn a_privileged_container_sees_the_devices() {
     pod.sandbox().create_container(spec).await.unwrap();
     pod.sandbox().start("c").await.unwrap();
     assert_eq!(pod.wait("c").await.code, 8);
+}
+
+#[tokio::test]
+async fn a_user_reaches_a_mount_below_directories_that_were_not_there() {
+    need_containers!();
+    let mut pod = Pod::new().await;
+    let volume = pod.dir.path().join("volume");
+    std::fs::create_dir(&volume).unwrap();
+    std::fs::write(volume.join("token"), "secret").unwrap();
+    let mut spec =
+        pod.container("c", "cat /run/secrets/deep/token; touch /scratch/mine; ls -l /scratch/mine");
+    spec.user.uid = 33;
+    spec.mounts = vec![
+        Mount::bind(&volume, "/run/secrets/deep").readonly(),
+        Mount { kind: MountKind::Tmpfs { size_bytes: Some(1 << 20) }, ..Mount::bind("/", "/scratch") },
+    ];
+    pod.sandbox().create_container(spec).await.unwrap();
+    pod.sandbox().start("c").await.unwrap();
+    let code = pod.wait("c").await.code;
+    assert_eq!((code, pod.output("c", "stderr").as_str()), (0, ""));
+    let output = pod.output("c", "stdout");
+    assert!(output.starts_with("secret-rw-r--r--"), "{output}");
 }

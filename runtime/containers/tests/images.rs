@@ -383,3 +383,67 @@ fn several_imports_at_once() {
     it.store.snapshots().remove("k").unwrap();
     assert_eq!(user.uid, 33);
 }
+
+#[test]
+fn of_several_platforms_the_machine_s_own_is_taken() {
+    if !root() {
+        return;
+    }
+    let check = |own: &str, expect: &str| {
+        let it = open();
+        let mut files = oci_layout("x:1", &[layer(&[(FILE, "f", "", b"")])]);
+        let (_, index) = files.pop().unwrap();
+        let mut index: serde_json::Value = serde_json::from_slice(&index).unwrap();
+        let mut manifest = index["manifests"][0].take();
+        manifest["platform"] = serde_json::json!({ "os": "linux", "architecture": own });
+        let mut foreign = manifest.clone();
+        foreign["digest"] = image::sha256(b"not here").into();
+        foreign["platform"]["architecture"] = "z80".into();
+        let inner =
+            serde_json::json!({ "schemaVersion": 2, "manifests": [foreign, manifest] }).to_string();
+        let digest = image::sha256(inner.as_bytes());
+        let outer = serde_json::json!({ "schemaVersion": 2, "manifests": [
+            { "digest": digest, "size": inner.len(), "mediaType": "application/vnd.oci.image.index.v1+json" }
+        ] });
+        files.push((format!("blobs/{}", digest.replace(':', "/")), inner.into_bytes()));
+        files.push(("index.json".into(), outer.to_string().into_bytes()));
+        let named: Vec<(&str, &[u8])> =
+            files.iter().map(|(n, b)| (n.as_str(), b.as_slice())).collect();
+        match it.store.import_reader(&tar(&named)[..], Some("x:1")) {
+            Ok(_) => assert_eq!(expect, ""),
+            Err(error) => assert!(!expect.is_empty() && chain(&error).contains(expect), "{error}"),
+        }
+    };
+    let own = image::config(&[])["architecture"].as_str().unwrap().to_owned();
+    check(&own, "");
+    check("mips", "no manifest for linux/");
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 64, ..Default::default() })]
+
+    /// Whatever is done to an archive, it is imported whole or leaves nothing.
+    #[test]
+    fn damaged_anywhere(
+        flips in proptest::collection::vec((proptest::prelude::any::<proptest::sample::Index>(), 0u8..8), 0..4),
+        cut in proptest::option::of(proptest::prelude::any::<proptest::sample::Index>()),
+    ) {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(());
+        }
+        let it = open();
+        let small = layer(&[(DIR, "d/", "", b""), (FILE, "d/f", "", b"text"), (EntryType::Symlink, "l", "d", b"")]);
+        let mut archive = docker_archive("x:1", &[small]);
+        for (index, bit) in flips {
+            let at = index.index(archive.len());
+            archive[at] ^= 1 << bit;
+        }
+        if let Some(index) = cut {
+            archive.truncate(index.index(archive.len()));
+        }
+        if it.store.import_reader(&archive[..], None).is_err() {
+            proptest::prop_assert_eq!(it.content(), Vec::<PathBuf>::new());
+            proptest::prop_assert!(it.store.list().unwrap().is_empty());
+        }
+    }
+}

@@ -73,7 +73,6 @@ fn parse(mut arguments: impl Iterator<Item = OsString>) -> Result<Arguments, Str
 /// Returns in the foreground process once the background one serves or has failed, and in the
 /// background one when the pod is gone.
 fn start(arguments: Arguments) -> io::Result<()> {
-    rustix::process::umask(Mode::from_bits_truncate(0o077));
     let layout = Layout::new(&arguments.options.state_dir);
     let lock = layout
         .try_lock()
@@ -109,7 +108,13 @@ fn go_to_background(layout: &Layout, options: Options, lock: File) -> io::Result
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let listener = UnixListener::bind(socket).map_err(|error| context("bind shim.sock", error))?;
+    // Root's alone, also for the moment before a mode could be set.
+    rustix::process::umask(Mode::from_bits_truncate(0o177));
+    let bound = UnixListener::bind(socket);
+    // The runtime inherits this one, and makes directories in containers with it that their users
+    // must be able to enter.
+    rustix::process::umask(Mode::from_bits_truncate(0o022));
+    let listener = bound.map_err(|error| context("bind shim.sock", error))?;
     let shim = Shim::new(options, lock, listener).map_err(|error| context("start", error))?;
     redirect_output(layout)?;
     Ok(shim)
