@@ -41,9 +41,10 @@ impl Running {
     }
 
     async fn status(&self, what: &str, check: impl Fn(&Value) -> bool) -> Value {
-        eventually(what, || {
-            let status = self.memory.value("Plugin", "", "copier")?["status"].clone();
-            check(&status).then_some(status)
+        support::eventually_showing(what, || {
+            let status = self.memory.value("Plugin", "", "copier").map(|plugin| plugin["status"].clone());
+            let status = status.unwrap_or_default();
+            if check(&status) { Ok(status) } else { Err(status.to_string()) }
         })
         .await
     }

@@ -180,6 +180,8 @@ impl Manager {
             Some(Ok(plugin)) => self.follow(slot, plugin),
             Some(Err(error)) => {
                 let mut state = slot.state.lock();
+                state.uid = object.map(|object| object.uid().to_owned()).unwrap_or_default();
+                state.spec = None;
                 state.load_error = Some(("InvalidSpec", format!("the Plugin object cannot be read: {error}")));
                 drop(state);
                 self.stirred.add(&slot.name);
@@ -395,6 +397,7 @@ impl Manager {
         let mut slots = self.slots.lock();
         let mut state = slot.state.lock();
         state.spec = None;
+        state.uid.clear();
         state.written = None;
         if !state.again {
             slots.remove(&*slot.name);
@@ -431,7 +434,9 @@ impl Manager {
         let now = Instant::now();
         let due = {
             let state = slot.state.lock();
-            state.spec.as_ref()?;
+            if state.uid.is_empty() {
+                return None;
+            }
             status::due(&slot, &state, now, self.cluster.now_unix_ms())
         };
         let (status, event) = match due {

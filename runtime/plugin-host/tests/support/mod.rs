@@ -10,12 +10,17 @@ use std::time::{Duration, Instant};
 
 /// Waits until `check` gives something. Polls, because it observes from outside.
 pub async fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    eventually_showing(what, || check().ok_or_else(String::new)).await
+}
+
+/// The same, and shows what it saw last when it gives up.
+pub async fn eventually_showing<T>(what: &str, mut check: impl FnMut() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(30);
     loop {
-        if let Some(found) = check() {
-            return found;
+        match check() {
+            Ok(found) => return found,
+            Err(seen) => assert!(Instant::now() < deadline, "never happened: {what}; seen last: {seen}"),
         }
-        assert!(Instant::now() < deadline, "never happened: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
