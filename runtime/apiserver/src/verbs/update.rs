@@ -49,7 +49,7 @@ pub(super) struct Change<'a> {
 }
 
 impl Verbs {
-    /// Replaces an object, or with a subresource its status or finalizers. An
+    /// Replaces an object, or with a subresource its status, scale or finalizers. An
     /// object without `resourceVersion` is written unconditionally.
     #[allow(clippy::too_many_arguments)] // who, what (3), where (2) and how
     pub async fn update(
@@ -62,12 +62,15 @@ impl Verbs {
         mut object: Value,
         options: &WriteOptions,
     ) -> Result<Written, StatusError> {
+        if subresource == Some(Subresource::Scale) {
+            return self.update_scale(user, resource, namespace, name, object, options).await;
+        }
         let part = self.part(resource, subresource, "update")?;
         let warnings =
             fields::check(resource, &mut object, &options.duplicates, options.field_validation)?;
         check_kind(resource, &object)?;
         check_namespace(resource, namespace, &object)?;
-        check_name(name, &mut object)?;
+        check_name(name, &object)?;
         let row = self.to_storage(resource, &mut object);
         if part == Part::Main {
             row.apply_defaults(&mut object);
@@ -200,7 +203,7 @@ fn non_empty(text: &str) -> Option<String> {
     (!text.is_empty() && text != "0").then(|| text.to_string())
 }
 
-fn check_name(name: &str, object: &mut Value) -> Result<(), StatusError> {
+fn check_name(name: &str, object: &Value) -> Result<(), StatusError> {
     let sent = metadata_str(object, "name");
     if sent == name {
         return Ok(());
