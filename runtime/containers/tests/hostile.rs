@@ -127,7 +127,7 @@ async fn mounts_limits_and_the_network_namespace_are_as_asked() {
     std::fs::write(volume.join("file"), "shared").unwrap();
     let mut spec = pod.container(
         "c",
-        "cat /data/file; touch /data/no 2>/dev/null && echo written; touch /no 2>/dev/null && echo written; sleep 1000",
+        "cat /data/file; touch /data/no 2>/dev/null && echo written; touch /no 2>/dev/null && echo written; echo done; sleep 1000",
     );
     spec.readonly_rootfs = true;
     spec.mounts = vec![Mount::bind(&volume, "/data").readonly()];
@@ -155,8 +155,12 @@ async fn mounts_limits_and_the_network_namespace_are_as_asked() {
         None => cgroups.unified_dir(&pod.spec.cgroup_parent).unwrap().join("pids.max"),
     };
     assert_eq!(std::fs::read_to_string(pids).unwrap().trim(), "500");
+    // Until the script has come to its end; it says so only in its log.
+    while !std::fs::read_to_string(pod.log("c")).unwrap().contains("done") {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     pod.sandbox().stop("c", Duration::ZERO).await.unwrap();
-    assert_eq!(pod.output("c", "stdout"), "shared");
+    assert_eq!(pod.output("c", "stdout"), "shareddone\n");
     drop(pod);
     assert!(ip(&["netns", "delete", &netns]));
 }
@@ -184,7 +188,10 @@ async fn a_user_reaches_a_mount_below_directories_that_were_not_there() {
     spec.user.uid = 33;
     spec.mounts = vec![
         Mount::bind(&volume, "/run/secrets/deep").readonly(),
-        Mount { kind: MountKind::Tmpfs { size_bytes: Some(1 << 20) }, ..Mount::bind("/", "/scratch") },
+        Mount {
+            kind: MountKind::Tmpfs { size_bytes: Some(1 << 20) },
+            ..Mount::bind("/", "/scratch")
+        },
     ];
     pod.sandbox().create_container(spec).await.unwrap();
     pod.sandbox().start("c").await.unwrap();

@@ -217,3 +217,16 @@ async fn a_shim_that_cannot_start_says_why_and_leaves_nothing() {
     assert_eq!(pod.traces(), Vec::<String>::new());
     assert!(!pod.spec.state_dir.exists());
 }
+
+#[tokio::test]
+async fn a_shim_leaves_the_session_and_the_service_of_its_creator() {
+    need_containers!();
+    let pod = Pod::new().await;
+    let shim = pod.sandbox().shim_pid();
+    let hierarchies = pintle_containers::cgroup::Hierarchies::detect().unwrap();
+    let tracked = hierarchies.unified.is_some() || hierarchies.v1_mount("name=systemd").is_some();
+    let cgroups = std::fs::read_to_string(format!("/proc/{shim}/cgroup")).unwrap();
+    assert_eq!(cgroups.contains(":/pintle-shims\n"), tracked, "{cgroups}");
+    let session = |pid: Option<Pid>| rustix::process::getsid(pid).unwrap();
+    assert_ne!(session(Pid::from_raw(shim as i32)), session(None));
+}

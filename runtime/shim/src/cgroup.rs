@@ -102,6 +102,18 @@ impl Hierarchies {
         }
     }
 
+    /// Moves this process out of the service that started it, as far as a service manager looks:
+    /// systemd ends what is in a service's cgroup when the service stops, and a shim outlives the
+    /// agent. Only the hierarchies that systemd tracks processes in are touched.
+    pub fn leave_service(&self) -> io::Result<()> {
+        let tracking = [self.v1_dir("name=systemd", SHIMS), self.unified_dir(SHIMS)];
+        for dir in tracking.into_iter().flatten() {
+            fs::create_dir_all(&dir)?;
+            fs::write(dir.join("cgroup.procs"), "0")?;
+        }
+        Ok(())
+    }
+
     /// The processes in the cgroup and below it, as far as they are visible from here.
     pub fn processes(&self, cgroup: &str) -> Vec<Pid> {
         let mut pids = Vec::new();
@@ -124,6 +136,9 @@ impl Hierarchies {
         self.dirs(cgroup).iter().try_for_each(|dir| remove_tree(dir))
     }
 }
+
+/// Where all shims of a node are, apart from every service. It has no limits.
+const SHIMS: &str = "/pintle-shims";
 
 const V1_CONTROLLERS: [&str; 14] = [
     "cpu",

@@ -12,6 +12,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use pintle_shim::cgroup::Hierarchies;
 use pintle_shim::layout::Layout;
 use pintle_shim::server::{Options, Shim};
 use pintle_shim::sys;
@@ -99,6 +100,8 @@ fn start(arguments: Arguments) -> io::Result<()> {
 fn go_to_background(layout: &Layout, options: Options, lock: File) -> io::Result<Shim> {
     rustix::process::setsid()?;
     sys::become_subreaper()?;
+    // Where cgroups are read-only there is no service manager to leave either.
+    let _ = Hierarchies::detect().and_then(|hierarchies| hierarchies.leave_service());
     // Refused without CAP_SYS_RESOURCE; the shim serves all the same.
     let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ);
     // Socket addresses hold 107 bytes, so every socket is bound relative to this directory.
