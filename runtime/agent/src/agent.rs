@@ -205,7 +205,7 @@ impl Agent {
         let shared = shared(&config, &api, &recorder, facts, store, network.clone());
         let (ended, mut endings) = mpsc::unbounded_channel();
         let (ready, readiness) = watch::channel(readiness(network.as_deref()));
-        let (lost, registered) = watch::channel(0u64);
+        let (disturbed, disturbances) = watch::channel(0u64);
         let (pod_changes, mut pods_changed) = mpsc::channel(PENDING_CHANGES);
         let (node_changes, mut nodes_changed) = mpsc::channel(PENDING_CHANGES);
         let selector = format!("fieldSelector=spec.nodeName%3D{}", config.node_name);
@@ -216,7 +216,7 @@ impl Agent {
                 identity.clone(),
                 clock.clone(),
                 readiness,
-                registered,
+                disturbances,
             )),
             tokio::spawn(keep_lease(api.clone(), identity, clock)),
             tokio::spawn(reflect(api.clone(), "/api/v1/pods".into(), selector, pod_changes)),
@@ -238,7 +238,7 @@ impl Agent {
             network,
             ended,
             ready,
-            lost,
+            disturbed,
             listed: HashSet::new(),
             peers: BTreeMap::new(),
             routes: Routes::Unknown,
@@ -380,8 +380,8 @@ struct Node {
     network: Option<Arc<PodNetwork>>,
     ended: mpsc::UnboundedSender<String>,
     ready: watch::Sender<Readiness>,
-    /// Counts how often the node's own object was lost.
-    lost: watch::Sender<u64>,
+    /// Counts how often the node's own object was lost, or changed by others.
+    disturbed: watch::Sender<u64>,
     /// Uids of the pods that the API has.
     listed: HashSet<String>,
     peers: BTreeMap<String, Peer>,
@@ -487,7 +487,7 @@ impl Node {
                 self.peers.insert(peer.name.clone(), peer);
             }
             Change::Deleted(id) if id.name == self.name => {
-                self.lost.send_modify(|count| *count += 1);
+                self.disturbed.send_modify(|count| *count += 1);
             }
             Change::Deleted(id) => {
                 self.peers.remove(&id.name);
@@ -503,6 +503,13 @@ impl Node {
     }
 
     fn on_own(&mut self, object: &Value) {
+        // A node that was thought to be lost is marked as such, and says so itself
+        // that it is not.
+        let shown = object["status"]["conditions"].as_array().into_iter().flatten();
+        let shown = shown.filter(|c| c["type"] == "Ready").any(|c| c["status"] == "Unknown");
+        if shown {
+            self.disturbed.send_modify(|count| *count += 1);
+        }
         let Some(network) = &self.network else { return };
         let ranges = pod_cidrs(object);
         if ranges.is_empty() {

@@ -134,3 +134,28 @@ fn a_node_without_a_server_keeps_its_pods() {
         cluster.wait("the shims to go", |c| c.shims() == 0);
     });
 }
+
+#[test]
+fn what_others_wrote_of_a_lost_node_is_put_right() {
+    isolated(|| {
+        let cluster = Cluster::start();
+        cluster.run("web", "exec sleep 600", json!({}));
+        cluster.wait_phase("web", "Running");
+        let ready = |object: serde_json::Value| {
+            let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            conditions.into_iter().any(|c| c["type"] == "Ready" && c["status"] == "True")
+        };
+        cluster.wait("the node to be ready", |c| ready(c.get("/api/v1/nodes/n1").unwrap()));
+        cluster.cut_line(true);
+        let unknown = json!({"status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}});
+        cluster.patch("/api/v1/nodes/n1/status", unknown);
+        let lost = json!({"status": {"conditions": [{"type": "Ready", "status": "False"}]}});
+        cluster.patch(&format!("{PODS}/web/status"), lost);
+        assert!(!ready(cluster.pod("web")));
+        cluster.cut_line(false);
+        cluster.wait("the node to be ready", |c| ready(c.get("/api/v1/nodes/n1").unwrap()));
+        cluster.wait("the pod to be ready", |c| ready(c.pod("web")));
+        cluster.delete(&format!("{PODS}/web"), 0);
+        cluster.wait("the shims to go", |c| c.shims() == 0);
+    });
+}

@@ -17,7 +17,17 @@ pub struct Reservations {
 
 impl Reservations {
     pub fn load(path: &Path) -> io::Result<Reservations> {
-        Ok(Reservations { path: path.to_owned(), by_address: read_json(path)?.unwrap_or_default() })
+        let by_address = match read_json(path) {
+            Ok(read) => read.unwrap_or_default(),
+            // A power cut can leave the file empty. It also leaves no sandbox, so
+            // no address is in use; and the pods set up their networks anew.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                warn!(%error, "the reserved addresses cannot be read, none is taken as in use");
+                BTreeMap::new()
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Reservations { path: path.to_owned(), by_address })
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&String, &String)> {

@@ -18,13 +18,14 @@ const STATUS_PERIOD: Duration = Duration::from_secs(300);
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// Registers the node and reports its status: at once when its readiness
-/// changes or its object was lost, and every five minutes.
+/// changes or its object was lost or changed by others (`disturbed` counts
+/// that), and every five minutes.
 pub async fn keep_node(
     api: Api,
     node: Arc<NodeIdentity>,
     clock: Arc<dyn Clock>,
     mut ready: watch::Receiver<Readiness>,
-    mut registered: watch::Receiver<u64>,
+    mut disturbed: watch::Receiver<u64>,
 ) {
     let mut previous = Value::Null;
     let mut retry = RETRY.0;
@@ -47,7 +48,13 @@ pub async fn keep_node(
         };
         tokio::select! {
             changed = ready.changed() => if changed.is_err() { return },
-            changed = registered.changed() => if changed.is_err() { return },
+            changed = disturbed.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                // What the API has is not what was written: look before writing.
+                previous = Value::Null;
+            }
             () = tokio::time::sleep(wait) => {}
         }
     }
@@ -100,7 +107,7 @@ async fn register(
 ) -> Result<(), ApiError> {
     let object = node.object(ready, &Value::Null, now);
     let created = api.create("/api/v1/nodes", &object).await?;
-    info!(node = node.name, "node registered");
+    info!(node = node.name, "node disturbed");
     // A status that came with the creation may have been dropped.
     let status = object["status"].clone();
     if created["status"]["conditions"].as_array().is_none_or(Vec::is_empty) {

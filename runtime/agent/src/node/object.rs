@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use super::facts::{Facts, architecture};
 use crate::events::micro_time;
 
+/// The Kubernetes version that the agent's behaviour follows.
+const KUBELET_VERSION: &str = concat!("v1.35.0+pintle.", env!("CARGO_PKG_VERSION"));
 pub const MAX_PODS: i64 = 110;
 pub const LEASE_SECONDS: i64 = 40;
 
@@ -70,7 +72,7 @@ impl NodeIdentity {
                 "containerRuntimeVersion": format!("pintle://{}", env!("CARGO_PKG_VERSION")),
                 "kernelVersion": facts.kernel,
                 "kubeProxyVersion": "",
-                "kubeletVersion": format!("v1.32.0+pintle-{}", env!("CARGO_PKG_VERSION")),
+                "kubeletVersion": KUBELET_VERSION,
                 "machineID": facts.machine_id,
                 "operatingSystem": "linux",
                 "osImage": facts.os_image,

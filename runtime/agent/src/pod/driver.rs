@@ -316,7 +316,7 @@ impl Driver {
         let changed = *wanted.pod != *self.wanted.pod;
         self.wanted = wanted;
         if changed {
-            self.reporter.object_changed();
+            self.reporter.object_changed(&self.wanted.pod);
             if let Err(error) = self.record.save_pod(&self.wanted.pod) {
                 warn!(
                     pod = self.pod().metadata.name,

@@ -1,12 +1,15 @@
 //! Writing the pod's status: at most one write under way, always the latest
 //! state, nothing when nothing changed.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
 use super::Driver;
 use crate::client::{Api, ApiError, MERGE_PATCH, chain};
+use crate::pod::model::Pod;
 use crate::pod::runtime::Failure;
 use crate::pod::status::{StatusContext, status};
 
@@ -14,15 +17,18 @@ use crate::pod::status::{StatusContext, status};
 pub(super) struct Reporter {
     /// The latest, written or not: conditions keep their times from it.
     latest: Value,
-    /// What the API has accepted.
+    /// What the API has, as far as is known.
     written: Value,
-    under_way: Option<(Value, JoinHandle<Result<(), ApiError>>)>,
+    /// The object's revision after the last write.
+    revision: u64,
+    under_way: Option<(Value, JoinHandle<Outcome>)>,
     failure: Option<Failure>,
     /// The object is gone or another one: nothing to write any more.
     pointless: bool,
 }
 
-pub(super) type Outcome = Result<(), ApiError>;
+/// The object's revision after the write.
+pub(super) type Outcome = Result<u64, ApiError>;
 
 impl Reporter {
     /// When a failed write is due again.
@@ -47,8 +53,9 @@ impl Reporter {
             return;
         };
         match result {
-            Ok(()) => {
+            Ok(revision) => {
                 self.written = status;
+                self.revision = revision;
                 self.failure = None;
             }
             Err(error) if matches!(error.code(), Some(404 | 409)) => {
@@ -66,8 +73,16 @@ impl Reporter {
         }
     }
 
-    pub(super) fn object_changed(&mut self) {
+    /// The object is now so. Somebody else may have changed its status, for
+    /// example while this node was thought to be lost: then it is written again.
+    pub(super) fn object_changed(&mut self, pod: &Pod) {
         self.pointless = false;
+        let revision = pod.metadata.resource_version.parse::<u64>().unwrap_or(0);
+        // An older event must not pass for a change of what was written since.
+        if self.under_way.is_none() && revision >= self.revision && !self.written.is_null() {
+            self.revision = revision;
+            self.written = pod.status.clone();
+        }
     }
 }
 
@@ -111,12 +126,14 @@ impl Driver {
     }
 }
 
-async fn write(api: Api, pod: std::sync::Arc<crate::pod::model::Pod>, status: Value) -> Outcome {
+async fn write(api: Api, pod: Arc<Pod>, status: Value) -> Outcome {
     let meta = &pod.metadata;
     let path = format!("/api/v1/namespaces/{}/pods/{}/status", meta.namespace, meta.name);
     // The uid keeps the status off another pod of the same name.
     let patch = json!({"metadata": {"uid": meta.uid}, "status": status});
-    api.patch(&path, MERGE_PATCH, &patch).await.map(|_| ())
+    let object = api.patch(&path, MERGE_PATCH, &patch).await?;
+    let revision = object["metadata"]["resourceVersion"].as_str();
+    Ok(revision.and_then(|revision| revision.parse().ok()).unwrap_or(0))
 }
 
 /// Whether `written` already says everything that `fresh` says; null is absent.
