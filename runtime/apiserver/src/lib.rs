@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pintle_api::kinds::{Registry, Resource};
-use pintle_api::status::StatusError;
+use pintle_api::status::{StatusCause, StatusError};
 use pintle_storage::{Revision, Store};
 use pintle_watch::Bus;
 use tokio::sync::{Semaphore, watch};
@@ -181,13 +181,26 @@ impl ApiServer {
         if revision <= self.bus.revision() {
             return Ok(());
         }
-        self.bus.wait_for(revision, FUTURE_WAIT).await.map_err(|current| {
-            StatusError::timeout(
-                &format!("Too large resource version: {revision}, current: {current}"),
-                1,
-            )
-        })
+        self.bus
+            .wait_for(revision, FUTURE_WAIT)
+            .await
+            .map_err(|current| too_large(revision, current))
     }
+}
+
+/// A revision from the future. Client libraries know it by its cause, and list
+/// again without a revision.
+fn too_large(requested: Revision, current: Revision) -> StatusError {
+    let text = format!("Too large resource version: {requested}, current: {current}");
+    let mut error = StatusError::timeout(&text, 1);
+    if let Some(details) = &mut error.0.details {
+        details.causes.push(StatusCause {
+            reason: "ResourceVersionTooLarge".to_string(),
+            message: "Too large resource version".to_string(),
+            ..StatusCause::default()
+        });
+    }
+    error
 }
 
 /// Completes when a flag has been raised, or can be raised no more. Hides the

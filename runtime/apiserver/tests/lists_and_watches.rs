@@ -106,6 +106,7 @@ async fn lists_at_a_revision() {
     let future = client.get(&format!("{MAPS}?resourceVersion=999999")).await;
     assert_eq!((future.status.as_u16(), future.reason().as_str()), (504, "Timeout"));
     assert!(future.message().contains("Too large resource version: 999999"));
+    assert_eq!(future.json()["details"]["causes"][0]["reason"], "ResourceVersionTooLarge");
 }
 
 #[tokio::test]

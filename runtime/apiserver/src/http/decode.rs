@@ -90,7 +90,30 @@ fn json(body: &[u8]) -> Result<Decoded, StatusError> {
     Ok(Decoded { value, duplicates })
 }
 
+/// Aliases multiply: what they expand to is bounded by the parser to a multiple
+/// of the document, and so the document is bounded here.
+const MAX_ALIASED_YAML_BYTES: usize = 16 * 1024;
+
+/// Whether a YAML text has something that looks like an anchor and something
+/// that looks like an alias. Text in quotes may look so, too.
+fn may_use_aliases(body: &[u8]) -> bool {
+    let starts = |mark: u8| {
+        memchr::memchr_iter(mark, body).any(|at| {
+            let before = at.checked_sub(1).map_or(b' ', |before| body[before]);
+            let after = body.get(at + 1).copied().unwrap_or_default();
+            matches!(before, b' ' | b'\t' | b'\n' | b'[' | b',' | b'{')
+                && (after.is_ascii_alphanumeric() || after == b'_')
+        })
+    };
+    starts(b'&') && starts(b'*')
+}
+
 fn yaml(body: &[u8]) -> Result<Decoded, StatusError> {
+    if body.len() > MAX_ALIASED_YAML_BYTES && may_use_aliases(body) {
+        return Err(StatusError::bad_request(format!(
+            "YAML bodies with anchors and aliases are limited to {MAX_ALIASED_YAML_BYTES} bytes, send JSON or YAML without them"
+        )));
+    }
     let deserializer = serde_yaml_ng::Deserializer::from_slice(body);
     let (value, duplicates) = schema::decode_strict(deserializer)
         .map_err(|error| StatusError::bad_request(format!("yaml parse error: {error}")))?;
@@ -120,6 +143,25 @@ mod tests {
     use http::header::CONTENT_TYPE;
 
     use super::*;
+
+    #[test]
+    fn yaml_aliases_do_not_multiply_without_bound() {
+        let mut bomb = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x]\n");
+        for level in 1..12 {
+            let aliases = vec![format!("*a{}", level - 1); 9].join(",");
+            bomb.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
+        }
+        let error = yaml(bomb.as_bytes()).unwrap_err();
+        assert!(error.to_string().contains("repetition limit"), "{error}");
+        let long = format!("{bomb}z: {}\n", "y".repeat(MAX_ALIASED_YAML_BYTES));
+        let error = yaml(long.as_bytes()).unwrap_err();
+        assert!(error.to_string().contains("anchors and aliases"), "{error}");
+        let script = format!(
+            "data: |\n  ls *.txt && rm -f a* & \n  {}\n",
+            "y".repeat(MAX_ALIASED_YAML_BYTES)
+        );
+        assert!(yaml(script.as_bytes()).is_ok());
+    }
 
     #[test]
     fn json_and_yaml_become_the_same_tree() {

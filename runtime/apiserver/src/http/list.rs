@@ -259,10 +259,7 @@ fn read_failed(error: ReadError, start: Option<&str>) -> StatusError {
             None => StatusError::too_old(requested, oldest),
             Some(start) => continue_expired(start),
         },
-        ReadError::Future { requested, current } => StatusError::timeout(
-            &format!("Too large resource version: {requested}, current: {current}"),
-            1,
-        ),
+        ReadError::Future { requested, current } => crate::too_large(requested, current),
         ReadError::Closed => StatusError::service_unavailable("the server is shutting down"),
         ReadError::Storage(_) => {
             tracing::error!(%error, "list refused by storage");

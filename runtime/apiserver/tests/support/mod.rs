@@ -1,6 +1,6 @@
 //! A real server for tests: sled in a temporary directory, TLS on loopback,
 //! and a client that speaks HTTP/1.1 to it.
-#![allow(dead_code)]
+#![allow(dead_code)] // each test file uses a part of it
 
 pub mod node;
 
