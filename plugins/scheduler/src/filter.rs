@@ -64,7 +64,7 @@ pub fn static_failure<'a>(view: &'a View, shape: &Shape, slot: Slot) -> Option<R
     let class = view.class[slot] as usize;
     class_failure(&view.classes[class], shape).or_else(|| {
         let matches =
-            shape.node.is_everything() || shape.node.matches(&view.names[slot], &view.labels[slot]);
+            shape.node.is_everything() || shape.node.matches(&view.names[slot], view.labels(slot));
         (!matches).then_some(Reason::NodeAffinity)
     })
 }

@@ -3,12 +3,13 @@
 //! Every change of a slot is noted in a log, so that scores that were computed
 //! earlier know which slots to compute again.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use pintle_sdk::prelude::Taint;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::requests::Amounts;
 use crate::shape::{HostPort, Shape};
@@ -62,10 +63,10 @@ pub struct View {
     slots: BTreeMap<String, Slot>,
     unused: Vec<Slot>,
     pub names: Vec<String>,
-    pub labels: Vec<BTreeMap<String, String>>,
+    labels: Vec<Labels>,
     pub class: Vec<u32>,
     pub classes: Vec<NodeClass>,
-    pub capacity: Vec<Capacity>,
+    pub capacity: Vec<Rc<Capacity>>,
     // What is left of the capacity; negative on an overfull node.
     pub free_milli_cpu: Vec<i64>,
     pub free_memory: Vec<i64>,
@@ -83,38 +84,57 @@ pub struct View {
     pods: BTreeMap<Rc<str>, Placed>,
     groups: BTreeMap<Rc<str>, BTreeMap<Slot, u32>>,
     priorities: BTreeMap<i32, usize>,
+    /// Nodes of one make have the same text; it is read once.
+    capacities: BTreeMap<String, Rc<Capacity>>,
     changes: Vec<Slot>,
     forgotten_changes: u64,
     nodes: usize,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct NodeObject {
-    metadata: NodeMeta,
-    spec: NodeSpec,
-    status: NodeStatus,
+/// Labels as text until a pod asks for them: most pods do not.
+#[derive(Debug, Default)]
+struct Labels {
+    text: Box<str>,
+    map: OnceCell<BTreeMap<String, String>>,
+}
+
+/// A node, with everything that is the same for many nodes as raw text.
+#[derive(Deserialize)]
+struct NodeObject<'a> {
+    #[serde(borrow, default)]
+    metadata: NodeMeta<'a>,
+    #[serde(borrow, default)]
+    spec: NodeSpec<'a>,
+    #[serde(borrow, default)]
+    status: NodeStatus<'a>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct NodeMeta {
-    labels: Option<BTreeMap<String, String>>,
+struct NodeMeta<'a> {
+    #[serde(borrow)]
+    labels: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct NodeSpec {
+struct NodeSpec<'a> {
     unschedulable: Option<bool>,
-    taints: Option<Vec<Taint>>,
+    #[serde(borrow)]
+    taints: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct NodeStatus {
-    allocatable: Option<Value>,
-    capacity: Option<Value>,
+struct NodeStatus<'a> {
+    #[serde(borrow)]
+    allocatable: Option<&'a RawValue>,
+    #[serde(borrow)]
+    capacity: Option<&'a RawValue>,
 }
+
+/// So many different capacities are remembered.
+const MOST_CAPACITIES: usize = 256;
 
 impl View {
     pub fn new() -> Self {
@@ -175,29 +195,29 @@ impl View {
     }
 
     pub fn upsert_node(&mut self, name: &str, json: &[u8]) -> Result<(), serde_json::Error> {
-        let node: NodeObject = serde_json::from_slice(json)?;
-        let slot = self.slot(name);
-        let class = self.class_of(NodeClass {
+        let node: NodeObject<'_> = serde_json::from_slice(json)?;
+        let taints: Option<Vec<Taint>> = match node.spec.taints {
+            Some(taints) => serde_json::from_str(taints.get())?,
+            None => None,
+        };
+        let untimed = |taint| Taint { time_added: None, ..taint };
+        let class = NodeClass {
             unschedulable: node.spec.unschedulable.unwrap_or(false),
-            taints: node
-                .spec
-                .taints
-                .unwrap_or_default()
-                .into_iter()
-                .map(|taint| Taint { time_added: None, ..taint })
-                .collect(),
-        });
-        let capacity = Capacity::of(node.status.allocatable.or(node.status.capacity).as_ref());
-        let labels = node.metadata.labels.unwrap_or_default();
+            taints: taints.into_iter().flatten().map(untimed).collect(),
+        };
+        let capacity = self.capacity_of(node.status.allocatable.or(node.status.capacity))?;
+        let labels = node.metadata.labels.map(RawValue::get).unwrap_or("null");
+        let slot = self.slot(name);
+        let class = self.class_of(class);
         if self.class[slot] == class
             && self.capacity[slot] == capacity
-            && self.labels[slot] == labels
+            && *self.labels[slot].text == *labels
         {
             return Ok(()); // a heartbeat
         }
         self.nodes += usize::from(self.class[slot] == ABSENT);
         self.class[slot] = class;
-        self.labels[slot] = labels;
+        self.labels[slot] = Labels { text: labels.into(), map: OnceCell::new() };
         self.set_capacity(slot, capacity);
         self.note(slot);
         Ok(())
@@ -217,8 +237,8 @@ impl View {
         if self.class[slot] == ABSENT && self.pods_on[slot].is_empty() {
             self.slots.remove(&self.names[slot]);
             self.names[slot].clear();
-            self.labels[slot].clear();
-            self.set_capacity(slot, Capacity::default());
+            self.labels[slot] = Labels::default();
+            self.set_capacity(slot, Rc::default());
             self.unused.push(slot);
         }
     }
@@ -236,9 +256,9 @@ impl View {
 
     fn grow(&mut self) -> Slot {
         self.names.push(String::new());
-        self.labels.push(BTreeMap::new());
+        self.labels.push(Labels::default());
         self.class.push(ABSENT);
-        self.capacity.push(Capacity::default());
+        self.capacity.push(Rc::default());
         for column in [
             &mut self.free_milli_cpu,
             &mut self.free_memory,
@@ -263,6 +283,27 @@ impl View {
         self.names.len() - 1
     }
 
+    /// Labels that cannot be read match nothing; the API lets none through.
+    pub fn labels(&self, slot: Slot) -> &BTreeMap<String, String> {
+        let labels = &self.labels[slot];
+        labels.map.get_or_init(|| {
+            serde_json::from_str::<Option<_>>(&labels.text).ok().flatten().unwrap_or_default()
+        })
+    }
+
+    fn capacity_of(&mut self, text: Option<&RawValue>) -> Result<Rc<Capacity>, serde_json::Error> {
+        let Some(text) = text.map(RawValue::get) else { return Ok(Rc::default()) };
+        if let Some(known) = self.capacities.get(text) {
+            return Ok(Rc::clone(known));
+        }
+        if self.capacities.len() >= MOST_CAPACITIES {
+            self.capacities.clear();
+        }
+        let capacity = Rc::new(Capacity::of(Some(&serde_json::from_str(text)?)));
+        self.capacities.insert(text.to_owned(), Rc::clone(&capacity));
+        Ok(capacity)
+    }
+
     fn class_of(&mut self, class: NodeClass) -> u32 {
         // Few classes exist; the first one stands for absent nodes.
         let known = self.classes.iter().skip(1).position(|known| *known == class);
@@ -273,7 +314,7 @@ impl View {
         index as u32
     }
 
-    fn set_capacity(&mut self, slot: Slot, capacity: Capacity) {
+    fn set_capacity(&mut self, slot: Slot, capacity: Rc<Capacity>) {
         let known = std::mem::take(&mut self.capacity[slot]);
         self.free_milli_cpu[slot] += capacity.milli_cpu - known.milli_cpu;
         self.free_memory[slot] += capacity.memory - known.memory;
@@ -398,7 +439,7 @@ fn same_room(a: &Rc<Shape>, b: &Rc<Shape>) -> bool {
 }
 
 impl Capacity {
-    fn of(allocatable: Option<&Value>) -> Self {
+    fn of(allocatable: Option<&serde_json::Value>) -> Self {
         let mut amounts = Amounts::from_json(allocatable);
         let mut take = |name: &str| amounts.0.remove(name).unwrap_or(0);
         Capacity {

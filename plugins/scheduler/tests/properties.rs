@@ -149,3 +149,41 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    /// Scores that were kept up to date one node at a time are the scores that a
+    /// fresh view computes in one pass.
+    #[test]
+    fn kept_scores_equal_fresh_ones(placed in prop::collection::vec((0..8usize, 0..4i64, 0..3u8), 0..30), strategy in any::<bool>()) {
+        use pintle_plugin_scheduler::score::{Scores, Strategy, Weights};
+        use pintle_plugin_scheduler::{pod::RawPod, shape::Shape, view::{Placed, State, View}};
+        let strategy = if strategy { Strategy::LeastAllocated } else { Strategy::MostAllocated };
+        let shape_of = |cpu: i64, group: u8| {
+            let object = pod(0, cpu, 0, group, "");
+            std::rc::Rc::new(Shape::of(&RawPod::read(&object).unwrap()).unwrap())
+        };
+        let mut view = View::new();
+        for index in 0..8 {
+            let json = json!({"metadata": {}, "spec": {}, "status": {"allocatable": {"cpu": "9", "memory": "1Gi", "pods": "9"}}});
+            view.upsert_node(&format!("n{index}"), json.to_string().as_bytes()).unwrap();
+        }
+        let shape = shape_of(1, 1);
+        let mut kept = Scores::default();
+        kept.refresh(&view, &shape, strategy, Weights::default());
+        for (index, (slot, cpu, group)) in placed.into_iter().enumerate() {
+            let placed = Placed {
+                slot, shape: shape_of(cpu, group), priority: 0, start_time: String::new(),
+                terminating: false, state: State::Bound,
+            };
+            view.place(&format!("p{}", index % 12), placed);
+            kept.refresh(&view, &shape, strategy, Weights::default());
+            let mut fresh = Scores::default();
+            fresh.refresh(&view, &shape, strategy, Weights::default());
+            for slot in 0..view.len() {
+                prop_assert_eq!(kept.value(slot), fresh.value(slot));
+            }
+        }
+    }
+}
