@@ -412,7 +412,7 @@ impl Driver {
 
     fn on_hook(&mut self, name: &str, attempt: u32, hook: HookKind, result: Result<(), String>) {
         let now = self.now();
-        if !self.runtime.container(name).is_some_and(|c| c.attempt == attempt) {
+        if self.runtime.container(name).is_none_or(|c| c.attempt != attempt) {
             return;
         }
         match (hook, result) {

@@ -197,7 +197,8 @@ fn keep_running(pod: &Pod, observed: &PodRuntime, now: i64) -> Decision {
             }
         };
         // A sidecar that restarts later does not hold the others back.
-        if !done && !(container.is_sidecar() && observed.mains_begun) {
+        let go_on = done || container.is_sidecar() && observed.mains_begun;
+        if !go_on {
             return decision;
         }
     }
