@@ -34,7 +34,9 @@ stop() {
         [ -f "$pidfile" ] || continue
         pid=$(cat "$pidfile")
         # Only what this script started: the program behind the number must be ours.
-        if [ "$(readlink "/proc/$pid/exe" 2>/dev/null)" = "$PINTLE" ]; then
+        # A rebuilt one is shown as deleted, and is ours all the same.
+        program=$(readlink "/proc/$pid/exe" 2>/dev/null || true)
+        if [ "${program% (deleted)}" = "$PINTLE" ]; then
             kill "$pid" 2>/dev/null || true
             timeout 10 tail --pid="$pid" -f /dev/null || kill -9 "$pid" 2>/dev/null || true
         fi
@@ -42,7 +44,11 @@ stop() {
     done
     # Containers outlive their agents by design, so they are ended here.
     for node in "${NODES[@]}"; do
-        [ -d "$STATE/$node" ] && [ -x "$PINTLE" ] && "$PINTLE" reset --data-dir "$STATE/$node" || true
+        [ -d "$STATE/$node/node" ] || continue
+        nsenter --net="/run/netns/$(netns "$node")" "$PINTLE" reset --data-dir "$STATE/$node" || {
+            echo "$node still has containers; its state stays in $STATE/$node" >&2
+            exit 1
+        }
     done
     for node in "${NODES[@]}"; do ip netns del "$(netns "$node")" 2>/dev/null || true; done
     ip link del "$BRIDGE" 2>/dev/null || true
@@ -118,13 +124,14 @@ for node in "${NODES[@]}"; do
         > "$STATE/$node.out" 2> "$STATE/$node.log" & echo $! > "$STATE/$node.pid"
 done
 for node in "${NODES[@]}"; do await_ready "$node"; done
+# A watch ends when its reader does.
 timeout 30 "$PINTLE" get nodes -w | awk '$2 == "Ready" && !seen[$1]++ { if (++n == 2) exit }'
 "$PINTLE" get nodes -o wide
 
 # Follows a Deployment until that many of its pods are ready.
 await_ready_pods() {
     timeout 90 "$PINTLE" get deployments -w | awk -v name="$1" -v want="$2/$2" '
-        $1 == name { printf "  %s %s ready\n", name, $2; fflush() }
+        $1 == name && $2 != last { printf "  %s %s ready\n", name, $2; fflush(); last = $2 }
         $1 == name && $2 == want { exit }'
 }
 
@@ -145,7 +152,6 @@ printf '  from %s: ' "$b"; "$PINTLE" exec "$b" -- wget -qO- "http://$(ip_of "$a"
 
 step "Killing the container of $a"
 hint "pintle logs --previous $a"
-uid=$("$PINTLE" get pod "$a" -o yaml | awk '$1 == "uid:" { uid = $2 } END { print uid }')
 uid=$("$PINTLE" get pod "$a" -o json | sed -n 's/^    "uid": "\(.*\)".*/\1/p' | head -n 1)
 victim=$(grep -ls "pod$uid" /proc/[0-9]*/cgroup | sed 's|/proc/\([0-9]*\)/.*|\1|' | while read -r pid; do
     tr '\0' ' ' < "/proc/$pid/cmdline" 2>/dev/null | grep -q '^httpd' && echo "$pid" && break; done)

@@ -8,6 +8,7 @@ use pintle_api::kinds::Scope;
 use serde_json::Value;
 
 use super::http::{Client, error_of};
+use super::out;
 use super::table::Printer;
 use super::target::{Target, query_escape};
 use crate::cli::{Get, Output};
@@ -53,10 +54,13 @@ pub async fn run(get: Get) -> Result<()> {
     if get.watch {
         let headers = [("accept", accept)];
         let response = client.open(Method::GET, &path, &headers, Bytes::new()).await?;
-        return watch(response, |object| {
+        let events = watch(response, |object| {
             print(object, &get, &target, &mut printer).map(|()| false)
-        })
-        .await;
+        });
+        return tokio::select! {
+            result = events => result,
+            () = out::reader_gone() => Ok(()),
+        };
     }
     let answer = client.json(Method::GET, &path, &[("accept", accept)], Bytes::new()).await?;
     if table && answer["rows"].as_array().is_some_and(Vec::is_empty) {
@@ -73,14 +77,15 @@ pub async fn run(get: Get) -> Result<()> {
 
 fn print(object: &Value, get: &Get, target: &Target, printer: &mut Printer) -> Result<()> {
     match get.output {
-        Output::Table | Output::Wide => print!("{}", printer.render(object)),
-        Output::Json => println!("{}", serde_json::to_string_pretty(object)?),
-        Output::Yaml => print!("{}", serde_yaml_ng::to_string(object)?),
+        Output::Table | Output::Wide => out::print(&printer.render(object))?,
+        Output::Json => out::print(&format!("{}\n", serde_json::to_string_pretty(object)?))?,
+        Output::Yaml => out::print(&serde_yaml_ng::to_string(object)?)?,
         Output::Name => {
             let one = [object.clone()];
             let items = object["items"].as_array().map_or(&one[..], Vec::as_slice);
             for item in items {
-                println!("{}", target.display(item["metadata"]["name"].as_str().unwrap_or("")));
+                let name = item["metadata"]["name"].as_str().unwrap_or("");
+                out::print(&format!("{}\n", target.display(name)))?;
             }
         }
     }

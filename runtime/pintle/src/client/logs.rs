@@ -40,12 +40,18 @@ pub async fn run(logs: Logs) -> Result<()> {
     if !status.is_success() {
         return Err(error_of(status, &body.collect().await?.to_bytes()));
     }
-    let mut out = std::io::stdout();
-    while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame?.into_data() {
-            out.write_all(&data)?;
-            out.flush()?;
+    let copy = async {
+        let mut out = std::io::stdout();
+        while let Some(frame) = body.frame().await {
+            if let Ok(data) = frame?.into_data() {
+                out.write_all(&data)?;
+                out.flush()?;
+            }
         }
+        Ok(())
+    };
+    tokio::select! {
+        result = copy => result,
+        () = super::out::reader_gone() => Ok(()),
     }
-    Ok(())
 }

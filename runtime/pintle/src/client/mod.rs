@@ -7,6 +7,7 @@ mod get;
 mod http;
 mod kubeconfig;
 mod logs;
+mod out;
 mod plugin;
 mod table;
 mod target;
