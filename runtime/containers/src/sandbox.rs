@@ -322,7 +322,7 @@ pub enum SandboxError {
     NotStarted(String),
     #[error("shim refused")]
     Refused(#[source] Fault),
-    #[error("malformed frame from the shim")]
+    #[error("request cannot be sent to the shim")]
     Frame(#[source] FrameError),
     #[error("{runtime} failed to remove {id}: {message}")]
     Cleanup { runtime: String, id: String, message: String },

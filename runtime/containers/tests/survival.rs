@@ -165,13 +165,13 @@ async fn a_shim_killed_in_the_middle_of_starts_leaves_nothing() {
     }
 }
 
-/// A runtime that is killed at some moment of every start: `killed` decides when.
-fn killed_runtime(pod: &Pod, after_millis: u32) -> std::path::PathBuf {
+/// A runtime whose first command `verb` is killed after some time.
+fn killed_runtime(pod: &Pod, verb: &str, after_millis: u32) -> std::path::PathBuf {
     use std::os::unix::fs::PermissionsExt;
     let real = pintle_containers::probe_runtime(None).unwrap();
     let path = pod.dir.path().join("runtime.sh");
     let script = format!(
-        "#!/bin/sh\ncase \"$*\" in *' run '*)\n\
+        "#!/bin/sh\ncase \"$*\" in *' {verb} '*)\n\
          [ -e {marker} ] || {{ touch {marker}; exec timeout -s KILL {seconds} {real} \"$@\"; }};; esac\n\
          exec {real} \"$@\"\n",
         marker = pod.dir.path().join("killed-once").display(),
@@ -188,7 +188,7 @@ async fn a_killed_runtime_is_reported_and_the_start_can_be_repeated() {
     need_containers!();
     for after_millis in [1, 3, 6, 9, 12, 15, 18, 22, 30] {
         let mut pod = Pod::unstarted(|_| {});
-        pod.spec.runtime = killed_runtime(&pod, after_millis);
+        pod.spec.runtime = killed_runtime(&pod, "run", after_millis);
         pod.sandbox = Some(Sandbox::create(pod.spec.clone()).await.unwrap());
         let spec = pod.container("c", "echo once; exit 3");
         pod.sandbox().create_container(spec).await.unwrap();
@@ -229,4 +229,31 @@ async fn a_shim_leaves_the_session_and_the_service_of_its_creator() {
     assert_eq!(cgroups.contains(":/pintle-shims\n"), tracked, "{cgroups}");
     let session = |pid: Option<Pid>| rustix::process::getsid(pid).unwrap();
     assert_ne!(session(Pid::from_raw(shim as i32)), session(None));
+}
+
+#[tokio::test]
+async fn a_runtime_killed_at_exec_or_delete_leaves_nothing() {
+    need_containers!();
+    for after_millis in [1, 3, 6, 10] {
+        for verb in ["exec", "delete"] {
+            let mut pod = Pod::unstarted(|_| {});
+            pod.spec.runtime = killed_runtime(&pod, verb, after_millis);
+            pod.sandbox = Some(Sandbox::create(pod.spec.clone()).await.unwrap());
+            pod.run("c", "sleep 1000").await;
+            let exec = pintle_containers::ExecSpec {
+                args: vec!["/bin/true".into()],
+                ..Default::default()
+            };
+            for round in 0..2 {
+                match pod.sandbox().exec("c", exec.clone()).await {
+                    Ok(stream) => assert_eq!(stream.exit.wait().await.unwrap().code, 0),
+                    Err(error) => assert!(verb == "exec" && round == 0, "{error:?}"),
+                }
+            }
+            pod.sandbox().stop("c", Duration::ZERO).await.unwrap();
+            pod.sandbox().delete("c").await.unwrap();
+            pod.sandbox().shutdown().await.unwrap();
+            assert_eq!(pod.traces(), Vec::<String>::new(), "{verb} after {after_millis} ms");
+        }
+    }
 }

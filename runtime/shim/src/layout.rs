@@ -134,6 +134,12 @@ impl Bundle {
     pub fn pid_file(&self) -> PathBuf {
         self.dir.join("init.pid")
     }
+
+    /// Where runc writes the process id before it renames the file. One that was killed leaves it,
+    /// and the next refuses to overwrite it.
+    pub fn unfinished_pid_file(&self) -> PathBuf {
+        self.dir.join(".init.pid")
+    }
 }
 
 fn entries(dir: &Path) -> io::Result<Vec<PathBuf>> {

@@ -9,7 +9,7 @@ use pintle_shim::layout::Layout;
 use pintle_shim::protocol::{
     self, ClientHello, Fault, Message, Op, Request, Role, ServerHello, VERSION,
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -123,8 +123,9 @@ pub(super) async fn handshake(
     hello: &ClientHello,
 ) -> Result<(UnixStream, ServerHello), SandboxError> {
     let failed = |source: io::Error| SandboxError::Connect { dir: layout.dir().to_owned(), source };
+    let frame = protocol::encode(hello).map_err(SandboxError::Frame)?;
     let mut stream = connect(layout).await.map_err(failed)?;
-    write_frame(&mut stream, hello).await?;
+    stream.write_all(&frame).await.map_err(failed)?;
     let answer = read_frame(&mut stream).await.map_err(failed)?;
     Ok((stream, answer))
 }
@@ -134,11 +135,6 @@ async fn connect(layout: &Layout) -> io::Result<UnixStream> {
     // directory's descriptor any length works.
     let dir = std::fs::File::open(layout.dir())?;
     UnixStream::connect(format!("/proc/self/fd/{}/shim.sock", dir.as_raw_fd())).await
-}
-
-async fn write_frame<T: Serialize>(stream: &mut UnixStream, value: &T) -> Result<(), SandboxError> {
-    let frame = protocol::encode(value).map_err(SandboxError::Frame)?;
-    stream.write_all(&frame).await.map_err(|_| SandboxError::ShimLost)
 }
 
 /// Reads exactly one frame and nothing of what follows it.

@@ -129,6 +129,7 @@ impl Shim {
         let (bundle, request) = (&container.bundle, &container.request);
         // What an earlier failed start left would be taken for this one's.
         let _ = fs::remove_file(bundle.pid_file());
+        let _ = fs::remove_file(bundle.unfinished_pid_file());
         let _ = fs::remove_file(bundle.runtime_log());
         // The runtime works in the bundle's directory: containers/<name>/<attempt>.
         let console_argument = format!("../../../exec/{console}");
