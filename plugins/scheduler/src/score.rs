@@ -10,9 +10,10 @@ use crate::view::{ABSENT, Slot, View};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 pub enum Strategy {
     /// Nodes with the most room first.
-    #[default]
+    #[cfg_attr(not(feature = "most-allocated"), default)]
     LeastAllocated,
     /// Full nodes first: packs pods onto few nodes.
+    #[cfg_attr(feature = "most-allocated", default)]
     MostAllocated,
 }
 
@@ -94,6 +95,17 @@ impl Scores {
             }
         }
         best
+    }
+
+    /// The same among the slots that a mask leaves open.
+    pub fn best_of(&self, start: Slot, is_open: impl Fn(Slot) -> bool) -> Option<Slot> {
+        let count = self.values.len();
+        let order = (0..count)
+            .map(|offset| (start + offset) % count)
+            .filter(|&slot| self.values[slot] > INFEASIBLE);
+        order
+            .filter(|&slot| is_open(slot))
+            .reduce(|best, slot| if self.values[slot] > self.values[best] { slot } else { best })
     }
 
     pub fn value(&self, slot: Slot) -> i32 {
