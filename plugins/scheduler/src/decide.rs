@@ -8,6 +8,7 @@ use pintle_sdk::names::{fnv1a, mix};
 use pintle_sdk::scheduler::Decision;
 use pintle_sdk::{Context, Object};
 
+use crate::neighbours;
 use crate::pod::RawPod;
 use crate::preemption::{self, Preemption};
 use crate::report::Report;
@@ -155,20 +156,27 @@ impl Decider {
             terminating: false,
             state,
         };
-        if let Some(slot) = scores.best(start) {
+        let mask = neighbours::mask(&self.view, &known.shape);
+        let best = match &mask {
+            None => scores.best(start),
+            Some(mask) => scores.best_of(start, |slot| mask[slot].is_none()),
+        };
+        if let Some(slot) = best {
             self.view.place(uid, placed(slot, State::Assumed));
             return Decision::Bind { pod_uid: uid.clone(), node: self.view.names[slot].clone() };
         }
         let position = self.view.position();
         let report = match known.report.take().filter(|(at, _)| *at == position) {
             Some((_, report)) => report,
-            None => Report::of(&self.view, &known.shape),
+            None => Report::of(&self.view, &known.shape, mask.as_ref()),
         };
         known.report = Some((position, report.clone()));
         let could_preempt =
             report.resolvable > 0 && self.view.lowest_priority() < Some(pod.priority());
         let outcome = match could_preempt && pod.may_preempt() {
-            true => preemption::find(&self.view, &known.shape, pod.priority(), start),
+            true => {
+                preemption::find(&self.view, &known.shape, mask.as_ref(), pod.priority(), start)
+            }
             false => Preemption::None,
         };
         let message = match outcome {

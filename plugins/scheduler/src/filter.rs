@@ -12,6 +12,11 @@ pub enum Reason<'a> {
     Taint { key: &'a str, value: &'a str },
     NodeAffinity,
     NodePorts,
+    Spread,
+    SpreadLabel,
+    Affinity,
+    AntiAffinity,
+    ExistingAntiAffinity,
     TooManyPods,
     Insufficient(&'a str),
 }
@@ -28,6 +33,15 @@ impl std::fmt::Display for Reason<'_> {
             }
             Reason::NodePorts => {
                 f.write_str("node(s) didn't have free ports for the requested pod ports")
+            }
+            Reason::Spread => f.write_str("node(s) didn't match pod topology spread constraints"),
+            Reason::SpreadLabel => f.write_str(
+                "node(s) didn't match pod topology spread constraints (missing required label)",
+            ),
+            Reason::Affinity => f.write_str("node(s) didn't match pod affinity rules"),
+            Reason::AntiAffinity => f.write_str("node(s) didn't match pod anti-affinity rules"),
+            Reason::ExistingAntiAffinity => {
+                f.write_str("node(s) didn't satisfy existing pods anti-affinity rules")
             }
             Reason::TooManyPods => f.write_str("Too many pods"),
             Reason::Insufficient(resource) => write!(f, "Insufficient {resource}"),

@@ -3,7 +3,8 @@
 //! Keeps a resident view of nodes (columns, one slot per node) and of the pods
 //! on them, fed by deltas. Per pod: filter (unschedulable nodes, taints, node
 //! selector and affinity, host ports, cpu, memory, ephemeral storage, extended
-//! resources, number of pods), then score (least or most allocated, balanced
+//! resources, number of pods, required affinity and anti-affinity between pods,
+//! topology spread constraints), then score (least or most allocated, balanced
 //! allocation, preferred node affinity, tolerated `PreferNoSchedule` taints,
 //! spreading of pods of one owner). Every node is scored for every pod. If no
 //! node fits, pods of lower priority may be preempted.
@@ -16,12 +17,16 @@
 //! `scoringStrategy` (`LeastAllocated`, `MostAllocated`), `weights`
 //! (`resources` 1, `balance` 1, `nodeAffinity` 2, `taints` 3, `spread` 2).
 //!
-//! Does not know: how a pod is bound, which pods are pending, or any queue;
+//! Preferred affinity between pods and constraints that may be violated
+//! (`ScheduleAnyway`) do not influence the score; nor do image locations.
+//!
+//! Does not know: volumes, labels of namespaces, how a pod is bound, which pods are pending, or any queue;
 //! those are the host's. Read first: [`view::View`], then [`decide::Decider`].
 
 pub mod affinity;
 pub mod decide;
 pub mod filter;
+pub mod neighbours;
 pub mod pod;
 pub mod preemption;
 pub mod report;

@@ -58,6 +58,8 @@ pub struct RawSpec<'a> {
     pub overhead: Option<&'a RawValue>,
     #[serde(borrow)]
     pub resources: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub topology_spread_constraints: Option<&'a RawValue>,
     pub priority: Option<i32>,
     #[serde(borrow)]
     pub preemption_policy: Option<Cow<'a, str>>,
@@ -134,6 +136,9 @@ impl<'a> RawPod<'a> {
             key.push('\u{1f}');
         };
         part(&self.group().unwrap_or_default());
+        part(self.namespace());
+        part(self.metadata.labels.map(RawValue::get).unwrap_or_default());
+        part(spec.topology_spread_constraints.map(RawValue::get).unwrap_or_default());
         for raw in
             [spec.node_selector, spec.affinity, spec.tolerations, spec.overhead, spec.resources]
         {

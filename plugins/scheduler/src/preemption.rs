@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::rc::Rc;
 
 use crate::filter::static_failure;
+use crate::neighbours::Mask;
 use crate::shape::{HostPort, Shape};
 use crate::view::{ABSENT, Placed, Slot, View};
 
@@ -22,11 +23,19 @@ pub enum Preemption {
     None,
 }
 
-pub fn find(view: &View, shape: &Shape, priority: i32, start: Slot) -> Preemption {
+pub fn find(
+    view: &View,
+    shape: &Shape,
+    mask: Option<&Mask>,
+    priority: i32,
+    start: Slot,
+) -> Preemption {
     let mut candidates = Vec::new();
     for offset in 0..view.len() {
         let slot = (start + offset) % view.len();
-        match on_node(view, shape, priority, slot) {
+        // What keeps pods apart or together is not solved by victims here.
+        let open = mask.is_none_or(|mask| mask[slot].is_none());
+        match open.then(|| on_node(view, shape, priority, slot)).flatten() {
             None => {}
             Some(victims) if victims.is_empty() => return Preemption::Wait,
             Some(victims) => candidates.push((slot, victims)),

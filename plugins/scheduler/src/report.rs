@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use pintle_sdk::scheduler::Wake;
 
-use crate::filter::failure;
+use crate::filter::{Failure, failure};
+use crate::neighbours::Mask;
 use crate::shape::Shape;
 use crate::view::{ABSENT, View};
 
@@ -19,7 +20,7 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn of(view: &View, shape: &Shape) -> Self {
+    pub fn of(view: &View, shape: &Shape, mask: Option<&Mask>) -> Self {
         if view.is_empty() {
             return Report {
                 nodes: 0,
@@ -31,7 +32,14 @@ impl Report {
         let mut counts = BTreeMap::new();
         let mut resolvable = 0;
         for slot in (0..view.len()).filter(|&slot| view.class[slot] != ABSENT) {
-            let Some(failure) = failure(view, shape, slot) else { continue };
+            let masked = || mask.and_then(|mask| mask[slot].clone());
+            let failure = match failure(view, shape, slot) {
+                Some(failure) => failure,
+                None => match masked() {
+                    Some(reason) => Failure { reasons: vec![reason], resolvable: false },
+                    None => continue,
+                },
+            };
             resolvable += usize::from(failure.resolvable);
             for reason in failure.reasons {
                 *counts.entry(reason).or_insert(0usize) += 1;
@@ -42,7 +50,12 @@ impl Report {
             nodes: view.nodes(),
             resolvable,
             text: available(view.nodes(), counts.collect()),
-            wake_on: Wake { node_changed: true, pod_removed: resolvable > 0, ..Wake::default() },
+            wake_on: Wake {
+                node_changed: true,
+                pod_removed: resolvable > 0 || mask.is_some(),
+                pod_added: mask.is_some(),
+                ..Wake::default()
+            },
         }
     }
 

@@ -1,5 +1,6 @@
 //! What all pods of one template have in common for the scheduler.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use pintle_sdk::prelude::{Taint, Toleration};
@@ -7,6 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::affinity::NodeMatch;
+use crate::neighbours::Rules;
 use crate::pod::RawPod;
 use crate::requests::Requests;
 
@@ -16,6 +18,9 @@ pub struct Shape {
     pub ports: Vec<HostPort>,
     pub node: NodeMatch,
     pub tolerations: Vec<Toleration>,
+    pub namespace: String,
+    pub labels: BTreeMap<String, String>,
+    pub rules: Rules,
     /// Pods of one group are spread over nodes.
     pub group: Option<Rc<str>>,
 }
@@ -42,11 +47,16 @@ impl Shape {
     pub fn of(pod: &RawPod<'_>) -> Result<Self, serde_json::Error> {
         let tolerations: Option<Option<Vec<Toleration>>> =
             pod.spec.tolerations.map(|raw| serde_json::from_str(raw.get())).transpose()?;
+        let labels: Option<Option<BTreeMap<String, String>>> =
+            pod.metadata.labels.map(|raw| serde_json::from_str(raw.get())).transpose()?;
         Ok(Shape {
             requests: Requests::of(pod),
             ports: host_ports(pod)?,
             node: NodeMatch::read(pod.spec.node_selector, pod.spec.affinity)?,
             tolerations: tolerations.flatten().unwrap_or_default(),
+            namespace: pod.namespace().to_owned(),
+            labels: labels.flatten().unwrap_or_default(),
+            rules: Rules::read(pod.spec.affinity, pod.spec.topology_spread_constraints)?,
             group: pod.group().map(Rc::from),
         })
     }

@@ -84,6 +84,8 @@ pub struct View {
     pods: BTreeMap<Rc<str>, Placed>,
     groups: BTreeMap<Rc<str>, BTreeMap<Slot, u32>>,
     priorities: BTreeMap<i32, usize>,
+    /// Pods whose anti-affinity keeps others away.
+    repelling: usize,
     /// Nodes of one make have the same text; it is read once.
     capacities: BTreeMap<String, Rc<Capacity>>,
     changes: Vec<Slot>,
@@ -161,6 +163,10 @@ impl View {
 
     pub fn pods(&self) -> impl Iterator<Item = (&Rc<str>, &Placed)> {
         self.pods.iter()
+    }
+
+    pub fn has_repelling_pods(&self) -> bool {
+        self.repelling > 0
     }
 
     pub fn lowest_priority(&self) -> Option<i32> {
@@ -364,6 +370,7 @@ impl View {
             *self.groups.entry(Rc::clone(group)).or_default().entry(pod.slot).or_default() += 1;
         }
         *self.priorities.entry(pod.priority).or_default() += 1;
+        self.repelling += usize::from(pod.shape.rules.repels());
         self.note(pod.slot);
         self.pods.insert(uid, pod);
     }
@@ -388,6 +395,7 @@ impl View {
         if let Some(group) = &pod.shape.group {
             decrement(&mut self.groups, group, slot);
         }
+        self.repelling -= usize::from(pod.shape.rules.repels());
         if let Some(count) = self.priorities.get_mut(&pod.priority) {
             *count -= 1;
             if *count == 0 {
@@ -435,7 +443,12 @@ fn decrement(groups: &mut BTreeMap<Rc<str>, BTreeMap<Slot, u32>>, group: &Rc<str
 
 /// Do two shapes take the same from a node?
 fn same_room(a: &Rc<Shape>, b: &Rc<Shape>) -> bool {
-    Rc::ptr_eq(a, b) || (a.requests == b.requests && a.ports == b.ports && a.group == b.group)
+    Rc::ptr_eq(a, b)
+        || (a.requests == b.requests
+            && a.ports == b.ports
+            && a.group == b.group
+            && a.labels == b.labels
+            && a.rules == b.rules)
 }
 
 impl Capacity {

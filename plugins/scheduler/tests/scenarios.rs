@@ -297,3 +297,89 @@ fn a_bad_configuration_is_refused() {
     assert!(parse(r#"{"schedulerNames":[]}"#).is_err());
     assert!(parse(r#"{"weights":{"spread":101}}"#).is_err());
 }
+
+fn labelled(name: &str, app: &str, extra: Value) -> Object {
+    let mut own = json!({"metadata": {"labels": {"app": app}}});
+    merge(&mut own, extra);
+    pod(name, "1m", own)
+}
+
+fn zones(names: &[(&str, &str)]) -> Vec<Object> {
+    let one = |(name, zone): &(&str, &str)| {
+        node(name, "4", json!({"metadata": {"labels": {"zone": zone}}}))
+    };
+    names.iter().map(one).collect()
+}
+
+fn term(app: &str, key: &str) -> Value {
+    json!({"requiredDuringSchedulingIgnoredDuringExecution": [
+        {"labelSelector": {"matchLabels": {"app": app}}, "topologyKey": key}]})
+}
+
+#[test]
+fn pods_that_keep_apart() {
+    let mut plugin = plugin(&zones(&[("a", "1"), ("b", "1"), ("c", "2")]));
+    let apart = json!({"spec": {"affinity": {"podAntiAffinity": term("db", "zone")}}});
+    let first = bound_to(&mut plugin, &labelled("one", "db", apart.clone()));
+    let second = bound_to(&mut plugin, &labelled("two", "db", apart.clone()));
+    assert!((first == "c") != (second == "c"), "{first} {second}");
+    let message = refusal(&mut plugin, &labelled("three", "db", apart));
+    assert!(
+        message.starts_with(
+            "0/3 nodes are available: 3 node(s) didn't match pod anti-affinity rules."
+        ),
+        "{message}"
+    );
+    // What has no rule of its own is kept away by the others' rules.
+    let message = refusal(&mut plugin, &labelled("plain", "db", json!({})));
+    assert!(
+        message.contains("3 node(s) didn't satisfy existing pods anti-affinity rules"),
+        "{message}"
+    );
+    bound_to(&mut plugin, &labelled("other", "web", json!({})));
+}
+
+#[test]
+fn pods_that_keep_together() {
+    let mut plugin = plugin(&zones(&[("a", "1"), ("b", "1"), ("c", "2")]));
+    let near = |app: &str| json!({"spec": {"affinity": {"podAffinity": term(app, "zone")}}});
+    let message = refusal(&mut plugin, &labelled("alone", "web", near("db")));
+    assert!(message.contains("3 node(s) didn't match pod affinity rules"), "{message}");
+    // The first of a group may go anywhere, the others follow.
+    let first = bound_to(&mut plugin, &labelled("one", "db", near("db")));
+    for name in ["two", "three"] {
+        let next = bound_to(&mut plugin, &labelled(name, "db", near("db")));
+        assert_eq!(next == "c", first == "c");
+    }
+    let follower = bound_to(&mut plugin, &labelled("alone", "web", near("db")));
+    assert_eq!(follower == "c", first == "c");
+}
+
+#[test]
+fn topology_spread_constraints_hold() {
+    let mut plugin = plugin(&zones(&[("a", "1"), ("b", "2")]));
+    let constraint = json!([{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": {"matchLabels": {"app": "web"}}}]);
+    let spread = json!({"spec": {"topologySpreadConstraints": constraint}});
+    let mut on_a = 0;
+    for index in 0..8 {
+        on_a += usize::from(
+            bound_to(&mut plugin, &labelled(&format!("p{index}"), "web", spread.clone())) == "a",
+        );
+        assert!((2 * on_a).abs_diff(index + 1) <= 1);
+    }
+    // Zone 2 is closed: zone 1 may only be one ahead.
+    plugin.sync(vec![Delta::Upsert(node(
+        "b",
+        "4",
+        json!({"metadata": {"labels": {"zone": "2"}}, "spec": {"unschedulable": true}}),
+    ))]);
+    assert_eq!(bound_to(&mut plugin, &labelled("p8", "web", spread.clone())), "a");
+    let message = refusal(&mut plugin, &labelled("p9", "web", spread));
+    assert!(
+        message.contains(
+            "1 node(s) didn't match pod topology spread constraints, 1 node(s) were unschedulable"
+        ),
+        "{message}"
+    );
+}
