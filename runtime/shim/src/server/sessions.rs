@@ -68,12 +68,14 @@ pub(super) struct PendingExec {
 struct ExecFiles {
     process: PathBuf,
     pid: PathBuf,
+    /// Where runc writes the process id first; left by one that was killed.
+    unfinished_pid: PathBuf,
     log: PathBuf,
 }
 
 impl Drop for ExecFiles {
     fn drop(&mut self) {
-        for path in [&self.process, &self.pid, &self.log] {
+        for path in [&self.process, &self.pid, &self.unfinished_pid, &self.log] {
             let _ = fs::remove_file(path);
         }
     }
@@ -95,7 +97,12 @@ impl Shim {
             return Err(Fault::new(FaultCode::WrongPhase, text));
         }
         let file = |kind: &str| exec_dir.join(format!("{token}.{kind}"));
-        let files = ExecFiles { process: file("json"), pid: file("pid"), log: file("log") };
+        let files = ExecFiles {
+            process: file("json"),
+            pid: file("pid"),
+            unfinished_pid: exec_dir.join(format!(".{token}.pid")),
+            log: file("log"),
+        };
         let failed = |error: std::io::Error| {
             Fault::new(FaultCode::Internal, format!("cannot prepare exec: {error}"))
         };
