@@ -110,7 +110,9 @@ pub struct Artifacts {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("cannot use {path} to keep compiled plugins; it must be a directory that only the server may write to")]
+#[error(
+    "cannot use {path} to keep compiled plugins; it must be a directory that only the server may write to"
+)]
 pub struct CacheError {
     pub path: PathBuf,
     #[source]
@@ -123,13 +125,21 @@ impl Artifacts {
         let fail = |source| CacheError { path: directory.to_owned(), source };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(fail)?;
         let metadata = fs::symlink_metadata(directory).map_err(fail)?;
-        if !metadata.is_dir() || metadata.uid() != rustix::process::geteuid().as_raw() || metadata.mode() & 0o022 != 0 {
+        if !metadata.is_dir()
+            || metadata.uid() != rustix::process::geteuid().as_raw()
+            || metadata.mode() & 0o022 != 0
+        {
             return Err(fail(std::io::ErrorKind::PermissionDenied.into()));
         }
         let mut hasher = std::hash::DefaultHasher::new();
         wasm.engine().precompile_compatibility_hash().hash(&mut hasher);
         let compatibility = format!("{:016x}", hasher.finish());
-        let artifacts = Self { wasm, directory: directory.to_owned(), compatibility, compiling: Mutex::new(()) };
+        let artifacts = Self {
+            wasm,
+            directory: directory.to_owned(),
+            compatibility,
+            compiling: Mutex::new(()),
+        };
         artifacts.prune();
         Ok(artifacts)
     }
@@ -139,7 +149,12 @@ impl Artifacts {
     }
 
     /// Checks `bytes` and compiles them unless the cache has them.
-    pub fn load(&self, bytes: &[u8], expected: Option<&str>, role: Role) -> Result<Artifact, ArtifactError> {
+    pub fn load(
+        &self,
+        bytes: &[u8],
+        expected: Option<&str>,
+        role: Role,
+    ) -> Result<Artifact, ArtifactError> {
         let digest = verify(bytes, expected)?;
         let component = self.component(bytes, &digest)?;
         let wasi = contract::check(&component, self.wasm.engine(), role)?;
@@ -147,7 +162,8 @@ impl Artifacts {
     }
 
     fn component(&self, bytes: &[u8], digest: &Digest) -> Result<Component, ArtifactError> {
-        let path = self.directory.join(format!("{}-{}.{EXTENSION}", digest.hex(), self.compatibility));
+        let path =
+            self.directory.join(format!("{}-{}.{EXTENSION}", digest.hex(), self.compatibility));
         if let Some(component) = self.map(&path) {
             return Ok(component);
         }
@@ -155,8 +171,11 @@ impl Artifacts {
         if let Some(component) = self.map(&path) {
             return Ok(component);
         }
-        let code =
-            self.wasm.engine().precompile_component(bytes).map_err(|error| ArtifactError::Compile(error.into()))?;
+        let code = self
+            .wasm
+            .engine()
+            .precompile_component(bytes)
+            .map_err(|error| ArtifactError::Compile(error.into()))?;
         match self.keep(&path, &code) {
             Ok(()) => {
                 drop(code);
@@ -169,7 +188,8 @@ impl Artifacts {
             }
         }
         // The cache is an optimisation only.
-        Component::from_binary(self.wasm.engine(), bytes).map_err(|error| ArtifactError::Compile(error.into()))
+        Component::from_binary(self.wasm.engine(), bytes)
+            .map_err(|error| ArtifactError::Compile(error.into()))
     }
 
     /// Maps compiled code from the cache; None if it is not there or not ours.
@@ -203,7 +223,8 @@ impl Artifacts {
     fn keep(&self, path: &Path, code: &[u8]) -> std::io::Result<()> {
         let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
         let _ = fs::remove_file(&temporary);
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        let mut file =
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
         let written = file.write_all(code).and_then(|()| file.sync_all());
         written.and_then(|()| fs::rename(&temporary, path)).inspect_err(|_| {
             let _ = fs::remove_file(&temporary);
@@ -242,7 +263,10 @@ fn verify(bytes: &[u8], expected: Option<&str>) -> Result<Digest, ArtifactError>
             return Err(ArtifactError::DigestSyntax { expected: expected.to_owned() });
         }
         if !expected.eq_ignore_ascii_case(digest.as_str()) {
-            return Err(ArtifactError::DigestMismatch { expected: expected.to_owned(), actual: digest });
+            return Err(ArtifactError::DigestMismatch {
+                expected: expected.to_owned(),
+                actual: digest,
+            });
         }
     }
     if !bytes.starts_with(b"\0asm") {
@@ -252,7 +276,9 @@ fn verify(bytes: &[u8], expected: Option<&str>) -> Result<Digest, ArtifactError>
     match bytes.get(4..8) {
         Some([0x0d, 0, 1, 0]) => Ok(digest),
         Some([1, 0, 0, 0]) => Err(ArtifactError::CoreModule),
-        other => Err(ArtifactError::UnknownLayer { version: hex::encode(other.unwrap_or_default()) }),
+        other => {
+            Err(ArtifactError::UnknownLayer { version: hex::encode(other.unwrap_or_default()) })
+        }
     }
 }
 
@@ -272,7 +298,11 @@ mod tests {
         check(b"\0asm\x09\0\0\0", None, "unknown kind (version bytes 09000000)");
         check(b"\0asm", None, "unknown kind");
         check(b"x", Some("md5:1"), "not a digest");
-        check(b"x", Some(&format!("sha256:{}", "0".repeat(64))), "the digest is sha256:2d711642b726b04401627ca9");
+        check(
+            b"x",
+            Some(&format!("sha256:{}", "0".repeat(64))),
+            "the digest is sha256:2d711642b726b04401627ca9",
+        );
     }
 
     #[test]
@@ -283,7 +313,8 @@ mod tests {
         let empty_component = b"\0asm\x0d\0\x01\0";
         let digest = Digest::of(empty_component);
         artifacts.component(empty_component, &digest).unwrap();
-        let files: Vec<_> = fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let files: Vec<_> =
+            fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert_eq!(files.len(), 1);
         assert_eq!(fs::metadata(&files[0]).unwrap().mode() & 0o777, 0o600);
 
@@ -291,7 +322,8 @@ mod tests {
         artifacts.component(empty_component, &digest).unwrap();
         assert!(fs::metadata(&files[0]).unwrap().len() > 4, "compiled again");
 
-        fs::set_permissions(&files[0], std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+        fs::set_permissions(&files[0], std::os::unix::fs::PermissionsExt::from_mode(0o666))
+            .unwrap();
         assert!(artifacts.map(&files[0]).is_none());
 
         fs::write(cache.join("0-0.cwasm"), b"old").unwrap();

@@ -26,7 +26,11 @@ impl Budgets {
             Role::Admission => (200_000_000, 64, 100),
             Role::Cni => (1_000_000_000, 32, 1000),
         };
-        Self { fuel_per_call, memory_bytes: memory_mib * MIB, deadline: Duration::from_millis(deadline_ms) }
+        Self {
+            fuel_per_call,
+            memory_bytes: memory_mib * MIB,
+            deadline: Duration::from_millis(deadline_ms),
+        }
     }
 
     /// The role's defaults, with what the Plugin object says instead.

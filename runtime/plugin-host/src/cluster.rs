@@ -181,7 +181,8 @@ pub trait Cluster: Send + Sync + 'static {
 
     /// Performs one action; durable when it returns. Events of commits are in
     /// the streams, and visible to reads, before the commit is reported here.
-    async fn apply(&self, identity: &PluginIdentity, action: Action) -> Result<Applied, ApplyError>;
+    async fn apply(&self, identity: &PluginIdentity, action: Action)
+    -> Result<Applied, ApplyError>;
 
     fn now_unix_ms(&self) -> i64;
 }

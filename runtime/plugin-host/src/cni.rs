@@ -19,8 +19,8 @@ use crate::grants::Grants;
 use crate::metrics::{Counters, Metrics};
 use crate::plugin::{BudgetSpec, Role};
 pub use crate::program::cni_interface::{
-    AddResult, Address, InterfaceResult, LinkIn, NetOp, Neighbour, Node, Peer, Reservation, Route, Sandbox, Sysctl,
-    Veth,
+    AddResult, Address, InterfaceResult, LinkIn, Neighbour, NetOp, Node, Peer, Reservation, Route,
+    Sandbox, Sysctl, Veth,
 };
 use crate::program::{GrantPolicy, Ingredients, LoadError, Program};
 use crate::sandbox::{self, Fault};
@@ -93,6 +93,11 @@ impl CniPlugin {
         self.metrics.read()
     }
 
+    /// Drops the instance and all it may remember; the next call gets a fresh one.
+    pub fn reset(&self) {
+        *self.instance.lock() = None;
+    }
+
     /// Addresses to reserve and the plan that connects a new sandbox.
     pub fn add(
         &self,
@@ -107,7 +112,12 @@ impl CniPlugin {
     }
 
     /// The plan that removes what `add` made.
-    pub fn del(&self, now_unix_ms: i64, node: &Node, sandbox: &Sandbox) -> Result<Vec<NetOp>, CniError> {
+    pub fn del(
+        &self,
+        now_unix_ms: i64,
+        node: &Node,
+        sandbox: &Sandbox,
+    ) -> Result<Vec<NetOp>, CniError> {
         self.call(now_unix_ms, |world, store, context| {
             world.pintle_plugin_cni().call_del(store, context, node, sandbox)
         })

@@ -14,11 +14,16 @@ const VERSION: &str = "0.1.0";
 
 /// WASI packages that general-purpose language runtimes link in. They get an
 /// empty context: no files, sockets, arguments or environment.
-const WASI: [&str; 6] = ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
+const WASI: [&str; 6] =
+    ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
 
 /// Refuses any import beyond the role's world, and any other role. Returns
 /// whether WASI has to be linked.
-pub(crate) fn check(component: &Component, engine: &Engine, role: Role) -> Result<bool, ArtifactError> {
+pub(crate) fn check(
+    component: &Component,
+    engine: &Engine,
+    role: Role,
+) -> Result<bool, ArtifactError> {
     let component_type = component.component_type();
     let mut wasi = false;
     for (import, _) in component_type.imports(engine) {
@@ -42,7 +47,8 @@ pub(crate) fn check(component: &Component, engine: &Engine, role: Role) -> Resul
 }
 
 fn is_wasi(import: &str) -> bool {
-    WASI.iter().any(|package| import.starts_with(package)) && split_version(import).1.starts_with("0.2.")
+    WASI.iter().any(|package| import.starts_with(package))
+        && split_version(import).1.starts_with("0.2.")
 }
 
 fn offered(import: &str, role: Role) -> bool {

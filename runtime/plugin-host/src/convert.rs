@@ -12,19 +12,15 @@ pub(crate) fn kind(kind: types::KindRef) -> GroupVersionKind {
 }
 
 pub(crate) fn kind_ref(kind: &GroupVersionKind) -> types::KindRef {
-    types::KindRef { group: kind.group.clone(), version: kind.version.clone(), kind: kind.kind.clone() }
+    types::KindRef {
+        group: kind.group.clone(),
+        version: kind.version.clone(),
+        kind: kind.kind.clone(),
+    }
 }
 
 pub(crate) fn target(reference: types::ObjectRef) -> Target {
     Target { kind: kind(reference.kind), namespace: reference.namespace, name: reference.name }
-}
-
-pub(crate) fn object_ref(target: &Target) -> types::ObjectRef {
-    types::ObjectRef {
-        kind: kind_ref(&target.kind),
-        namespace: target.namespace.clone(),
-        name: target.name.clone(),
-    }
 }
 
 pub(crate) fn object(object: &dyn Object, with_json: bool) -> types::Object {
@@ -43,9 +39,11 @@ pub(crate) fn object(object: &dyn Object, with_json: bool) -> types::Object {
 /// None for an action of a later contract that this host does not know.
 pub(crate) fn action(action: actions::Action) -> Option<Action> {
     Some(match action {
-        actions::Action::Create(create) => {
-            Action::Create { kind: kind(create.kind), namespace: create.namespace, object: Bytes::from(create.json) }
-        }
+        actions::Action::Create(create) => Action::Create {
+            kind: kind(create.kind),
+            namespace: create.namespace,
+            object: Bytes::from(create.json),
+        },
         actions::Action::Update(update) => Action::Update {
             target: target(update.ref_),
             subresource: update.subresource,

@@ -78,7 +78,9 @@ impl Hub {
                 match next {
                     Ok(batch) => self.show(&batch),
                     Err(StreamGone) => {
-                        tracing::warn!("plugins could not follow the event stream; they list again");
+                        tracing::warn!(
+                            "plugins could not follow the event stream; they list again"
+                        );
                         break;
                     }
                 }

@@ -27,8 +27,11 @@ pub fn text<'a>(json: &'a [u8], path: &str) -> Option<Cow<'a, str>> {
     match raw.as_bytes().first()? {
         b'"' => {
             let inner = &raw[1..raw.len() - 1];
-            let text: Cow<'a, str> =
-                if inner.contains('\\') { serde_json::from_str::<String>(raw).ok()?.into() } else { inner.into() };
+            let text: Cow<'a, str> = if inner.contains('\\') {
+                serde_json::from_str::<String>(raw).ok()?.into()
+            } else {
+                inner.into()
+            };
             (!text.is_empty()).then_some(text)
         }
         b'{' | b'[' => None,
@@ -61,7 +64,10 @@ struct At<'p> {
 impl<'de> DeserializeSeed<'de> for At<'_> {
     type Value = Option<&'de RawValue>;
 
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+    fn deserialize<D: serde::Deserializer<'de>>(
+        self,
+        deserializer: D,
+    ) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
@@ -175,7 +181,11 @@ mod tests {
     #[test]
     fn difference_is_of_values_not_of_text() {
         fn check(before: &str, after: &str, expect: bool) {
-            assert_eq!(differ(before.as_bytes(), after.as_bytes(), "a.b"), expect, "{before} {after}");
+            assert_eq!(
+                differ(before.as_bytes(), after.as_bytes(), "a.b"),
+                expect,
+                "{before} {after}"
+            );
         }
         check(r#"{"a":{"b":{"x":1,"y":2}}}"#, r#"{"a":{"b":{"y":2, "x":1}},"z":1}"#, false);
         check(r#"{"a":{"b":1}}"#, r#"{"a":{"b":2}}"#, true);

@@ -75,13 +75,17 @@ impl Grants {
         self.rules.iter().any(|rule| {
             covers_name(&rule.api_groups, &kind.group)
                 && covers_name(&rule.kinds, &kind.kind)
-                && ["get", "list", "watch"].iter().any(|verb| rule.verbs.iter().any(|granted| covers_verb(granted, verb, "")))
+                && ["get", "list", "watch"]
+                    .iter()
+                    .any(|verb| rule.verbs.iter().any(|granted| covers_verb(granted, verb, "")))
         })
     }
 
     /// Whether an object may be read.
     pub fn may_read_in(&self, kind: &GroupVersionKind, namespace: &str) -> bool {
-        ["get", "list", "watch"].iter().any(|verb| self.allows(&Ask { kind, verb, subresource: "", namespace }))
+        ["get", "list", "watch"]
+            .iter()
+            .any(|verb| self.allows(&Ask { kind, verb, subresource: "", namespace }))
     }
 
     /// Whether events of the kind (None: of every kind) may be delivered.
@@ -100,8 +104,16 @@ impl Grants {
         for need in &manifest.needs {
             for verb in &need.verbs {
                 if !self.covers_need(need, verb) {
-                    let group = if need.kind.group.is_empty() { String::new() } else { format!(".{}", need.kind.group) };
-                    let why = if need.reason.is_empty() { String::new() } else { format!(" ({})", need.reason) };
+                    let group = if need.kind.group.is_empty() {
+                        String::new()
+                    } else {
+                        format!(".{}", need.kind.group)
+                    };
+                    let why = if need.reason.is_empty() {
+                        String::new()
+                    } else {
+                        format!(" ({})", need.reason)
+                    };
                     return Some(format!("{verb} {}{group}{why}", need.kind.kind));
                 }
             }
@@ -138,7 +150,8 @@ fn covers_name(granted: &[String], asked: &str) -> bool {
 
 /// A rule without namespaces covers all of them and what has none.
 fn covers_namespace(granted: &[String], asked: &str) -> bool {
-    granted.is_empty() || granted.iter().any(|granted| granted == ANY || (!asked.is_empty() && granted == asked))
+    granted.is_empty()
+        || granted.iter().any(|granted| granted == ANY || (!asked.is_empty() && granted == asked))
 }
 
 /// `*` covers everything, `update/*` every subresource of update, `update` the
@@ -160,7 +173,10 @@ mod tests {
 
     fn rule(groups: &str, kinds: &str, verbs: &str, namespaces: &str) -> GrantRule {
         let split = |text: &str| -> Vec<String> {
-            text.split(',').filter(|part| *part != "-").map(|part| if part == "core" { "" } else { part }.to_owned()).collect()
+            text.split(',')
+                .filter(|part| *part != "-")
+                .map(|part| if part == "core" { "" } else { part }.to_owned())
+                .collect()
         };
         GrantRule {
             api_groups: split(groups),
@@ -173,7 +189,13 @@ mod tests {
 
     #[test]
     fn an_action_needs_kind_verb_and_namespace() {
-        fn check(grant: GrantRule, (group, kind): (&str, &str), verb: &str, namespace: &str, expect: bool) {
+        fn check(
+            grant: GrantRule,
+            (group, kind): (&str, &str),
+            verb: &str,
+            namespace: &str,
+            expect: bool,
+        ) {
             let kind = GroupVersionKind::new(group, "v1", kind);
             let (verb, subresource) = verb.split_once('/').unwrap_or((verb, ""));
             let ask = Ask { kind: &kind, verb, subresource, namespace };
@@ -188,18 +210,52 @@ mod tests {
         check(rule("core", "Pod", "create", "*"), pod, "create", "", true);
         check(rule("apps", "Pod", "create", "-"), pod, "create", "a", false);
         check(rule("*", "*", "*", "-"), ("apps", "Deployment"), "update/status", "a", true);
-        check(rule("apps", "Deployment", "update", "-"), ("apps", "Deployment"), "update/status", "a", false);
-        check(rule("apps", "Deployment", "update/status", "-"), ("apps", "Deployment"), "update", "a", false);
-        check(rule("apps", "Deployment", "update/*", "-"), ("apps", "Deployment"), "update/scale", "a", true);
-        check(rule("apps", "Deployment", "update/*", "-"), ("apps", "Deployment"), "update", "a", false);
-        check(rule("apps", "Deployment", "*/status", "-"), ("apps", "Deployment"), "patch/status", "a", true);
+        check(
+            rule("apps", "Deployment", "update", "-"),
+            ("apps", "Deployment"),
+            "update/status",
+            "a",
+            false,
+        );
+        check(
+            rule("apps", "Deployment", "update/status", "-"),
+            ("apps", "Deployment"),
+            "update",
+            "a",
+            false,
+        );
+        check(
+            rule("apps", "Deployment", "update/*", "-"),
+            ("apps", "Deployment"),
+            "update/scale",
+            "a",
+            true,
+        );
+        check(
+            rule("apps", "Deployment", "update/*", "-"),
+            ("apps", "Deployment"),
+            "update",
+            "a",
+            false,
+        );
+        check(
+            rule("apps", "Deployment", "*/status", "-"),
+            ("apps", "Deployment"),
+            "patch/status",
+            "a",
+            true,
+        );
     }
 
     #[test]
     fn needs_are_covered_or_the_first_gap_is_named() {
         fn check(grants: Vec<GrantRule>, expect: Option<&str>) {
             let need = |kind: &str, verbs: &[&str]| types::Grant {
-                kind: types::KindRef { group: String::new(), version: "v1".into(), kind: kind.into() },
+                kind: types::KindRef {
+                    group: String::new(),
+                    version: "v1".into(),
+                    kind: kind.into(),
+                },
                 verbs: verbs.iter().map(|verb| (*verb).to_owned()).collect(),
                 reason: "to see them".into(),
             };
@@ -212,7 +268,10 @@ mod tests {
         }
         check(vec![], Some("list Pod (to see them)"));
         check(vec![rule("core", "Pod", "list", "-")], Some("patch/status Pod (to see them)"));
-        check(vec![rule("core", "Pod", "list,patch/status,watch", "-")], Some("watch * (to see them)"));
+        check(
+            vec![rule("core", "Pod", "list,patch/status,watch", "-")],
+            Some("watch * (to see them)"),
+        );
         check(vec![rule("core", "*", "*", "-")], None);
     }
 

@@ -36,6 +36,8 @@ pub mod sandbox;
 mod scheduler;
 mod seed;
 mod supervise;
+#[cfg(test)]
+mod testing;
 mod wasi;
 
 pub use cni::CniPlugin;

@@ -18,7 +18,9 @@ pub(crate) struct Reader {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
-    #[error("the list asks for more than {MAX_LIST_BYTES} bytes; ask for metadata only, or by namespace")]
+    #[error(
+        "the list asks for more than {MAX_LIST_BYTES} bytes; ask for metadata only, or by namespace"
+    )]
     TooLarge,
     #[error("this role has no lister")]
     NoReader,
@@ -37,7 +39,8 @@ impl Reader {
     pub fn list(&self, query: lister::Query) -> Result<Vec<types::Object>, ReadError> {
         let with_json = !query.metadata_only;
         let found = self.find(query);
-        let bytes: usize = if with_json { found.iter().map(|object| object.json().len()).sum() } else { 0 };
+        let bytes: usize =
+            if with_json { found.iter().map(|object| object.json().len()).sum() } else { 0 };
         if bytes > MAX_LIST_BYTES {
             return Err(ReadError::TooLarge);
         }
@@ -71,7 +74,9 @@ impl Reader {
         let mut last: Option<(Arc<pintle_api::meta::GroupVersionKind>, String, bool)> = None;
         objects.retain(|object| match &last {
             // Neighbours are mostly of one kind and namespace: ask once.
-            Some((kind, namespace, allowed)) if Arc::ptr_eq(kind, object.kind()) && namespace == object.namespace() => {
+            Some((kind, namespace, allowed))
+                if Arc::ptr_eq(kind, object.kind()) && namespace == object.namespace() =>
+            {
                 *allowed
             }
             _ => {

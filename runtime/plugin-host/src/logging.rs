@@ -37,7 +37,9 @@ impl PluginLog {
             state.last_error = Some(message.to_owned());
         }
         let now = Instant::now();
-        state.tokens = (state.tokens + now.duration_since(state.refilled).as_secs_f64() * LINES_PER_SECOND).min(BURST);
+        state.tokens = (state.tokens
+            + now.duration_since(state.refilled).as_secs_f64() * LINES_PER_SECOND)
+            .min(BURST);
         state.refilled = now;
         if state.tokens < 1.0 {
             state.dropped += 1;

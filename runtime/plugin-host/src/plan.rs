@@ -36,8 +36,9 @@ pub(crate) fn check(actions: Vec<actions::Action>, grants: &Grants) -> Result<Ve
     actions
         .into_iter()
         .map(|action| {
-            let action = convert::action(action)
-                .ok_or_else(|| Fault::BadReply("it returned an action that this host does not know".to_owned()))?;
+            let action = convert::action(action).ok_or_else(|| {
+                Fault::BadReply("it returned an action that this host does not know".to_owned())
+            })?;
             check_one(&action, grants)?;
             Ok(action)
         })
@@ -75,7 +76,9 @@ fn check_one(action: &Action, grants: &Grants) -> Result<(), Fault> {
             if fields::text(object, "metadata.name").is_some_and(|name| name != target.name) {
                 return bad(format!("it updates {target} with an object of another name"));
             }
-            if fields::text(object, "metadata.namespace").is_some_and(|namespace| namespace != target.namespace) {
+            if fields::text(object, "metadata.namespace")
+                .is_some_and(|namespace| namespace != target.namespace)
+            {
                 return bad(format!("it updates {target} with an object of another namespace"));
             }
             if subresource.is_empty() { same_kind(object, &target.kind) } else { Ok(()) }
@@ -95,7 +98,9 @@ fn check_one(action: &Action, grants: &Grants) -> Result<(), Fault> {
             }
             limit(note.len())?;
             if event_type != "Normal" && event_type != "Warning" {
-                return bad(format!("it reports an event of type {event_type:?}; there are Normal and Warning"));
+                return bad(format!(
+                    "it reports an event of type {event_type:?}; there are Normal and Warning"
+                ));
             }
             named(regarding)
         }
@@ -108,12 +113,17 @@ fn limit(size: usize) -> Result<(), Fault> {
     if size <= MAX_ACTION_BYTES {
         return Ok(());
     }
-    Err(Fault::BadReply(format!("it returned an action of {size} bytes, more than the {MAX_ACTION_BYTES} allowed")))
+    Err(Fault::BadReply(format!(
+        "it returned an action of {size} bytes, more than the {MAX_ACTION_BYTES} allowed"
+    )))
 }
 
 fn named(target: &Target) -> Result<(), Fault> {
     if target.name.is_empty() {
-        return Err(Fault::BadReply(format!("it returned an action on a {} without a name", target.kind.kind)));
+        return Err(Fault::BadReply(format!(
+            "it returned an action on a {} without a name",
+            target.kind.kind
+        )));
     }
     Ok(())
 }
@@ -151,7 +161,9 @@ pub(crate) async fn perform(
     let mut actions = actions.into_iter().peekable();
     while performed.rejected.is_none() && actions.peek().is_some() {
         let mut group: Vec<Action> = Vec::new();
-        while let Some(next) = actions.next_if(|next| group.len() < CONCURRENT_ACTIONS && fits(&group, next)) {
+        while let Some(next) =
+            actions.next_if(|next| group.len() < CONCURRENT_ACTIONS && fits(&group, next))
+        {
             group.push(next);
         }
         let mut running: FuturesUnordered<_> = group
@@ -195,7 +207,9 @@ fn fits(group: &[Action], next: &Action) -> bool {
 
 fn target(action: &Action) -> Option<&Target> {
     match action {
-        Action::Update { target, .. } | Action::Patch { target, .. } | Action::Delete { target, .. } => Some(target),
+        Action::Update { target, .. }
+        | Action::Patch { target, .. }
+        | Action::Delete { target, .. } => Some(target),
         Action::Event { regarding, .. } => Some(regarding),
         Action::Create { .. } | Action::Bind { .. } => None,
     }
@@ -219,8 +233,13 @@ mod tests {
     }
 
     fn create(namespace: &str, json: &str) -> actions::Action {
-        let kind = types::KindRef { group: String::new(), version: "v1".into(), kind: "Pod".into() };
-        actions::Action::Create(actions::Create { kind, namespace: namespace.into(), json: json.into() })
+        let kind =
+            types::KindRef { group: String::new(), version: "v1".into(), kind: "Pod".into() };
+        actions::Action::Create(actions::Create {
+            kind,
+            namespace: namespace.into(),
+            json: json.into(),
+        })
     }
 
     #[test]
@@ -232,7 +251,10 @@ mod tests {
         assert!(check(vec![create("a", r#"{"kind":"Pod"}"#)], &grants()).is_ok());
         bad(create("b", r#"{"kind":"Pod"}"#), "create Pod in namespace b, which is not granted");
         bad(create("a", r#"{"kind":"Secret"}"#), "kind \"Secret\"");
-        bad(create("a", r#"{"kind":"Pod","metadata":{"namespace":"b"}}"#), "metadata.namespace is \"b\"");
+        bad(
+            create("a", r#"{"kind":"Pod","metadata":{"namespace":"b"}}"#),
+            "metadata.namespace is \"b\"",
+        );
         bad(create("a", &" ".repeat(MAX_ACTION_BYTES + 1)), "more than");
         bad(create("a", "nonsense"), "kind \"\"");
         bad(actions::Action::Other(("later".into(), vec![])), "does not know");
@@ -245,7 +267,13 @@ mod tests {
         fn delete(name: &str) -> Action {
             let kind = GroupVersionKind::new("", "v1", "Pod");
             let target = Target { kind, namespace: "a".into(), name: name.into() };
-            Action::Delete { target, uid: None, revision: None, grace_period_seconds: None, propagation: None }
+            Action::Delete {
+                target,
+                uid: None,
+                revision: None,
+                grace_period_seconds: None,
+                propagation: None,
+            }
         }
         let created = Action::Create {
             kind: GroupVersionKind::new("", "v1", "Pod"),

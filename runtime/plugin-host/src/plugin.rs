@@ -17,11 +17,11 @@ pub fn kind() -> GroupVersionKind {
 
 /// What a plugin decides; each role is one WIT world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
 pub enum Role {
     Controller,
     Scheduler,
     Admission,
+    #[serde(rename = "CNI")]
     Cni,
 }
 
@@ -38,10 +38,10 @@ impl Role {
 
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Controller => "controller",
-            Self::Scheduler => "scheduler",
-            Self::Admission => "admission",
-            Self::Cni => "cni",
+            Self::Controller => "Controller",
+            Self::Scheduler => "Scheduler",
+            Self::Admission => "Admission",
+            Self::Cni => "CNI",
         }
     }
 }

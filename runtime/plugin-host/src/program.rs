@@ -91,7 +91,13 @@ world!(
     admission_interface::Description,
     pintle_plugin_admission
 );
-world!(cni::CniPlugin, cni::CniPluginPre<State>, Role::Cni, cni_interface::Description, pintle_plugin_cni);
+world!(
+    cni::CniPlugin,
+    cni::CniPluginPre<State>,
+    Role::Cni,
+    cni_interface::Description,
+    pintle_plugin_cni
+);
 
 /// Why a version cannot be activated.
 #[derive(Debug, thiserror::Error)]
@@ -168,18 +174,26 @@ pub(crate) struct Program<W: World> {
 impl<W: World> Program<W> {
     /// Links the component, asks it to describe itself and checks the answer
     /// against its grants.
-    pub fn load(wasm: &Arc<Wasm>, artifact: &Artifact, ingredients: Ingredients) -> Result<Self, LoadError> {
-        let link = |source: wasmtime::Error| LoadError::Link { role: W::ROLE, source: source.into() };
+    pub fn load(
+        wasm: &Arc<Wasm>,
+        artifact: &Artifact,
+        ingredients: Ingredients,
+    ) -> Result<Self, LoadError> {
+        let link =
+            |source: wasmtime::Error| LoadError::Link { role: W::ROLE, source: source.into() };
         let linker = sandbox::linker(wasm, artifact).map_err(link)?;
         let pre = linker.instantiate_pre(&artifact.component).map_err(link)?;
         let pre = W::prepare(pre).map_err(link)?;
         let log = Arc::new(PluginLog::new(ingredients.name.clone()));
-        let no_reads = Surroundings { budgets: ingredients.budgets, reader: None, log: log.clone() };
-        let (_, description) = start::<W>(wasm, artifact.wasi, &pre, &no_reads, &ingredients.config)
-            .map_err(|fault| match fault {
-                Fault::Config(message) => LoadError::Config(message),
-                fault => LoadError::Start(fault),
-            })?;
+        let no_reads =
+            Surroundings { budgets: ingredients.budgets, reader: None, log: log.clone() };
+        let (_, description) =
+            start::<W>(wasm, artifact.wasi, &pre, &no_reads, &ingredients.config).map_err(
+                |fault| match fault {
+                    Fault::Config(message) => LoadError::Config(message),
+                    fault => LoadError::Start(fault),
+                },
+            )?;
         let manifest = W::manifest(&description);
         let grants = match ingredients.grants {
             GrantPolicy::AsNeeded => Grants::of_manifest(manifest),
@@ -189,7 +203,8 @@ impl<W: World> Program<W> {
             },
         };
         let grants = Arc::new(grants);
-        let reader = ingredients.cluster.map(|cluster| Arc::new(Reader { cluster, grants: grants.clone() }));
+        let reader =
+            ingredients.cluster.map(|cluster| Arc::new(Reader { cluster, grants: grants.clone() }));
         Ok(Self {
             name: ingredients.name,
             digest: artifact.digest.clone(),
@@ -206,7 +221,8 @@ impl<W: World> Program<W> {
 
     /// A fresh, configured instance.
     pub fn start(&self) -> Result<Sandbox<W>, Fault> {
-        start::<W>(&self.wasm, self.wasi, &self.pre, &self.surroundings, &self.config).map(|(sandbox, _)| sandbox)
+        start::<W>(&self.wasm, self.wasi, &self.pre, &self.surroundings, &self.config)
+            .map(|(sandbox, _)| sandbox)
     }
 
     /// Needs a thread that may block.

@@ -87,7 +87,12 @@ struct Limits {
 }
 
 impl ResourceLimiter for Limits {
-    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         let total = self.used_bytes - current.min(self.used_bytes) + desired;
         if total > self.memory_bytes {
             self.denied = true;
@@ -97,7 +102,12 @@ impl ResourceLimiter for Limits {
         Ok(true)
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         Ok(desired <= MAX_TABLE_ELEMENTS)
     }
 
@@ -223,7 +233,11 @@ impl<W> Sandbox<W> {
         instantiate: impl FnOnce(&mut Store<State>) -> wasmtime::Result<W>,
     ) -> Result<Self, Fault> {
         let state = State {
-            limits: Limits { memory_bytes: surroundings.budgets.memory_bytes, used_bytes: 0, denied: false },
+            limits: Limits {
+                memory_bytes: surroundings.budgets.memory_bytes,
+                used_bytes: 0,
+                denied: false,
+            },
             reader: surroundings.reader.clone(),
             log: surroundings.log.clone(),
             clock: CallClock::default(),
@@ -240,7 +254,13 @@ impl<W> Sandbox<W> {
         let mut started = None;
         let (store, result) = run(store, wasm, &surroundings.budgets, &mut started, instantiate);
         let world = result?;
-        Ok(Self { store, world, wasm: wasm.clone(), budgets: surroundings.budgets, poisoned: false })
+        Ok(Self {
+            store,
+            world,
+            wasm: wasm.clone(),
+            budgets: surroundings.budgets,
+            poisoned: false,
+        })
     }
 
     /// Calls an export. After a fault the instance is dead.
@@ -249,7 +269,10 @@ impl<W> Sandbox<W> {
         call: impl FnOnce(&W, &mut Store<State>) -> wasmtime::Result<R>,
     ) -> (Result<R, Fault>, Usage) {
         if self.poisoned {
-            return (Err(Fault::Trap("the instance has trapped before".to_owned())), Usage::default());
+            return (
+                Err(Fault::Trap("the instance has trapped before".to_owned())),
+                Usage::default(),
+            );
         }
         let started = arm(&mut self.store, &self.budgets);
         let running = self.wasm.running();
@@ -268,10 +291,6 @@ impl<W> Sandbox<W> {
         if let Some(wasi) = &mut self.store.data_mut().wasi {
             wasi.set(now_unix_ms, seed);
         }
-    }
-
-    pub fn memory_bytes(&self) -> usize {
-        self.store.data().limits.used_bytes
     }
 }
 

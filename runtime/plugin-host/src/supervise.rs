@@ -56,8 +56,14 @@ impl Version {
 pub(crate) enum Standing {
     #[default]
     Running,
-    RolledBack { reason: &'static str, message: String },
-    Failed { reason: &'static str, message: String },
+    RolledBack {
+        reason: &'static str,
+        message: String,
+    },
+    Failed {
+        reason: &'static str,
+        message: String,
+    },
 }
 
 #[derive(Debug, Clone, Default)]
@@ -154,7 +160,10 @@ impl Health {
         } else if report.strikes >= rollout.max_strikes {
             report.standing = Standing::Failed {
                 reason: fault.reason(),
-                message: format!("stopped after {} faulty calls in a row; the last: {fault}", report.strikes),
+                message: format!(
+                    "stopped after {} faulty calls in a row; the last: {fault}",
+                    report.strikes
+                ),
             };
             Remedy::Stop
         } else {
@@ -212,7 +221,9 @@ mod tests {
         for expect in [Remedy::Rebuild, Remedy::Rebuild, Remedy::Stop] {
             assert_eq!(health.strike(&fault, false, &rollout), expect);
         }
-        let Standing::Failed { reason, message } = health.read().standing else { panic!("not failed") };
+        let Standing::Failed { reason, message } = health.read().standing else {
+            panic!("not failed")
+        };
         assert_eq!(reason, "OutOfFuel");
         assert!(message.contains("3 faulty calls in a row"), "{message}");
     }

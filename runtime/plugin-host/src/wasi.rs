@@ -41,7 +41,8 @@ impl Wasi {
 }
 
 fn context(now_unix_ms: &Arc<AtomicI64>, seed: u64) -> WasiCtx {
-    let bytes: Vec<u8> = (0..RANDOM_WORDS).flat_map(|word| mix(seed.wrapping_add(word)).to_le_bytes()).collect();
+    let bytes: Vec<u8> =
+        (0..RANDOM_WORDS).flat_map(|word| mix(seed.wrapping_add(word)).to_le_bytes()).collect();
     WasiCtx::builder()
         .wall_clock(Still(now_unix_ms.clone()))
         .monotonic_clock(Still(now_unix_ms.clone()))
@@ -98,11 +99,30 @@ pub(crate) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     // with an empty context there is nothing to wait for.
     linker.allow_shadowing(true);
     let mut poll = linker.instance(IO_POLL)?;
-    poll.func_wrap("poll", |_, (_,): (Vec<Resource<DynPollable>>,)| -> wasmtime::Result<(Vec<u32>,)> {
-        Err(wasmtime::Error::msg("a plugin may not wait"))
-    })?;
-    poll.func_wrap("[method]pollable.block", |_, (_,): (Resource<DynPollable>,)| -> wasmtime::Result<()> {
-        Err(wasmtime::Error::msg("a plugin may not wait"))
-    })?;
+    poll.func_wrap(
+        "poll",
+        |_, (_,): (Vec<Resource<DynPollable>>,)| -> wasmtime::Result<(Vec<u32>,)> {
+            Err(wasmtime::Error::msg("a plugin may not wait"))
+        },
+    )?;
+    poll.func_wrap(
+        "[method]pollable.block",
+        |_, (_,): (Resource<DynPollable>,)| -> wasmtime::Result<()> {
+            Err(wasmtime::Error::msg("a plugin may not wait"))
+        },
+    )?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Wasm;
+
+    #[test]
+    fn everything_a_language_runtime_imports_is_linked() {
+        let wasm = Wasm::new().unwrap();
+        let mut linker = Linker::new(wasm.engine());
+        add_to_linker(&mut linker).unwrap();
+    }
 }

@@ -31,9 +31,16 @@ impl Drop for Running {
 impl Running {
     async fn start(config: Value) -> Self {
         let memory = Memory::new();
-        memory.create(guests::plugin("labelling", "admission", &guests::admission(), config, json!([])));
+        memory.create(guests::plugin(
+            "labelling",
+            "Admission",
+            &guests::admission(),
+            config,
+            json!([]),
+        ));
         let directory = tempfile::tempdir().unwrap();
-        let config = HostConfig { cache_directory: directory.path().join("cache"), embedded: Vec::new() };
+        let config =
+            HostConfig { cache_directory: directory.path().join("cache"), embedded: Vec::new() };
         let host = Host::new(config, memory.clone()).unwrap();
         let shutdown = CancellationToken::new();
         tokio::spawn({
@@ -77,10 +84,17 @@ async fn plugins_change_then_validate_then_admit() {
     assert_eq!(admitted.warnings, ["seen twice"]);
     let refusal = running.review(&config_map("forbidden", json!({}))).await.unwrap_err();
     assert_eq!((refusal.code, refusal.reason.as_str()), (403, "Forbidden"));
-    assert!(refusal.message.contains("\"labelling\" denied the request: the name is forbidden"), "{refusal}");
+    assert!(
+        refusal.message.contains("\"labelling\" denied the request: the name is forbidden"),
+        "{refusal}"
+    );
     let other = json!({ "kind": "Secret", "metadata": { "name": "x" } });
     assert_eq!(running.review(&other).await.unwrap(), Admitted::default());
-    assert!(!running.host.admission().wants(&GroupVersionKind::parse("v1", "Secret"), "", Operation::Create));
+    assert!(!running.host.admission().wants(
+        &GroupVersionKind::parse("v1", "Secret"),
+        "",
+        Operation::Create
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,7 +105,10 @@ async fn a_broken_plugin_admits_nothing_and_says_why() {
         let refusal = running.review(&config_map("x", json!({ "do": what }))).await.unwrap_err();
         assert!(started.elapsed() < Duration::from_secs(5));
         assert_eq!((refusal.code, refusal.reason.as_str()), (500, "InternalError"));
-        assert!(refusal.message.contains("failed calling admission plugin \"labelling\""), "{refusal}");
+        assert!(
+            refusal.message.contains("failed calling admission plugin \"labelling\""),
+            "{refusal}"
+        );
         assert!(refusal.message.contains(message), "{refusal}");
         running.review(&config_map("x", json!({}))).await.expect("the next request is not harmed");
     }
@@ -111,7 +128,12 @@ async fn strikes_stop_it_and_it_still_admits_nothing() {
     running.phase("Failed").await;
     let refusal = running.review(&config_map("x", json!({}))).await.unwrap_err();
     assert!(refusal.message.contains("it was stopped after repeated faults"), "{refusal}");
-    running.memory.merge("Plugin", "", "labelling", json!({ "spec": { "config": { "behaves": true } } }));
+    running.memory.merge(
+        "Plugin",
+        "",
+        "labelling",
+        json!({ "spec": { "config": { "behaves": true } } }),
+    );
     running.phase("Active").await;
     running.review(&config_map("x", json!({ "do": "trap" }))).await.unwrap();
 }
@@ -121,15 +143,25 @@ async fn the_version_before_answers_the_request_that_broke_the_new_one() {
     let running = Running::start(json!({ "behaves": true, "version": "good" })).await;
     running.phase("Active").await;
     let bad = guests::variant(&guests::admission(), 1);
-    let next = guests::plugin("labelling", "admission", &bad, json!({ "behaves": null, "version": "bad" }), json!([]));
+    let next = guests::plugin(
+        "labelling",
+        "Admission",
+        &bad,
+        json!({ "behaves": null, "version": "bad" }),
+        json!([]),
+    );
     running.memory.merge("Plugin", "", "labelling", json!({ "spec": next["spec"] }));
     eventually_showing("swapped", || {
         let status = running.memory.value("Plugin", "", "labelling").unwrap()["status"].clone();
         if status["version"] == "bad" { Ok(()) } else { Err(status.to_string()) }
     })
     .await;
-    let by = |admitted: Admitted| admitted.object.unwrap()["metadata"]["labels"]["admitted-by"].clone();
+    let by =
+        |admitted: Admitted| admitted.object.unwrap()["metadata"]["labels"]["admitted-by"].clone();
     assert_eq!(by(running.review(&config_map("x", json!({}))).await.unwrap()), "bad");
-    assert_eq!(by(running.review(&config_map("x", json!({ "do": "trap" }))).await.unwrap()), "good");
+    assert_eq!(
+        by(running.review(&config_map("x", json!({ "do": "trap" }))).await.unwrap()),
+        "good"
+    );
     running.phase("RolledBack").await;
 }

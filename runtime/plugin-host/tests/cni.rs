@@ -19,13 +19,20 @@ fn node(ranges: &[&str]) -> Node {
 }
 
 fn sandbox() -> Sandbox {
-    Sandbox { id: "s".into(), namespace: "default".into(), name: "web".into(), netns: "/run/netns/s".into(), mtu: 1500 }
+    Sandbox {
+        id: "s".into(),
+        namespace: "default".into(),
+        name: "web".into(),
+        netns: "/run/netns/s".into(),
+        mtu: 1500,
+    }
 }
 
 fn load(config: Value) -> (tempfile::TempDir, Result<CniPlugin, CniError>) {
     let directory = tempfile::tempdir().unwrap();
     let cache = directory.path().join("cache");
-    let plugin = CniPlugin::load(&cache, "counting", &guests::cni(), None, &config, &BudgetSpec::default());
+    let plugin =
+        CniPlugin::load(&cache, "counting", &guests::cni(), None, &config, &BudgetSpec::default());
     (directory, plugin)
 }
 
@@ -40,7 +47,8 @@ fn plans_come_back_as_operations() {
     assert_eq!((veth.host.as_str(), veth.peer.as_str()), ("pin1", "eth0"));
     assert!(matches!(&plugin.del(0, &node(&[]), &sandbox()).unwrap()[0], NetOp::LinkDelete(_)));
     assert!(plugin.check(0, &node(&[]), &sandbox(), &[]).unwrap().is_empty());
-    let peer = Peer { name: "n".into(), internal_ip: String::new(), pod_cidrs: Vec::new(), ready: true };
+    let peer =
+        Peer { name: "n".into(), internal_ip: String::new(), pod_cidrs: Vec::new(), ready: true };
     let refused = plugin.nodes_changed(0, &node(&[]), &[], &[peer]).unwrap_err();
     assert_eq!(refused.to_string(), "the network plugin says: 0 to 1 peers");
     assert_eq!(plugin.counters().calls, 4);
@@ -61,6 +69,8 @@ fn another_role_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let budgets = BudgetSpec::default();
     let cache = directory.path().join("cache");
-    let error = CniPlugin::load(&cache, "x", &guests::scheduler(), None, &Value::Null, &budgets).err().unwrap();
-    assert!(error.to_string().contains("role cni needs pintle:plugin/cni@0.1.0"), "{error}");
+    let error = CniPlugin::load(&cache, "x", &guests::scheduler(), None, &Value::Null, &budgets)
+        .err()
+        .unwrap();
+    assert!(error.to_string().contains("role CNI needs pintle:plugin/cni@0.1.0"), "{error}");
 }

@@ -42,7 +42,8 @@ impl Running {
 
     async fn status(&self, what: &str, check: impl Fn(&Value) -> bool) -> Value {
         support::eventually_showing(what, || {
-            let status = self.memory.value("Plugin", "", "copier").map(|plugin| plugin["status"].clone());
+            let status =
+                self.memory.value("Plugin", "", "copier").map(|plugin| plugin["status"].clone());
             let status = status.unwrap_or_default();
             if check(&status) { Ok(status) } else { Err(status.to_string()) }
         })
@@ -51,7 +52,7 @@ impl Running {
 }
 
 fn copier(config: Value) -> Value {
-    guests::plugin("copier", "controller", &guests::controller(), config, guests::copier_grants())
+    guests::plugin("copier", "Controller", &guests::controller(), config, guests::copier_grants())
 }
 
 async fn start(config: Value) -> Running {
@@ -76,7 +77,9 @@ async fn an_embedded_controller_gets_its_object_and_acts() {
         let copy = eventually(name, || memory.value("ConfigMap", "default", name)).await;
         assert_eq!(copy["data"]["by"], "7");
     }
-    let status = running.status("active", |status| status["phase"] == "Active" && status["calls"] != 0).await;
+    let status = running
+        .status("active", |status| status["phase"] == "Active" && status["calls"] != 0)
+        .await;
     assert_eq!(status["version"], "7");
     assert_eq!(status["activeDigest"], guests::digest(&guests::controller()));
     assert_eq!(status["needs"][0]["kinds"], json!(["ConfigMap"]));
@@ -93,7 +96,11 @@ async fn a_controller_reads_its_own_writes() {
         (value["data"]["count"] == "100").then_some(())
     })
     .await;
-    assert_eq!(running.memory.conflicts.load(Ordering::SeqCst), 0, "no step was tried on a stale object");
+    assert_eq!(
+        running.memory.conflicts.load(Ordering::SeqCst),
+        0,
+        "no step was tried on a stale object"
+    );
     running.stop().await;
 }
 
@@ -112,12 +119,19 @@ async fn misbehaviour_is_named_and_other_keys_go_on() {
         assert_eq!(status["reason"], reason, "{status}");
         assert!(status["message"].as_str().unwrap().contains(message), "{status}");
         memory.create(config_map("good", json!({})));
-        eventually("the good one is copied", || memory.value("ConfigMap", "default", "good-copy")).await;
+        eventually("the good one is copied", || memory.value("ConfigMap", "default", "good-copy"))
+            .await;
         running.stop().await;
     }
     check("trap", json!({}), "Trapped", "asked to trap").await;
     check("loop", json!({ "fuelPerCall": 1_000_000 }), "OutOfFuel", "1000000").await;
-    check("loop", json!({ "fuelPerCall": 1u64 << 50, "deadlineMilliseconds": 50 }), "DeadlineExceeded", "50 ms").await;
+    check(
+        "loop",
+        json!({ "fuelPerCall": 1u64 << 50, "deadlineMilliseconds": 50 }),
+        "DeadlineExceeded",
+        "50 ms",
+    )
+    .await;
     check("hoard", json!({ "memoryBytes": 16 << 20 }), "OutOfMemory", "16 MiB").await;
     check("secret", json!({}), "UngrantedAction", "create Secret in namespace default").await;
     check("huge", json!({}), "InvalidReply", "more than the").await;
@@ -129,7 +143,9 @@ async fn an_error_is_retried_with_back_off_and_shown() {
     let running = start(json!({})).await;
     running.memory.create(config_map("difficult", json!({ "do": "error" })));
     let status = running
-        .status("retried", |status| status["message"].as_str().is_some_and(|message| message.contains("attempt 3")))
+        .status("retried", |status| {
+            status["message"].as_str().is_some_and(|message| message.contains("attempt 3"))
+        })
         .await;
     assert_eq!(status["reason"], "ReconcileError");
     assert_eq!(status["strikesTotal"], 0);
@@ -143,9 +159,17 @@ async fn strikes_in_a_row_stop_a_plugin_and_a_new_version_revives_it() {
     let status = running.status("failed", |status| status["phase"] == "Failed").await;
     assert!(status["message"].as_str().unwrap().contains("3 faulty calls in a row"), "{status}");
     assert_eq!(status["reason"], "Trapped");
-    running.memory.merge("Plugin", "", "copier", json!({ "spec": { "config": { "behaves": true } } }));
+    running.memory.merge(
+        "Plugin",
+        "",
+        "copier",
+        json!({ "spec": { "config": { "behaves": true } } }),
+    );
     running.status("active again", |status| status["phase"] == "Active").await;
-    eventually("decided by the new version", || running.memory.value("ConfigMap", "default", "bad-copy")).await;
+    eventually("decided by the new version", || {
+        running.memory.value("ConfigMap", "default", "bad-copy")
+    })
+    .await;
     running.stop().await;
 }
 
@@ -155,19 +179,33 @@ async fn a_version_that_faults_within_the_window_is_rolled_back_and_its_input_de
     let bad = guests::variant(&good, 2);
     let running = start(json!({ "behaves": true, "version": "good" })).await;
     running.status("active", |status| status["phase"] == "Active").await;
-    let next = guests::plugin("copier", "controller", &bad, json!({ "behaves": null, "version": "bad" }), guests::copier_grants());
+    let next = guests::plugin(
+        "copier",
+        "Controller",
+        &bad,
+        json!({ "behaves": null, "version": "bad" }),
+        guests::copier_grants(),
+    );
     running.memory.merge("Plugin", "", "copier", json!({ "spec": next["spec"] }));
     let status = running.status("swapped", |status| status["version"] == "bad").await;
     assert_eq!(status["previousDigest"], guests::digest(&good));
     assert_eq!(status["activeDigest"], guests::digest(&bad));
     running.memory.create(config_map("bad", json!({ "do": "trap" })));
-    let copy = eventually("decided again", || running.memory.value("ConfigMap", "default", "bad-copy")).await;
+    let copy =
+        eventually("decided again", || running.memory.value("ConfigMap", "default", "bad-copy"))
+            .await;
     assert_eq!(copy["data"]["by"], "good");
     let status = running.status("rolled back", |status| status["phase"] == "RolledBack").await;
     assert_eq!(status["activeDigest"], guests::digest(&good));
     assert!(status["message"].as_str().unwrap().contains(&guests::digest(&bad)), "{status}");
     eventually("an Event tells", || {
-        running.memory.events.lock().iter().any(|(name, reason, _)| name == "copier" && reason == "RolledBack").then_some(())
+        running
+            .memory
+            .events
+            .lock()
+            .iter()
+            .any(|(name, reason, _)| name == "copier" && reason == "RolledBack")
+            .then_some(())
     })
     .await;
     running.stop().await;
@@ -183,7 +221,10 @@ async fn a_version_that_does_not_load_never_replaces_one_that_works() {
         assert_eq!(status["reason"], reason, "{status}");
         assert!(status["message"].as_str().unwrap().contains(message), "{status}");
         running.memory.create(config_map("x", json!({})));
-        let copy = eventually("the old version goes on", || running.memory.value("ConfigMap", "default", "x-copy")).await;
+        let copy = eventually("the old version goes on", || {
+            running.memory.value("ConfigMap", "default", "x-copy")
+        })
+        .await;
         assert_eq!(copy["data"]["by"], "works");
         running.stop().await;
     }
@@ -192,13 +233,20 @@ async fn a_version_that_does_not_load_never_replaces_one_that_works() {
         let data = base64::engine::general_purpose::STANDARD.encode(bytes);
         json!({ "source": { "inline": { "data": data } }, "digest": guests::digest(bytes) })
     };
-    check(json!({ "digest": format!("sha256:{}", "0".repeat(64)) }), "DigestMismatch", "the digest is").await;
+    check(
+        json!({ "digest": format!("sha256:{}", "0".repeat(64)) }),
+        "DigestMismatch",
+        "the digest is",
+    )
+    .await;
     check(inline(b"#!/bin/sh"), "NotAComponent", "not WebAssembly").await;
     check(inline(b"\0asm\x01\0\0\0"), "NotAComponent", "core module").await;
     check(inline(&guests::controller()[..1000]), "CompileError", "compile").await;
     check(inline(&guests::admission()), "WrongRole", "pintle:plugin/admission@0.1.0").await;
-    check(json!({ "config": { "refuse": "no such thing" } }), "InvalidConfig", "no such thing").await;
-    check(json!({ "config": { "describe": "trap" } }), "Trapped", "asked to trap in describe").await;
+    check(json!({ "config": { "refuse": "no such thing" } }), "InvalidConfig", "no such thing")
+        .await;
+    check(json!({ "config": { "describe": "trap" } }), "Trapped", "asked to trap in describe")
+        .await;
     check(json!({ "grants": [] }), "NeedsNotGranted", "get ConfigMap (to copy them)").await;
 }
 
@@ -210,7 +258,8 @@ async fn suspended_and_deleted_plugins_decide_nothing() {
     running.status("suspended", |status| status["phase"] == "Suspended").await;
     running.memory.create(config_map("x", json!({})));
     running.memory.merge("Plugin", "", "copier", json!({ "spec": { "suspended": false } }));
-    eventually("resumed and caught up", || running.memory.value("ConfigMap", "default", "x-copy")).await;
+    eventually("resumed and caught up", || running.memory.value("ConfigMap", "default", "x-copy"))
+        .await;
     running.memory.delete("Plugin", "", "copier");
     running.memory.create(copier(json!({ "version": "second" })));
     running.status("the new object counts", |status| status["version"] == "second").await;
@@ -225,7 +274,10 @@ async fn lost_events_are_made_up_for_by_lists() {
         running.memory.break_streams();
         let name = format!("x{round}");
         running.memory.create(config_map(&name, json!({})));
-        eventually("copied", || running.memory.value("ConfigMap", "default", &format!("{name}-copy"))).await;
+        eventually("copied", || {
+            running.memory.value("ConfigMap", "default", &format!("{name}-copy"))
+        })
+        .await;
     }
     let _ = running.host.admission();
     running.stop().await;

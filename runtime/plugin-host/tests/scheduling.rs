@@ -21,13 +21,14 @@ struct Running {
 }
 
 fn scheduler(component: &[u8], config: Value) -> Value {
-    guests::plugin("scheduler", "scheduler", component, config, guests::scheduler_grants())
+    guests::plugin("scheduler", "Scheduler", component, config, guests::scheduler_grants())
 }
 
 impl Running {
     async fn start(memory: Arc<Memory>) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let config = HostConfig { cache_directory: directory.path().join("cache"), embedded: Vec::new() };
+        let config =
+            HostConfig { cache_directory: directory.path().join("cache"), embedded: Vec::new() };
         let host = Host::new(config, memory.clone()).unwrap();
         let shutdown = CancellationToken::new();
         let task = tokio::spawn({
@@ -45,7 +46,8 @@ impl Running {
 
     async fn status(&self, what: &str, check: impl Fn(&Value) -> bool) -> Value {
         eventually_showing(what, || {
-            let status = self.memory.value("Plugin", "", "scheduler").map(|plugin| plugin["status"].clone());
+            let status =
+                self.memory.value("Plugin", "", "scheduler").map(|plugin| plugin["status"].clone());
             let status = status.unwrap_or_default();
             if check(&status) { Ok(status) } else { Err(status.to_string()) }
         })
@@ -102,7 +104,12 @@ async fn pods_before_and_after_are_bound_once() {
     assert_eq!(memory.double_bindings.load(Ordering::SeqCst), 0);
     assert_eq!(running.spread(), (20, 20));
     eventually("a Scheduled event", || {
-        memory.events.lock().iter().any(|(name, reason, _)| name == "before" && reason == "Scheduled").then_some(())
+        memory
+            .events
+            .lock()
+            .iter()
+            .any(|(name, reason, _)| name == "before" && reason == "Scheduled")
+            .then_some(())
     })
     .await;
     running.stop().await;
@@ -140,7 +147,8 @@ async fn an_unschedulable_pod_is_told_once_and_tried_when_it_may_help() {
     .await;
     memory.create(node("node-0"));
     running.all_bound(1).await;
-    let events = memory.events.lock().iter().filter(|(_, reason, _)| reason == "FailedScheduling").count();
+    let events =
+        memory.events.lock().iter().filter(|(_, reason, _)| reason == "FailedScheduling").count();
     assert_eq!(events, 1);
     running.stop().await;
 }
@@ -179,14 +187,22 @@ async fn swaps_under_load_lose_nothing_and_bind_nothing_twice() {
     });
     for round in 1..6 {
         running.swap(&versions[round % 2], json!({ "version": round.to_string() }));
-        running.status("swapped", |status| status["version"] == round.to_string() && status["phase"] == "Active").await;
+        running
+            .status("swapped", |status| {
+                status["version"].as_str() == Some(round.to_string().as_str())
+                    && status["phase"] == "Active"
+            })
+            .await;
     }
     creating.await.unwrap();
     running.all_bound(2000).await;
     assert_eq!(memory.bindings.load(Ordering::SeqCst), 2000);
     assert_eq!(memory.double_bindings.load(Ordering::SeqCst), 0);
     let (least, most) = running.spread();
-    assert!(most - least <= 1, "each version knew what the one before had decided: {least}..{most}");
+    assert!(
+        most - least <= 1,
+        "each version knew what the one before had decided: {least}..{most}"
+    );
     running.stop().await;
 }
 
@@ -244,6 +260,9 @@ async fn two_schedulers_for_one_name_are_refused() {
         (second["status"]["phase"] == "Failed").then(|| second["status"]["message"].clone())
     })
     .await;
-    assert!(message.as_str().unwrap().contains("plugin scheduler schedules for default-scheduler"), "{message}");
+    assert!(
+        message.as_str().unwrap().contains("plugin scheduler schedules for default-scheduler"),
+        "{message}"
+    );
     running.stop().await;
 }

@@ -8,11 +8,13 @@ use arc_swap::ArcSwap;
 use pintle_api::meta::GroupVersionKind;
 use serde_json::Value;
 
-use super::request::{Admitted, AdmissionRequest, Document, Operation, Refusal};
+use super::request::{AdmissionRequest, Admitted, Document, Operation, Refusal};
 use super::unit::AdmissionUnit;
 use crate::bindings::types::{KindRef, ObjectRef};
 use crate::convert;
-use crate::program::admission_interface::{Denial, Operation as Operations, Phase, Request, Response, User, Verdict};
+use crate::program::admission_interface::{
+    Denial, Operation as Operations, Phase, Request, Response, User, Verdict,
+};
 
 /// Warnings are shown in HTTP headers; more than this is noise or abuse.
 const MAX_WARNINGS: usize = 32;
@@ -27,7 +29,8 @@ impl AdmissionChain {
     /// Puts a unit where its priority and name say, in place of its namesake.
     pub(crate) fn put(&self, unit: Arc<AdmissionUnit>) {
         self.units.rcu(|units| {
-            let mut units: Vec<_> = units.iter().filter(|other| other.name != unit.name).cloned().collect();
+            let mut units: Vec<_> =
+                units.iter().filter(|other| other.name != unit.name).cloned().collect();
             units.push(unit.clone());
             units.sort_by(|a, b| (a.priority, &a.name).cmp(&(b.priority, &b.name)));
             units
@@ -35,7 +38,9 @@ impl AdmissionChain {
     }
 
     pub(crate) fn remove(&self, name: &str) {
-        self.units.rcu(|units| units.iter().filter(|unit| &*unit.name != name).cloned().collect::<Vec<_>>());
+        self.units.rcu(|units| {
+            units.iter().filter(|unit| &*unit.name != name).cloned().collect::<Vec<_>>()
+        });
     }
 
     /// Whether any plugin wants to see such requests.
@@ -79,7 +84,13 @@ struct Review<'a> {
 
 impl<'a> Review<'a> {
     fn new(request: &'a AdmissionRequest<'a>) -> Self {
-        Self { request, kind: convert::kind_ref(request.kind), json: None, mutated: None, warnings: Vec::new() }
+        Self {
+            request,
+            kind: convert::kind_ref(request.kind),
+            json: None,
+            mutated: None,
+            warnings: Vec::new(),
+        }
     }
 
     async fn ask(&mut self, unit: &Arc<AdmissionUnit>, phase: Phase) -> Result<Response, Refusal> {
@@ -128,15 +139,22 @@ impl<'a> Review<'a> {
         self.warnings.extend(response.warnings.into_iter().take(room).map(clip));
         match response.verdict {
             Verdict::Allow => Ok(()),
-            Verdict::Deny(denial) => Err(denied(denial, &unit.name, std::mem::take(&mut self.warnings))),
+            Verdict::Deny(denial) => {
+                Err(denied(denial, &unit.name, std::mem::take(&mut self.warnings)))
+            }
             Verdict::Patch(patch) => self.patch(&patch).map_err(|cause| {
-                broken(&unit.name, &format!("its patch does not apply: {cause}"), std::mem::take(&mut self.warnings))
+                broken(
+                    &unit.name,
+                    &format!("its patch does not apply: {cause}"),
+                    std::mem::take(&mut self.warnings),
+                )
             }),
         }
     }
 
     fn patch(&mut self, patch: &[u8]) -> Result<(), String> {
-        let patch: json_patch::Patch = serde_json::from_slice(patch).map_err(|error| error.to_string())?;
+        let patch: json_patch::Patch =
+            serde_json::from_slice(patch).map_err(|error| error.to_string())?;
         if patch.0.is_empty() {
             return Ok(());
         }
@@ -144,7 +162,9 @@ impl<'a> Review<'a> {
             Some(object) => object,
             None => match self.request.object {
                 Some(Document::Parsed(value)) => value.clone(),
-                Some(Document::Json(bytes)) => serde_json::from_slice(bytes).map_err(|error| error.to_string())?,
+                Some(Document::Json(bytes)) => {
+                    serde_json::from_slice(bytes).map_err(|error| error.to_string())?
+                }
                 None => return Err("the request carries no object".to_owned()),
             },
         };
@@ -193,7 +213,9 @@ fn broken(plugin: &str, cause: &str, warnings: Vec<String>) -> Refusal {
     Refusal {
         code: 500,
         reason: "InternalError".to_owned(),
-        message: format!("Internal error occurred: failed calling admission plugin {plugin:?}: {cause}"),
+        message: format!(
+            "Internal error occurred: failed calling admission plugin {plugin:?}: {cause}"
+        ),
         warnings,
     }
 }

@@ -5,5 +5,5 @@ mod request;
 mod unit;
 
 pub use chain::AdmissionChain;
-pub use request::{Admitted, AdmissionRequest, AdmissionUser, Document, Operation, Refusal};
+pub use request::{AdmissionRequest, AdmissionUser, Admitted, Document, Operation, Refusal};
 pub(crate) use unit::AdmissionUnit;

@@ -12,7 +12,9 @@ use crate::bindings::admission::AdmissionPlugin;
 use crate::bindings::types::{Context, KindRef};
 use crate::cluster::Cluster;
 use crate::plugin;
-use crate::program::admission_interface::{Operation as Operations, Phase, Request, Response, Rule, Verdict};
+use crate::program::admission_interface::{
+    Operation as Operations, Phase, Request, Response, Rule, Verdict,
+};
 use crate::program::{LoadError, Program};
 use crate::sandbox::{Fault, Sandbox};
 use crate::seed::Seeds;
@@ -52,15 +54,21 @@ impl Live {
         Version::new(&self.program.digest, self.program.manifest())
     }
 
-    fn review(&self, context: Context, request: &Request, max_idle: usize) -> Result<Response, Fault> {
+    fn review(
+        &self,
+        context: Context,
+        request: &Request,
+        max_idle: usize,
+    ) -> Result<Response, Fault> {
         let idle = self.idle.lock().pop();
         let mut sandbox = match idle {
             Some(sandbox) => sandbox,
             None => self.program.start()?,
         };
         sandbox.set_context(context.now_unix_ms, context.seed);
-        let (result, usage) =
-            sandbox.call(|world, store| world.pintle_plugin_admission().call_review(store, context, request));
+        let (result, usage) = sandbox.call(|world, store| {
+            world.pintle_plugin_admission().call_review(store, context, request)
+        });
         self.program.metrics.call(&usage);
         let response = result?;
         let mut idle = self.idle.lock();
@@ -104,7 +112,8 @@ impl AdmissionUnit {
         let started = Instant::now();
         let before = self.live.load_full();
         let stopped = self.supervision.lock().stopped;
-        let previous = (!stopped).then(|| Previous { live: before.clone(), until: started + rollout.window });
+        let previous =
+            (!stopped).then(|| Previous { live: before.clone(), until: started + rollout.window });
         self.health.activated(
             live.version(),
             previous.as_ref().map(|previous| previous.live.version()),
@@ -123,7 +132,13 @@ impl AdmissionUnit {
     }
 
     /// Whether the plugin asked to see such requests in this phase.
-    pub fn wants(&self, phase: Phase, kind: &KindRef, subresource: &str, operation: Operation) -> bool {
+    pub fn wants(
+        &self,
+        phase: Phase,
+        kind: &KindRef,
+        subresource: &str,
+        operation: Operation,
+    ) -> bool {
         let live = self.live.load();
         let rules = match phase {
             Phase::Mutating => &live.program.description.mutating,
@@ -143,14 +158,19 @@ impl AdmissionUnit {
         loop {
             let live = self.live.load_full();
             if self.supervision.lock().stopped {
-                return Err("it was stopped after repeated faults; see the status of the Plugin object".to_owned());
+                return Err(
+                    "it was stopped after repeated faults; see the status of the Plugin object"
+                        .to_owned(),
+                );
             }
             let context = Context {
                 now_unix_ms: self.cluster.now_unix_ms(),
                 seed: self.seeds.next(),
                 revision: self.cluster.revision(),
             };
-            let result = live.review(context, request, self.max_idle).and_then(|response| sound(response, request));
+            let result = live
+                .review(context, request, self.max_idle)
+                .and_then(|response| sound(response, request));
             match result {
                 Ok(response) => {
                     self.health.good();
@@ -220,7 +240,10 @@ fn covers(rule: &Rule, kind: &KindRef, subresource: &str, operation: Operation) 
         Operation::Connect => Operations::CONNECT,
     };
     rule.operations.contains(operation)
-        && rule.kind.as_ref().is_none_or(|wanted| wanted.kind == kind.kind && wanted.group == kind.group)
+        && rule
+            .kind
+            .as_ref()
+            .is_none_or(|wanted| wanted.kind == kind.kind && wanted.group == kind.group)
         && (rule.subresource == "*" || rule.subresource == subresource)
 }
 
@@ -230,9 +253,20 @@ mod tests {
 
     #[test]
     fn rules_cover_kind_subresource_and_operation() {
-        fn check(rule: (Option<&str>, &str, Operations), kind: &str, subresource: &str, operation: Operation, expect: bool) {
-            let kind_ref = |kind: &str| KindRef { group: String::new(), version: "v1".into(), kind: kind.into() };
-            let rule = Rule { kind: rule.0.map(kind_ref), subresource: rule.1.into(), operations: rule.2 };
+        fn check(
+            rule: (Option<&str>, &str, Operations),
+            kind: &str,
+            subresource: &str,
+            operation: Operation,
+            expect: bool,
+        ) {
+            let kind_ref = |kind: &str| KindRef {
+                group: String::new(),
+                version: "v1".into(),
+                kind: kind.into(),
+            };
+            let rule =
+                Rule { kind: rule.0.map(kind_ref), subresource: rule.1.into(), operations: rule.2 };
             assert_eq!(covers(&rule, &kind_ref(kind), subresource, operation), expect);
         }
         let create = Operations::CREATE;

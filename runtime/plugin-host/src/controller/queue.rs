@@ -191,7 +191,9 @@ impl Queue {
 }
 
 fn backoff(failures: u32) -> Duration {
-    BACKOFF_BASE.saturating_mul(1u32.checked_shl(failures.min(20)).unwrap_or(u32::MAX)).min(BACKOFF_CAP)
+    BACKOFF_BASE
+        .saturating_mul(1u32.checked_shl(failures.min(20)).unwrap_or(u32::MAX))
+        .min(BACKOFF_CAP)
 }
 
 #[cfg(test)]
@@ -200,7 +202,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn key(name: &str) -> Key {
-        Key { kind: Arc::new(GroupVersionKind::new("", "v1", "Pod")), namespace: "n".into(), name: name.into() }
+        Key {
+            kind: Arc::new(GroupVersionKind::new("", "v1", "Pod")),
+            namespace: "n".into(),
+            name: name.into(),
+        }
     }
 
     fn names(queue: &mut Queue, now: Instant) -> Vec<String> {

@@ -58,10 +58,17 @@ impl Selecting {
     }
 
     /// Names and uids of those that select the object as it is or as it was.
-    pub fn matching(&self, object: &dyn Object, previous: Option<&dyn Object>, mut found: impl FnMut(&str, &str)) {
+    pub fn matching(
+        &self,
+        object: &dyn Object,
+        previous: Option<&dyn Object>,
+        mut found: impl FnMut(&str, &str),
+    ) {
         let Some(names) = self.namespaces.get(object.namespace()) else { return };
         for (name, entry) in names {
-            if entry.selector.selects(object) || previous.is_some_and(|previous| entry.selector.selects(previous)) {
+            if entry.selector.selects(object)
+                || previous.is_some_and(|previous| entry.selector.selects(previous))
+            {
                 found(name, &entry.uid);
             }
         }
@@ -74,7 +81,9 @@ fn parse(text: &str) -> Option<Selector> {
     let value: Value = serde_json::from_str(text).ok()?;
     let map = value.as_object().filter(|map| !map.is_empty())?;
     if map.values().all(Value::is_string) {
-        let labels = map.iter().map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()));
+        let labels = map
+            .iter()
+            .map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()));
         return Some(Selector::Map(labels.collect()));
     }
     LabelSelector::from_json(&value).ok().map(Selector::Expression)

@@ -86,7 +86,11 @@ impl ControllerUnit {
     }
 
     /// Hands over to another version between two calls.
-    pub fn swap(&self, program: Arc<Program<ControllerPlugin>>, rollout: Rollout) -> Result<(), LoadError> {
+    pub fn swap(
+        &self,
+        program: Arc<Program<ControllerPlugin>>,
+        rollout: Rollout,
+    ) -> Result<(), LoadError> {
         let live = Live::start(program)?;
         self.shared.inbox.lock().next = Some(Next { live, rollout });
         self.shared.wake.notify_all();
@@ -102,7 +106,10 @@ impl Drop for ControllerUnit {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!(plugin = self.shared.identity.name(), "the thread of a controller panicked");
+            tracing::error!(
+                plugin = self.shared.identity.name(),
+                "the thread of a controller panicked"
+            );
         }
     }
 }
@@ -113,7 +120,8 @@ impl Sink for Shared {
         if !batch.events.is_empty() {
             let mapping = self.mapping.load();
             for event in &batch.events {
-                mapping.map(event, &*self.cluster, &mut |key, uid| keys.push((key, uid.to_owned())));
+                mapping
+                    .map(event, &*self.cluster, &mut |key, uid| keys.push((key, uid.to_owned())));
             }
         }
         let mut inbox = self.inbox.lock();

@@ -30,15 +30,18 @@ pub(crate) struct Live {
 
 /// What a plugin decided for a key.
 enum Decision {
-    Act { actions: Vec<Action>, again_after: Option<Duration> },
+    Act {
+        actions: Vec<Action>,
+        again_after: Option<Duration>,
+    },
     /// It could not decide, and says why.
     Error(String),
 }
 
 impl Live {
     pub fn start(program: Arc<Program<ControllerPlugin>>) -> Result<Self, LoadError> {
-        let mapping =
-            Mapping::new(&program.description, program.grants.clone()).map_err(LoadError::Description)?;
+        let mapping = Mapping::new(&program.description, program.grants.clone())
+            .map_err(LoadError::Description)?;
         let sandbox = program.start().map_err(LoadError::Start)?;
         Ok(Self { program, mapping: Arc::new(mapping), sandbox })
     }
@@ -58,9 +61,9 @@ impl Live {
             attempt: work.attempt,
         };
         self.sandbox.set_context(context.now_unix_ms, context.seed);
-        let (result, usage) = self
-            .sandbox
-            .call(|world, store| world.pintle_plugin_controller().call_reconcile(store, context, &request));
+        let (result, usage) = self.sandbox.call(|world, store| {
+            world.pintle_plugin_controller().call_reconcile(store, context, &request)
+        });
         self.program.metrics.call(&usage);
         match result? {
             Ok(outcome) => Ok(Decision::Act {
@@ -162,7 +165,8 @@ impl Worker {
         let before = self.live.replace(next.live);
         let pause = started.elapsed();
         if let Some(before) = before {
-            self.previous = Some(Previous { live: before, until: Instant::now() + self.rollout.window });
+            self.previous =
+                Some(Previous { live: before, until: Instant::now() + self.rollout.window });
         }
         let previous = self.previous.as_ref().map(|previous| previous.live.version());
         self.shared.health.activated(version, previous, pause);
@@ -245,7 +249,9 @@ impl Worker {
     fn perform(&self, work: &Work, decision: Decision) {
         match decision {
             Decision::Error(message) => {
-                self.shared.health.trouble("ReconcileError", format!("{}: {message}", describe(work)));
+                self.shared
+                    .health
+                    .trouble("ReconcileError", format!("{}: {message}", describe(work)));
                 self.finish(work, Verdict::Retry);
             }
             Decision::Act { actions, again_after } if actions.is_empty() => {
@@ -257,12 +263,16 @@ impl Worker {
                 let (shared, metrics) = (self.shared.clone(), live.program.metrics.clone());
                 let work = work.clone();
                 self.shared.runtime.spawn(async move {
-                    let performed = plan::perform(&shared.cluster, &shared.identity, actions, &metrics).await;
+                    let performed =
+                        plan::perform(&shared.cluster, &shared.identity, actions, &metrics).await;
                     let verdict = match &performed.rejected {
                         None => Verdict::Done(again_after),
                         Some(error) => {
                             if !matches!(error, ApplyError::Conflict(_) | ApplyError::NotFound(_)) {
-                                shared.health.trouble("ActionRejected", format!("{}: {error}", describe(&work)));
+                                shared.health.trouble(
+                                    "ActionRejected",
+                                    format!("{}: {error}", describe(&work)),
+                                );
                             }
                             Verdict::Retry
                         }
@@ -283,6 +293,10 @@ impl Worker {
 }
 
 fn describe(work: &Work) -> String {
-    let namespace = if work.key.namespace.is_empty() { String::new() } else { format!("{}/", work.key.namespace) };
+    let namespace = if work.key.namespace.is_empty() {
+        String::new()
+    } else {
+        format!("{}/", work.key.namespace)
+    };
     format!("{} {namespace}{}", work.key.kind.kind, work.key.name)
 }

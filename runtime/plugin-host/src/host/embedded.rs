@@ -24,7 +24,11 @@ pub(super) fn create(embedded: &Embedded) -> Action {
         },
         "spec": { "role": embedded.role, "source": { "embedded": { "name": embedded.name } } },
     });
-    Action::Create { kind: plugin::kind(), namespace: String::new(), object: Bytes::from(object.to_string()) }
+    Action::Create {
+        kind: plugin::kind(),
+        namespace: String::new(),
+        object: Bytes::from(object.to_string()),
+    }
 }
 
 /// A component's bytes and its configuration.
@@ -35,49 +39,76 @@ pub(super) struct Sourced {
     pub is_embedded: bool,
 }
 
-pub(super) fn source(spec: &PluginSpec, embedded: &BTreeMap<String, Embedded>) -> Result<Sourced, LoadError> {
+pub(super) fn source(
+    spec: &PluginSpec,
+    embedded: &BTreeMap<String, Embedded>,
+) -> Result<Sourced, LoadError> {
     let fail = |message: String| Err(LoadError::Source(message));
     let needs_digest = |what: &str| {
         if spec.digest.is_some() {
             return Ok(());
         }
-        Err(LoadError::Source(format!("a plugin from {what} needs spec.digest, so that no other bytes can be run")))
+        Err(LoadError::Source(format!(
+            "a plugin from {what} needs spec.digest, so that no other bytes can be run"
+        )))
     };
     let (component, defaults) = match &spec.source {
-        Source { embedded: Some(source), file: None, inline: None } => match embedded.get(&source.name) {
-            Some(found) if found.role == spec.role => (found.wasm.clone(), Some(&found.config)),
-            Some(found) => {
-                return fail(format!("the embedded plugin {} plays role {}, not {}", source.name, found.role, spec.role));
+        Source { embedded: Some(source), file: None, inline: None } => {
+            match embedded.get(&source.name) {
+                Some(found) if found.role == spec.role => (found.wasm.clone(), Some(&found.config)),
+                Some(found) => {
+                    return fail(format!(
+                        "the embedded plugin {} plays role {}, not {}",
+                        source.name, found.role, spec.role
+                    ));
+                }
+                None => {
+                    let known: Vec<&str> = embedded.keys().map(String::as_str).collect();
+                    return fail(format!(
+                        "no plugin {} is embedded in this server; there are: {}",
+                        source.name,
+                        known.join(", ")
+                    ));
+                }
             }
-            None => {
-                let known: Vec<&str> = embedded.keys().map(String::as_str).collect();
-                return fail(format!("no plugin {} is embedded in this server; there are: {}", source.name, known.join(", ")));
-            }
-        },
+        }
         Source { embedded: None, file: Some(file), inline: None } => {
             needs_digest("a file")?;
             match fs::read(&file.path) {
                 Ok(bytes) => (Bytes::from(bytes), None),
-                Err(error) => return fail(format!("cannot read {} on the server: {error}", file.path)),
+                Err(error) => {
+                    return fail(format!("cannot read {} on the server: {error}", file.path));
+                }
             }
         }
         Source { embedded: None, file: None, inline: Some(inline) } => {
             needs_digest("the object itself")?;
             match base64::engine::general_purpose::STANDARD.decode(inline.data.trim()) {
                 Ok(bytes) => (Bytes::from(bytes), None),
-                Err(error) => return fail(format!("spec.source.inline.data is not base64: {error}")),
+                Err(error) => {
+                    return fail(format!("spec.source.inline.data is not base64: {error}"));
+                }
             }
         }
-        _ => return fail("spec.source must name exactly one of embedded, file and inline".to_owned()),
+        _ => {
+            return fail(
+                "spec.source must name exactly one of embedded, file and inline".to_owned(),
+            );
+        }
     };
-    let mut config = defaults.filter(|defaults| !defaults.is_null()).cloned().unwrap_or_else(|| json!({}));
+    let mut config =
+        defaults.filter(|defaults| !defaults.is_null()).cloned().unwrap_or_else(|| json!({}));
     if let Some(own) = &spec.config {
         json_patch::merge(&mut config, own);
     }
     if !config.is_object() {
         return Err(LoadError::Config("spec.config must be an object".to_owned()));
     }
-    Ok(Sourced { component, config: Bytes::from(Value::to_string(&config)), is_embedded: spec.source.embedded.is_some() })
+    Ok(Sourced {
+        component,
+        config: Bytes::from(Value::to_string(&config)),
+        is_embedded: spec.source.embedded.is_some(),
+    })
 }
 
 #[cfg(test)]
@@ -107,17 +138,35 @@ mod tests {
         }
         check(json!({"role": "Controller", "source": {}}), "exactly one");
         check(json!({"role": "Controller", "source": {"embedded": {"name": "b"}}}), "there are: a");
-        check(json!({"role": "Admission", "source": {"embedded": {"name": "a"}}}), "plays role Controller");
-        check(json!({"role": "Controller", "source": {"file": {"path": "/x"}}}), "needs spec.digest");
-        check(json!({"role": "Controller", "digest": "d", "source": {"file": {"path": "/absent.wasm"}}}), "cannot read");
-        check(json!({"role": "Controller", "digest": "d", "source": {"inline": {"data": "?"}}}), "not base64");
-        check(json!({"role": "Controller", "source": {"embedded": {"name": "a"}}, "config": 3}), "must be an object");
+        check(
+            json!({"role": "Admission", "source": {"embedded": {"name": "a"}}}),
+            "plays role Controller",
+        );
+        check(
+            json!({"role": "Controller", "source": {"file": {"path": "/x"}}}),
+            "needs spec.digest",
+        );
+        check(
+            json!({"role": "Controller", "digest": "d", "source": {"file": {"path": "/absent.wasm"}}}),
+            "cannot read",
+        );
+        check(
+            json!({"role": "Controller", "digest": "d", "source": {"inline": {"data": "?"}}}),
+            "not base64",
+        );
+        check(
+            json!({"role": "Controller", "source": {"embedded": {"name": "a"}}, "config": 3}),
+            "must be an object",
+        );
     }
 
     #[test]
     fn configuration_is_laid_over_the_defaults() {
         let value = json!({"role": "Controller", "source": {"embedded": {"name": "a"}}, "config": {"y": {"z": 3}}});
         let sourced = source(&spec(value), &known()).unwrap();
-        assert_eq!(serde_json::from_slice::<Value>(&sourced.config).unwrap(), json!({"x": 1, "y": {"z": 3}}));
+        assert_eq!(
+            serde_json::from_slice::<Value>(&sourced.config).unwrap(),
+            json!({"x": 1, "y": {"z": 3}})
+        );
     }
 }

@@ -13,11 +13,11 @@ use tokio::sync::watch as ready_watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::Embedded;
 use super::embedded::{self, Sourced};
 use super::slot::{Slot, SlotState, Unit};
 use super::status::{self, COUNTERS_EVERY, Due};
 use super::watch::{Names, PluginEvents};
-use super::Embedded;
 use crate::admission::{AdmissionChain, AdmissionUnit};
 use crate::artifact::{Artifact, Artifacts};
 use crate::bindings::cni::CniPlugin;
@@ -109,7 +109,9 @@ impl Manager {
         let mut names = self.changed.take();
         if self.relist.swap(false, Ordering::SeqCst) {
             let query = ListQuery { kind: Some(plugin::kind()), ..ListQuery::default() };
-            names.extend(self.cluster.list(&query).objects.iter().map(|object| object.name().to_owned()));
+            names.extend(
+                self.cluster.list(&query).objects.iter().map(|object| object.name().to_owned()),
+            );
             names.extend(self.slots.lock().keys().cloned());
         }
         for name in names {
@@ -144,8 +146,12 @@ impl Manager {
         };
         let metrics = Arc::new(Metrics::notifying(Box::new(stir.clone())));
         let health = Health::new(metrics.clone(), Box::new(stir));
-        let slot =
-            Arc::new(Slot { name: name.into(), metrics, health, state: Mutex::new(SlotState::default()) });
+        let slot = Arc::new(Slot {
+            name: name.into(),
+            metrics,
+            health,
+            state: Mutex::new(SlotState::default()),
+        });
         slots.insert(name.to_owned(), slot.clone());
         slot
     }
@@ -182,7 +188,8 @@ impl Manager {
                 let mut state = slot.state.lock();
                 state.uid = object.map(|object| object.uid().to_owned()).unwrap_or_default();
                 state.spec = None;
-                state.load_error = Some(("InvalidSpec", format!("the Plugin object cannot be read: {error}")));
+                state.load_error =
+                    Some(("InvalidSpec", format!("the Plugin object cannot be read: {error}")));
                 drop(state);
                 self.stirred.add(&slot.name);
             }
@@ -234,7 +241,8 @@ impl Manager {
     /// Everything from the source to the hand-over. Returns the digest.
     fn load(&self, slot: &Arc<Slot>, spec: &PluginSpec) -> Result<String, LoadError> {
         let sourced = embedded::source(spec, &self.embedded)?;
-        let artifact = self.artifacts.load(&sourced.component, spec.digest.as_deref(), spec.role)?;
+        let artifact =
+            self.artifacts.load(&sourced.component, spec.digest.as_deref(), spec.role)?;
         let digest = artifact.digest.to_string();
         // A plugin changes its role by being another plugin.
         let other_role = {
@@ -290,8 +298,13 @@ impl Manager {
         if let Some(Unit::Controller(unit)) = &state.unit {
             return unit.swap(program, rollout);
         }
-        let unit =
-            ControllerUnit::start(program, rollout, &self.hub, self.cluster.clone(), slot.health.clone())?;
+        let unit = ControllerUnit::start(
+            program,
+            rollout,
+            &self.hub,
+            self.cluster.clone(),
+            slot.health.clone(),
+        )?;
         state.unit = Some(Unit::Controller(unit));
         Ok(())
     }
@@ -315,8 +328,13 @@ impl Manager {
                 Err(error) => (Some(Unit::Scheduler { unit, names }), Err(error)),
             },
             _ => {
-                let started =
-                    SchedulerUnit::start(program, rollout, &self.hub, self.cluster.clone(), slot.health.clone());
+                let started = SchedulerUnit::start(
+                    program,
+                    rollout,
+                    &self.hub,
+                    self.cluster.clone(),
+                    slot.health.clone(),
+                );
                 match started {
                     Ok(unit) => (Some(Unit::Scheduler { unit, names: answered }), Ok(())),
                     Err(error) => (None, Err(error)),
@@ -328,7 +346,11 @@ impl Manager {
     }
 
     /// Two schedulers for one name would bind each pod twice over.
-    fn check_scheduler_names(&self, slot: &Arc<Slot>, answered: &[String]) -> Result<(), LoadError> {
+    fn check_scheduler_names(
+        &self,
+        slot: &Arc<Slot>,
+        answered: &[String],
+    ) -> Result<(), LoadError> {
         let others: Vec<Arc<Slot>> =
             self.slots.lock().values().filter(|other| !Arc::ptr_eq(other, slot)).cloned().collect();
         for other in others {
@@ -356,9 +378,13 @@ impl Manager {
         let mut state = slot.state.lock();
         let unit = match &state.unit {
             Some(Unit::Admission(unit)) => unit.succeed(program, spec.priority, rollout)?,
-            _ => {
-                AdmissionUnit::start(program, spec.priority, rollout, self.cluster.clone(), slot.health.clone())?
-            }
+            _ => AdmissionUnit::start(
+                program,
+                spec.priority,
+                rollout,
+                self.cluster.clone(),
+                slot.health.clone(),
+            )?,
         };
         let unit = Arc::new(unit);
         self.admission.put(unit.clone());
@@ -374,7 +400,11 @@ impl Manager {
         artifact: &Artifact,
     ) -> Result<(), LoadError> {
         let program = self.program::<CniPlugin>(slot, spec, sourced, artifact)?;
-        slot.health.activated(Version::new(&program.digest, program.manifest()), None, Duration::ZERO);
+        slot.health.activated(
+            Version::new(&program.digest, program.manifest()),
+            None,
+            Duration::ZERO,
+        );
         slot.state.lock().unit = Some(Unit::Cni);
         Ok(())
     }
@@ -417,7 +447,8 @@ impl Manager {
             }
             let now = Instant::now();
             let mut names = self.stirred.take();
-            names.extend(waiting.iter().filter(|(_, at)| **at <= now).map(|(name, _)| name.clone()));
+            names
+                .extend(waiting.iter().filter(|(_, at)| **at <= now).map(|(name, _)| name.clone()));
             for name in names {
                 waiting.remove(&name);
                 if let Some(at) = self.keep_status(&name).await {
@@ -458,7 +489,7 @@ impl Manager {
             state.written_at = Some(now);
         }
         if let Some(event) = event
-            && let Err(error) = self.cluster.apply(&PluginIdentity::Host, event).await
+            && let Err(error) = self.cluster.apply(&PluginIdentity::Host, *event).await
         {
             tracing::debug!(plugin = name, %error, "an event was not recorded");
         }

@@ -66,7 +66,8 @@ impl Host {
         let embedded: BTreeMap<_, _> =
             config.embedded.into_iter().map(|plugin| (plugin.name.clone(), plugin)).collect();
         let (settled, ready) = ready_watch::channel(false);
-        let manager = Manager::new(cluster, hub.clone(), artifacts, admission.clone(), embedded, settled);
+        let manager =
+            Manager::new(cluster, hub.clone(), artifacts, admission.clone(), embedded, settled);
         Ok(Arc::new(Self { hub, manager, admission, ready }))
     }
 

@@ -15,7 +15,10 @@ use crate::supervise::Health;
 /// What runs, by role.
 pub(super) enum Unit {
     Controller(ControllerUnit),
-    Scheduler { unit: SchedulerUnit, names: Vec<String> },
+    Scheduler {
+        unit: SchedulerUnit,
+        names: Vec<String>,
+    },
     Admission(Arc<AdmissionUnit>),
     /// Checked here, run by the node agents.
     Cni,

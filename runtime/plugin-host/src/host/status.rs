@@ -20,7 +20,10 @@ pub(super) enum Due {
     Nothing,
     /// The counters have moved, but were written a moment ago.
     Later(Instant),
-    Now { status: Box<PluginStatus>, event: Option<Action> },
+    Now {
+        status: Box<PluginStatus>,
+        event: Option<Box<Action>>,
+    },
 }
 
 pub(super) fn target(name: &str) -> Target {
@@ -41,7 +44,7 @@ pub(super) fn due(slot: &Slot, state: &SlotState, now: Instant, now_unix_ms: i64
     let mut status = compose(slot, state);
     let Some(written) = &state.written else {
         status.last_transition_time = Some(time::format_seconds(now_unix_ms));
-        let event = announce(slot, state, None, &status);
+        let event = announced(slot, state, None, &status);
         return Due::Now { status: Box::new(status), event };
     };
     status.last_transition_time.clone_from(&written.last_transition_time);
@@ -50,12 +53,16 @@ pub(super) fn due(slot: &Slot, state: &SlotState, now: Instant, now_unix_ms: i64
     }
     if story(&status) == story(written) {
         let next = state.written_at.map_or(now, |at| at + COUNTERS_EVERY);
-        return if next > now { Due::Later(next) } else { Due::Now { status: Box::new(status), event: None } };
+        return if next > now {
+            Due::Later(next)
+        } else {
+            Due::Now { status: Box::new(status), event: None }
+        };
     }
     if status.phase != written.phase {
         status.last_transition_time = Some(time::format_seconds(now_unix_ms));
     }
-    let event = announce(slot, state, Some(written), &status);
+    let event = announced(slot, state, Some(written), &status);
     Due::Now { status: Box::new(status), event }
 }
 
@@ -84,13 +91,17 @@ fn compose(slot: &Slot, state: &SlotState) -> PluginStatus {
     let (phase, reason, message) = match (&state.load_error, &report.standing) {
         _ if suspended => (Phase::Suspended, "Suspended", "spec.suspended is true".to_owned()),
         _ if state.loading => (Phase::Loading, "Loading", String::new()),
-        (Some((reason, message)), Standing::Failed { .. }) => (Phase::Failed, *reason, message.clone()),
+        (Some((reason, message)), Standing::Failed { .. }) => {
+            (Phase::Failed, *reason, message.clone())
+        }
         (Some((reason, message)), _) if report.active.is_some() => {
             (Phase::Rejected, *reason, format!("{message}; the version before goes on"))
         }
         (Some((reason, message)), _) => (Phase::Failed, *reason, message.clone()),
         (None, Standing::Failed { reason, message }) => (Phase::Failed, *reason, message.clone()),
-        (None, Standing::RolledBack { reason, message }) => (Phase::RolledBack, *reason, message.clone()),
+        (None, Standing::RolledBack { reason, message }) => {
+            (Phase::RolledBack, *reason, message.clone())
+        }
         (None, Standing::Running) if report.active.is_some() => match &report.last_error {
             Some((reason, message)) => (Phase::Active, *reason, message.clone()),
             None => (Phase::Active, "", String::new()),
@@ -126,10 +137,26 @@ fn compose(slot: &Slot, state: &SlotState) -> PluginStatus {
     }
 }
 
+fn announced(
+    slot: &Slot,
+    state: &SlotState,
+    before: Option<&PluginStatus>,
+    now: &PluginStatus,
+) -> Option<Box<Action>> {
+    announce(slot, state, before, now).map(Box::new)
+}
+
 /// An Event on the Plugin object, when something happened to it.
-fn announce(slot: &Slot, state: &SlotState, before: Option<&PluginStatus>, now: &PluginStatus) -> Option<Action> {
+fn announce(
+    slot: &Slot,
+    state: &SlotState,
+    before: Option<&PluginStatus>,
+    now: &PluginStatus,
+) -> Option<Action> {
     let same = before.is_some_and(|before| {
-        before.phase == now.phase && before.active_digest == now.active_digest && before.reason == now.reason
+        before.phase == now.phase
+            && before.active_digest == now.active_digest
+            && before.reason == now.reason
     });
     if same {
         return None;
@@ -138,7 +165,11 @@ fn announce(slot: &Slot, state: &SlotState, before: Option<&PluginStatus>, now: 
         Phase::Active if now.reason.is_empty() => {
             let swapped = before.is_some_and(|before| !before.active_digest.is_empty());
             let reason = if swapped { "Swapped" } else { "Activated" };
-            (false, reason, format!("version {} with digest {} decides", now.version, now.active_digest))
+            (
+                false,
+                reason,
+                format!("version {} with digest {} decides", now.version, now.active_digest),
+            )
         }
         Phase::RolledBack => (true, "RolledBack", now.message.clone()),
         Phase::Rejected => (true, "Rejected", now.message.clone()),

@@ -13,9 +13,17 @@ use crate::sandbox::Fault;
 
 /// One decision for each pod that was asked for, in the same order, and only
 /// what is granted. A plugin that answers otherwise has lost track.
-pub(crate) fn check(decisions: &[Decision], pods: &[ObjectHandle], grants: &Grants) -> Result<(), Fault> {
+pub(crate) fn check(
+    decisions: &[Decision],
+    pods: &[ObjectHandle],
+    grants: &Grants,
+) -> Result<(), Fault> {
     if decisions.len() != pods.len() {
-        return Err(Fault::BadReply(format!("it gave {} decisions for {} pods", decisions.len(), pods.len())));
+        return Err(Fault::BadReply(format!(
+            "it gave {} decisions for {} pods",
+            decisions.len(),
+            pods.len()
+        )));
     }
     for (decision, pod) in decisions.iter().zip(pods) {
         let (uid, verb) = match decision {
@@ -30,7 +38,10 @@ pub(crate) fn check(decisions: &[Decision], pods: &[ObjectHandle], grants: &Gran
             Decision::Ignore(_) => continue,
         };
         if uid != pod.uid() {
-            return Err(Fault::BadReply(format!("it decided for uid {uid:?} where pod {} was asked for", pod.name())));
+            return Err(Fault::BadReply(format!(
+                "it decided for uid {uid:?} where pod {} was asked for",
+                pod.name()
+            )));
         }
         if let Some(verb) = verb {
             let ask = Ask { kind: &pod_kind(), verb, subresource: "", namespace: pod.namespace() };
@@ -55,7 +66,13 @@ pub(crate) fn bind(pod: &dyn Object, node: &str) -> Action {
     }
 }
 
-pub(crate) fn event(pod: &dyn Object, warning: bool, reason: &str, action: &str, note: String) -> Action {
+pub(crate) fn event(
+    pod: &dyn Object,
+    warning: bool,
+    reason: &str,
+    action: &str,
+    note: String,
+) -> Action {
     Action::Event {
         regarding: target(pod),
         regarding_uid: pod.uid().to_owned(),
@@ -67,7 +84,12 @@ pub(crate) fn event(pod: &dyn Object, warning: bool, reason: &str, action: &str,
 }
 
 /// The pod's own record of why it waits.
-pub(crate) fn unschedulable(pod: &dyn Object, message: &str, nominated: Option<&str>, now_unix_ms: i64) -> Action {
+pub(crate) fn unschedulable(
+    pod: &dyn Object,
+    message: &str,
+    nominated: Option<&str>,
+    now_unix_ms: i64,
+) -> Action {
     let mut status = json!({
         "conditions": [{
             "type": "PodScheduled",
@@ -85,17 +107,29 @@ pub(crate) fn unschedulable(pod: &dyn Object, message: &str, nominated: Option<&
         target: target(pod),
         subresource: "status".to_owned(),
         patch_type: PatchType::Strategic,
-        body: Bytes::from(json!({ "metadata": { "uid": pod.uid() }, "status": status }).to_string()),
+        body: Bytes::from(
+            json!({ "metadata": { "uid": pod.uid() }, "status": status }).to_string(),
+        ),
         revision: None,
     }
 }
 
 /// What makes room for a pod: its victims go, unless they are others by now.
-pub(crate) fn evict(pod: &dyn Object, preemption: &Preemption, on_node: &[ObjectHandle]) -> Vec<Action> {
-    let victims = on_node.iter().filter(|other| preemption.victims.iter().any(|uid| uid == other.uid()));
+pub(crate) fn evict(
+    pod: &dyn Object,
+    preemption: &Preemption,
+    on_node: &[ObjectHandle],
+) -> Vec<Action> {
+    let victims =
+        on_node.iter().filter(|other| preemption.victims.iter().any(|uid| uid == other.uid()));
     victims
         .flat_map(|victim| {
-            let note = format!("Preempted by {}/{} on node {}", pod.namespace(), pod.name(), preemption.node);
+            let note = format!(
+                "Preempted by {}/{} on node {}",
+                pod.namespace(),
+                pod.name(),
+                preemption.node
+            );
             [
                 event(&**victim, false, "Preempted", "Preempting", note),
                 Action::Delete {

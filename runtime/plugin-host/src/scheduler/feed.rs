@@ -57,7 +57,9 @@ impl Feed {
         let stale: Vec<_> = inner
             .deltas
             .iter()
-            .filter(|((at, _), (_, delta))| *at <= revision && delta.object().kind().as_ref() == kind)
+            .filter(|((at, _), (_, delta))| {
+                *at <= revision && delta.object().kind().as_ref() == kind
+            })
             .map(|(place, (uid, _))| (*place, uid.clone()))
             .collect();
         for (place, uid) in stale {
@@ -89,5 +91,47 @@ impl Delta {
         match self {
             Self::Upsert(object) | Self::Remove(object) => object,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{event, object};
+    use serde_json::json;
+
+    fn node(revision: u64, name: &str) -> ObjectHandle {
+        object(revision, json!({ "kind": "Node", "metadata": { "name": name } }))
+    }
+
+    fn taken(feed: &Feed) -> Vec<String> {
+        let name = |delta: &Delta| match delta {
+            Delta::Upsert(object) => format!("+{}@{}", object.name(), object.revision()),
+            Delta::Remove(object) => format!("-{}@{}", object.name(), object.revision()),
+        };
+        feed.take(usize::MAX).iter().map(name).collect()
+    }
+
+    #[test]
+    fn only_the_latest_of_an_object_is_kept_in_order() {
+        let feed = Feed::default();
+        for (revision, name) in [(1, "a"), (2, "b"), (3, "a"), (4, "c")] {
+            feed.push(&event(Change::Modified, &node(revision, name), None));
+        }
+        feed.push(&event(Change::Deleted, &node(5, "b"), None));
+        assert_eq!(feed.len(), 3);
+        assert_eq!(taken(&feed), ["+a@3", "+c@4", "-b@5"]);
+        assert_eq!(feed.len(), 0);
+    }
+
+    #[test]
+    fn what_a_list_covers_is_void_before_and_after() {
+        let feed = Feed::default();
+        feed.push(&event(Change::Added, &node(3, "a"), None));
+        feed.push(&event(Change::Added, &node(9, "b"), None));
+        feed.listed(&GroupVersionKind::new("", "v1", "Node"), 5);
+        feed.push(&event(Change::Added, &node(5, "c"), None));
+        feed.push(&event(Change::Added, &node(6, "d"), None));
+        assert_eq!(taken(&feed), ["+d@6", "+b@9"]);
     }
 }

@@ -43,7 +43,10 @@ pub(crate) fn pod_kind() -> GroupVersionKind {
 impl Live {
     /// A fresh instance that knows the present cluster. Its feed is registered
     /// first, so that nothing falls between the lists and the events.
-    pub fn start(program: Arc<Program<SchedulerPlugin>>, shared: &Shared) -> Result<Self, LoadError> {
+    pub fn start(
+        program: Arc<Program<SchedulerPlugin>>,
+        shared: &Shared,
+    ) -> Result<Self, LoadError> {
         check(&program).map_err(LoadError::Description)?;
         let feed = Arc::new(Feed::default());
         shared.add_feed(&feed, &program);
@@ -60,15 +63,23 @@ impl Live {
     /// Nodes first, pods last: a view in which every pod's node is known.
     fn replay(&mut self, shared: &Shared) -> Result<(), Fault> {
         let watches = self.program.description.watches.iter().cloned().map(convert::kind);
-        let kinds: Vec<_> = std::iter::once(node_kind()).chain(watches).chain([pod_kind()]).collect();
+        let kinds: Vec<_> =
+            std::iter::once(node_kind()).chain(watches).chain([pod_kind()]).collect();
         for kind in kinds {
             let is_pod = kind == pod_kind();
-            let listing = shared.cluster.list(&ListQuery { kind: Some(kind.clone()), ..ListQuery::default() });
+            let listing = shared
+                .cluster
+                .list(&ListQuery { kind: Some(kind.clone()), ..ListQuery::default() });
             self.feed.listed(&kind, listing.revision);
-            let objects: Vec<ObjectHandle> =
-                listing.objects.into_iter().filter(|object| !is_pod || PodView::of(&**object).is_bound()).collect();
+            let objects: Vec<ObjectHandle> = listing
+                .objects
+                .into_iter()
+                .filter(|object| !is_pod || PodView::of(&**object).is_bound())
+                .collect();
             for chunk in objects.chunks(DELTAS_PER_CALL) {
-                let deltas = chunk.iter().map(|object| types::Delta::Upsert(convert::object(&**object, true)));
+                let deltas = chunk
+                    .iter()
+                    .map(|object| types::Delta::Upsert(convert::object(&**object, true)));
                 self.sync(&deltas.collect::<Vec<_>>())?;
             }
         }
@@ -94,8 +105,9 @@ impl Live {
     }
 
     fn sync(&mut self, deltas: &[types::Delta]) -> Result<(), Fault> {
-        let (result, usage) =
-            self.sandbox.call(|world, store| world.pintle_plugin_scheduler().call_sync(store, deltas));
+        let (result, usage) = self
+            .sandbox
+            .call(|world, store| world.pintle_plugin_scheduler().call_sync(store, deltas));
         self.program.metrics.call(&usage);
         result
     }
@@ -131,19 +143,25 @@ impl Live {
         if !told.is_empty() {
             self.sync(&told)?;
         }
-        let (result, usage) =
-            self.sandbox.call(|world, store| world.pintle_plugin_scheduler().call_forget(store, uids));
+        let (result, usage) = self
+            .sandbox
+            .call(|world, store| world.pintle_plugin_scheduler().call_forget(store, uids));
         self.program.metrics.call(&usage);
         result
     }
 
     /// One decision per pod, in order.
-    pub fn schedule(&mut self, context: types::Context, pods: &[ObjectHandle]) -> Result<Vec<Decision>, Fault> {
-        let objects: Vec<types::Object> = pods.iter().map(|pod| convert::object(&**pod, true)).collect();
+    pub fn schedule(
+        &mut self,
+        context: types::Context,
+        pods: &[ObjectHandle],
+    ) -> Result<Vec<Decision>, Fault> {
+        let objects: Vec<types::Object> =
+            pods.iter().map(|pod| convert::object(&**pod, true)).collect();
         self.sandbox.set_context(context.now_unix_ms, context.seed);
-        let (result, usage) = self
-            .sandbox
-            .call(|world, store| world.pintle_plugin_scheduler().call_schedule(store, context, &objects));
+        let (result, usage) = self.sandbox.call(|world, store| {
+            world.pintle_plugin_scheduler().call_schedule(store, context, &objects)
+        });
         self.program.metrics.call(&usage);
         let decisions = result?;
         super::decisions::check(&decisions, pods, &self.program.grants)?;

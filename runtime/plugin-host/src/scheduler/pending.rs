@@ -42,11 +42,19 @@ struct Entry {
 enum State {
     Active,
     /// With the plugin; it saw what had happened until then.
-    Deciding { clock: u64 },
+    Deciding {
+        clock: u64,
+    },
     /// Given a node, until the event stream shows it.
     Binding,
-    Parked { wake_on: Wake, timer: u64, since: Instant },
-    BackingOff { timer: u64 },
+    Parked {
+        wake_on: Wake,
+        timer: u64,
+        since: Instant,
+    },
+    BackingOff {
+        timer: u64,
+    },
 }
 
 impl Pending {
@@ -63,7 +71,8 @@ impl Pending {
         let arrival = self.sequence;
         let uid = pod.uid().to_owned();
         self.active.insert((Reverse(priority), arrival), uid.clone());
-        let entry = Entry { pod, priority, arrival, attempts: 0, state: State::Active, message: None };
+        let entry =
+            Entry { pod, priority, arrival, attempts: 0, state: State::Active, message: None };
         self.pods.insert(uid, entry);
     }
 
@@ -225,5 +234,92 @@ impl Pending {
 }
 
 fn backoff(attempts: u32) -> Duration {
-    BACKOFF_BASE.saturating_mul(1u32.checked_shl(attempts.min(16)).unwrap_or(u32::MAX)).min(BACKOFF_CAP)
+    BACKOFF_BASE
+        .saturating_mul(1u32.checked_shl(attempts.min(16)).unwrap_or(u32::MAX))
+        .min(BACKOFF_CAP)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::object;
+    use serde_json::json;
+
+    fn pod(name: &str) -> ObjectHandle {
+        object(1, json!({ "kind": "Pod", "metadata": { "name": name } }))
+    }
+
+    fn taken(pending: &mut Pending, now: Instant) -> Vec<String> {
+        pending.take(usize::MAX, now).iter().map(|pod| pod.name().to_owned()).collect()
+    }
+
+    #[test]
+    fn priority_goes_first_then_arrival() {
+        let mut pending = Pending::default();
+        let now = Instant::now();
+        for (name, priority) in [("a", 0), ("b", 5), ("c", 0), ("d", 5)] {
+            pending.put(pod(name), priority, false, now);
+        }
+        assert_eq!(taken(&mut pending, now), ["b", "d", "a", "c"]);
+        assert!(taken(&mut pending, now).is_empty(), "they are being decided");
+    }
+
+    #[test]
+    fn a_parked_pod_wakes_for_what_it_waits_for() {
+        fn check(wake_on: Wake, raised: Wake, expect: bool) {
+            let mut pending = Pending::default();
+            let now = Instant::now();
+            pending.put(pod("a"), 0, false, now);
+            pending.take(1, now);
+            assert!(pending.park("a", wake_on, "full", now));
+            pending.wake(raised, now);
+            let later = now + BACKOFF_CAP;
+            assert_eq!(pending.is_ready(later), expect);
+        }
+        check(Wake::NODE_CHANGED, Wake::NODE_CHANGED, true);
+        check(Wake::NODE_CHANGED | Wake::POD_REMOVED, Wake::POD_REMOVED, true);
+        check(Wake::NODE_CHANGED, Wake::POD_ADDED, false);
+        check(Wake::empty(), Wake::NODE_CHANGED, false);
+    }
+
+    #[test]
+    fn what_happens_while_a_pod_is_decided_is_not_missed() {
+        let mut pending = Pending::default();
+        let now = Instant::now();
+        pending.put(pod("a"), 0, false, now);
+        pending.take(1, now);
+        pending.wake(Wake::NODE_CHANGED, now);
+        pending.park("a", Wake::NODE_CHANGED, "full", now);
+        assert_eq!(taken(&mut pending, now + BACKOFF_CAP), ["a"]);
+    }
+
+    #[test]
+    fn a_parked_pod_is_told_once_and_never_forgotten() {
+        let mut pending = Pending::default();
+        let now = Instant::now();
+        pending.put(pod("a"), 0, false, now);
+        pending.take(1, now);
+        assert!(pending.park("a", Wake::empty(), "full", now));
+        assert!(!pending.is_ready(now + PARKED_AT_MOST / 2));
+        assert_eq!(taken(&mut pending, now + PARKED_AT_MOST), ["a"]);
+        assert!(!pending.park("a", Wake::empty(), "full", now), "the same message is no news");
+        pending.remove("a");
+        assert!(!pending.park("a", Wake::empty(), "full", now));
+        assert!(taken(&mut pending, now + 3 * PARKED_AT_MOST).is_empty());
+    }
+
+    #[test]
+    fn failures_back_off_and_a_changed_pod_is_tried_again() {
+        let mut pending = Pending::default();
+        let now = Instant::now();
+        pending.put(pod("a"), 0, false, now);
+        pending.take(1, now);
+        pending.failed("a", now);
+        assert!(!pending.is_ready(now));
+        assert_eq!(pending.next_due(), Some(now + BACKOFF_BASE));
+        assert_eq!(taken(&mut pending, now + BACKOFF_BASE), ["a"]);
+        pending.park("a", Wake::empty(), "full", now);
+        pending.put(pod("a"), 0, true, now + BACKOFF_CAP);
+        assert_eq!(taken(&mut pending, now + BACKOFF_CAP), ["a"]);
+    }
 }

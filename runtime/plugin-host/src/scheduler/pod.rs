@@ -95,7 +95,11 @@ mod tests {
     fn only_free_pods_of_the_named_schedulers_are_pending() {
         fn check(json: &str, expect: bool) {
             let pod: PodView = serde_json::from_str(json).unwrap();
-            assert_eq!(pod.is_pending_for(&["default-scheduler".into(), "mine".into()]), expect, "{json}");
+            assert_eq!(
+                pod.is_pending_for(&["default-scheduler".into(), "mine".into()]),
+                expect,
+                "{json}"
+            );
         }
         check(r#"{"spec":{}}"#, true);
         check(r#"{"spec":{"schedulerName":"mine","nodeName":""}}"#, true);

@@ -17,7 +17,9 @@ use super::pending::Pending;
 use super::pod::PodView;
 use super::worker::Worker;
 use crate::bindings::scheduler::SchedulerPlugin;
-use crate::cluster::{Change, Cluster, ClusterEvent, EventBatch, ListQuery, ObjectHandle, PluginIdentity};
+use crate::cluster::{
+    Change, Cluster, ClusterEvent, EventBatch, ListQuery, ObjectHandle, PluginIdentity,
+};
 use crate::convert;
 use crate::events::{Hub, Sink, Subscription};
 use crate::fields;
@@ -112,7 +114,11 @@ impl SchedulerUnit {
 
     /// Prepares another version, which replays the cluster while the present one
     /// goes on deciding, and hands over between two calls.
-    pub fn swap(&self, program: Arc<Program<SchedulerPlugin>>, rollout: Rollout) -> Result<(), LoadError> {
+    pub fn swap(
+        &self,
+        program: Arc<Program<SchedulerPlugin>>,
+        rollout: Rollout,
+    ) -> Result<(), LoadError> {
         let live = Live::start(program, &self.shared)?;
         self.shared.inbox.lock().next = Some(Next { live, rollout });
         self.shared.wake.notify_all();
@@ -128,7 +134,10 @@ impl Drop for SchedulerUnit {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!(plugin = self.shared.identity.name(), "the thread of a scheduler panicked");
+            tracing::error!(
+                plugin = self.shared.identity.name(),
+                "the thread of a scheduler panicked"
+            );
         }
     }
 }
@@ -187,7 +196,8 @@ impl Shared {
 
     /// The pods that wait, from a list: at the start, and when events were lost.
     pub fn list_pending(&self) {
-        let listing = self.cluster.list(&ListQuery { kind: Some(pod_kind()), ..ListQuery::default() });
+        let listing =
+            self.cluster.list(&ListQuery { kind: Some(pod_kind()), ..ListQuery::default() });
         let now = Instant::now();
         let mut inbox = self.inbox.lock();
         let mut waiting = std::collections::HashSet::new();
@@ -218,7 +228,9 @@ impl Inbox {
         if *kind == node_kind() {
             let matters = match (&event.previous, event.change) {
                 (_, Change::Deleted) => false,
-                (Some(previous), Change::Modified) => node_changed(previous.json(), event.object.json()),
+                (Some(previous), Change::Modified) => {
+                    node_changed(previous.json(), event.object.json())
+                }
                 _ => true,
             };
             return if matters { Wake::NODE_CHANGED } else { Wake::empty() };
@@ -266,13 +278,25 @@ impl Inbox {
 
 /// Anything but a heartbeat: those only move the times in the conditions.
 fn node_changed(before: &[u8], after: &[u8]) -> bool {
-    let plain = ["spec", "metadata.labels", "metadata.annotations", "status.allocatable", "status.capacity"];
-    plain.iter().any(|path| fields::differ(before, after, path)) || conditions(before) != conditions(after)
+    let plain = [
+        "spec",
+        "metadata.labels",
+        "metadata.annotations",
+        "status.allocatable",
+        "status.capacity",
+    ];
+    plain.iter().any(|path| fields::differ(before, after, path))
+        || conditions(before) != conditions(after)
 }
 
 fn conditions(node: &[u8]) -> Vec<(String, String)> {
-    let text = |condition: &Value, field: &str| condition[field].as_str().unwrap_or_default().to_owned();
-    let parsed: Option<Vec<Value>> =
-        fields::raw(node, "status.conditions").and_then(|conditions| serde_json::from_str(conditions).ok());
-    parsed.iter().flatten().map(|condition| (text(condition, "type"), text(condition, "status"))).collect()
+    let text =
+        |condition: &Value, field: &str| condition[field].as_str().unwrap_or_default().to_owned();
+    let parsed: Option<Vec<Value>> = fields::raw(node, "status.conditions")
+        .and_then(|conditions| serde_json::from_str(conditions).ok());
+    parsed
+        .iter()
+        .flatten()
+        .map(|condition| (text(condition, "type"), text(condition, "status")))
+        .collect()
 }

@@ -114,7 +114,8 @@ impl Worker {
         let pause = started.elapsed();
         self.batch = BATCH;
         if let Some(before) = before {
-            self.previous = Some(Previous { live: before, until: Instant::now() + self.rollout.window });
+            self.previous =
+                Some(Previous { live: before, until: Instant::now() + self.rollout.window });
         }
         let previous = self.previous.as_ref().map(|previous| previous.live.version());
         self.answer_to(names);
@@ -130,7 +131,11 @@ impl Worker {
                 self.shared.health.rolled_back(version, fault, pause);
             }
             None => {
-                self.shared.health.strike(fault, false, &Rollout { max_strikes: 1, ..self.rollout });
+                self.shared.health.strike(
+                    fault,
+                    false,
+                    &Rollout { max_strikes: 1, ..self.rollout },
+                );
             }
         }
     }
@@ -239,7 +244,9 @@ impl Worker {
         while let Some(live) = self.live.take() {
             let assumed = self.assumed();
             let fresh = match Live::start(live.program.clone(), &self.shared) {
-                Ok(mut fresh) => fresh.assume(&assumed).and_then(|()| fresh.catch_up()).map(|()| fresh),
+                Ok(mut fresh) => {
+                    fresh.assume(&assumed).and_then(|()| fresh.catch_up()).map(|()| fresh)
+                }
                 Err(LoadError::Start(fault)) => Err(fault),
                 Err(error) => Err(Fault::BadReply(error.to_string())),
             };
@@ -272,7 +279,12 @@ impl Worker {
                 Decision::Unschedulable(unschedulable) => self.park(pod, &unschedulable),
                 Decision::Preempt(preemption) => self.preempt(pod, preemption),
                 Decision::Ignore(reason) => {
-                    tracing::debug!(plugin = self.shared.identity.name(), pod = pod.name(), reason, "a pod is ignored");
+                    tracing::debug!(
+                        plugin = self.shared.identity.name(),
+                        pod = pod.name(),
+                        reason,
+                        "a pod is ignored"
+                    );
                     self.shared.inbox.lock().pending.remove(pod.uid());
                 }
             }
@@ -286,7 +298,10 @@ impl Worker {
             inbox.forget.push(pod.uid().to_owned());
             inbox.pending.failed(pod.uid(), Instant::now());
             drop(inbox);
-            return self.shared.health.trouble("UnknownNode", format!("pod {} was given to node {node}, which does not exist", pod.name()));
+            return self.shared.health.trouble(
+                "UnknownNode",
+                format!("pod {} was given to node {node}, which does not exist", pod.name()),
+            );
         }
         {
             let mut inbox = self.shared.inbox.lock();
@@ -295,9 +310,11 @@ impl Worker {
             inbox.in_flight += 1;
         }
         let Some(live) = &self.live else { return };
-        let (shared, pod, metrics) = (self.shared.clone(), pod.clone(), live.program.metrics.clone());
+        let (shared, pod, metrics) =
+            (self.shared.clone(), pod.clone(), live.program.metrics.clone());
         self.shared.runtime.spawn(async move {
-            let result = shared.cluster.apply(&shared.identity, decisions::bind(&*pod, &node)).await;
+            let result =
+                shared.cluster.apply(&shared.identity, decisions::bind(&*pod, &node)).await;
             {
                 let mut inbox = shared.inbox.lock();
                 inbox.in_flight -= 1;
@@ -321,7 +338,10 @@ impl Worker {
                 }
                 Err(ApplyError::Conflict(_) | ApplyError::NotFound(_)) => metrics.conflict(),
                 Err(error) => {
-                    shared.health.trouble("BindRejected", format!("pod {}/{}: {error}", pod.namespace(), pod.name()));
+                    shared.health.trouble(
+                        "BindRejected",
+                        format!("pod {}/{}: {error}", pod.namespace(), pod.name()),
+                    );
                 }
             }
         });
@@ -329,7 +349,12 @@ impl Worker {
 
     fn park(&self, pod: &ObjectHandle, unschedulable: &Unschedulable) {
         let message = &unschedulable.message;
-        let news = self.shared.inbox.lock().pending.park(pod.uid(), unschedulable.wake_on, message, Instant::now());
+        let news = self.shared.inbox.lock().pending.park(
+            pod.uid(),
+            unschedulable.wake_on,
+            message,
+            Instant::now(),
+        );
         if !news || PodView::of(&**pod).is_unschedulable_with(message) {
             return;
         }
@@ -353,8 +378,12 @@ impl Worker {
             ..ListQuery::default()
         });
         let now = self.shared.cluster.now_unix_ms();
-        let mut actions =
-            vec![decisions::unschedulable(&**pod, &preemption.message, Some(preemption.node.as_str()), now)];
+        let mut actions = vec![decisions::unschedulable(
+            &**pod,
+            &preemption.message,
+            Some(preemption.node.as_str()),
+            now,
+        )];
         actions.extend(decisions::evict(&**pod, &preemption, &on_node.objects));
         self.report(actions);
     }

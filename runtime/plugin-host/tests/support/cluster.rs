@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 use pintle_api::meta::GroupVersionKind;
 use pintle_plugin_host::action::{Action, PatchType, Target};
 use pintle_plugin_host::cluster::{
-    Applied, ApplyError, Change, Cluster, ClusterEvent, EventBatch, EventStream, ListQuery, Listing, Object,
-    ObjectHandle, Owner, PluginIdentity, StreamGone,
+    Applied, ApplyError, Change, Cluster, ClusterEvent, EventBatch, EventStream, ListQuery,
+    Listing, Object, ObjectHandle, Owner, PluginIdentity, StreamGone,
 };
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -53,9 +53,17 @@ impl Object for Stored {
         self.value["metadata"]["labels"][key].as_str()
     }
     fn controller(&self) -> Option<Owner<'_>> {
-        let owner = self.value["metadata"]["ownerReferences"].as_array()?.iter().find(|o| o["controller"] == true)?;
+        let owner = self.value["metadata"]["ownerReferences"]
+            .as_array()?
+            .iter()
+            .find(|o| o["controller"] == true)?;
         let text = |field: &str| owner[field].as_str().unwrap_or_default();
-        Some(Owner { api_version: text("apiVersion"), kind: text("kind"), name: text("name"), uid: text("uid") })
+        Some(Owner {
+            api_version: text("apiVersion"),
+            kind: text("kind"),
+            name: text("name"),
+            uid: text("uid"),
+        })
     }
 }
 
@@ -104,12 +112,21 @@ impl Memory {
     }
 
     pub fn value(&self, kind: &str, namespace: &str, name: &str) -> Option<Value> {
-        self.inner.lock().objects.get(&key(kind, namespace, name)).map(|stored| stored.value.clone())
+        self.inner
+            .lock()
+            .objects
+            .get(&key(kind, namespace, name))
+            .map(|stored| stored.value.clone())
     }
 
     pub fn values(&self, kind: &str) -> Vec<Value> {
         let inner = self.inner.lock();
-        inner.objects.values().filter(|stored| stored.kind.kind == kind).map(|stored| stored.value.clone()).collect()
+        inner
+            .objects
+            .values()
+            .filter(|stored| stored.kind.kind == kind)
+            .map(|stored| stored.value.clone())
+            .collect()
     }
 
     pub fn count_bound(&self) -> usize {
@@ -128,8 +145,8 @@ impl Memory {
         let gone = |target: &Target| ApplyError::NotFound(target.to_string());
         match action {
             Action::Create { object, namespace, .. } => {
-                let mut value: Value =
-                    serde_json::from_slice(&object).map_err(|error| ApplyError::Invalid(error.to_string()))?;
+                let mut value: Value = serde_json::from_slice(&object)
+                    .map_err(|error| ApplyError::Invalid(error.to_string()))?;
                 if !namespace.is_empty() {
                     value["metadata"]["namespace"] = namespace.into();
                 }
@@ -145,12 +162,14 @@ impl Memory {
                 Ok(Applied { revision: inner.put(value, None).revision })
             }
             Action::Update { target, object, .. } => {
-                let value = serde_json::from_slice(&object).map_err(|error| ApplyError::Invalid(error.to_string()))?;
+                let value = serde_json::from_slice(&object)
+                    .map_err(|error| ApplyError::Invalid(error.to_string()))?;
                 inner.objects.get(&of(&target)).ok_or_else(|| gone(&target))?;
                 Ok(Applied { revision: inner.put(value, None).revision })
             }
             Action::Patch { target, patch_type, body, revision, .. } => {
-                let stored = inner.objects.get(&of(&target)).cloned().ok_or_else(|| gone(&target))?;
+                let stored =
+                    inner.objects.get(&of(&target)).cloned().ok_or_else(|| gone(&target))?;
                 if revision.is_some_and(|revision| revision != stored.revision) {
                     self.conflicts.fetch_add(1, Ordering::SeqCst);
                     return Err(ApplyError::Conflict(target.to_string()));
@@ -167,21 +186,29 @@ impl Memory {
                 }
                 Ok(Applied { revision: inner.put(value, None).revision })
             }
-            Action::Delete { target, .. } => {
-                inner.remove(&of(&target)).map(|revision| Applied { revision }).ok_or_else(|| gone(&target))
-            }
+            Action::Delete { target, .. } => inner
+                .remove(&of(&target))
+                .map(|revision| Applied { revision })
+                .ok_or_else(|| gone(&target)),
             Action::Event { regarding, reason, note, .. } => {
                 self.events.lock().push((regarding.name, reason, note));
                 Ok(Applied { revision: inner.revision })
             }
             Action::Bind { namespace, pod, uid, node } => {
                 let key = key("Pod", &namespace, &pod);
-                let stored = inner.objects.get(&key).cloned().ok_or_else(|| ApplyError::NotFound(pod.clone()))?;
+                let stored = inner
+                    .objects
+                    .get(&key)
+                    .cloned()
+                    .ok_or_else(|| ApplyError::NotFound(pod.clone()))?;
                 if stored.uid != uid || stored.value["spec"]["nodeName"].is_string() {
                     self.double_bindings.fetch_add(1, Ordering::SeqCst);
                     return Err(ApplyError::Conflict(pod));
                 }
-                let refuse = self.refuse_bindings.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+                let refuse =
+                    self.refuse_bindings.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                        left.checked_sub(1)
+                    });
                 if refuse.is_ok() {
                     return Err(ApplyError::Transient("as the test wants".into()));
                 }
@@ -206,8 +233,12 @@ impl Inner {
     fn put(&mut self, mut value: Value, uid: Option<&str>) -> Arc<Stored> {
         self.revision += 1;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let kind = Arc::new(GroupVersionKind::parse(value["apiVersion"].as_str().unwrap_or("v1"), &text(&value["kind"])));
-        let (namespace, name) = (text(&value["metadata"]["namespace"]), text(&value["metadata"]["name"]));
+        let kind = Arc::new(GroupVersionKind::parse(
+            value["apiVersion"].as_str().unwrap_or("v1"),
+            &text(&value["kind"]),
+        ));
+        let (namespace, name) =
+            (text(&value["metadata"]["namespace"]), text(&value["metadata"]["name"]));
         let key = key(&kind.kind, &namespace, &name);
         let previous = self.objects.get(&key).cloned();
         let uid = match (&previous, uid) {
@@ -229,7 +260,8 @@ impl Inner {
         value["metadata"]["generation"] = generation.into();
         value["metadata"]["resourceVersion"] = self.revision.to_string().into();
         let json = Bytes::from(value.to_string());
-        let stored = Arc::new(Stored { kind, namespace, name, uid, revision: self.revision, json, value });
+        let stored =
+            Arc::new(Stored { kind, namespace, name, uid, revision: self.revision, json, value });
         self.objects.insert(key, stored.clone());
         let change = if previous.is_some() { Change::Modified } else { Change::Added };
         self.publish(change, stored.clone(), previous);
@@ -294,10 +326,21 @@ impl Cluster for Memory {
         let wanted = |stored: &&Arc<Stored>| {
             query.kind.as_ref().is_none_or(|kind| *kind == *stored.kind)
                 && query.namespace.as_ref().is_none_or(|namespace| *namespace == stored.namespace)
-                && query.field.as_ref().is_none_or(|(path, value)| stored.field(path).as_deref() == Some(value))
-                && query.owner_uid.as_ref().is_none_or(|uid| stored.controller().is_some_and(|owner| owner.uid == *uid))
+                && query
+                    .field
+                    .as_ref()
+                    .is_none_or(|(path, value)| stored.field(path).as_deref() == Some(value))
+                && query
+                    .owner_uid
+                    .as_ref()
+                    .is_none_or(|uid| stored.controller().is_some_and(|owner| owner.uid == *uid))
         };
-        let objects = inner.objects.values().filter(wanted).map(|stored| stored.clone() as ObjectHandle).collect();
+        let objects = inner
+            .objects
+            .values()
+            .filter(wanted)
+            .map(|stored| stored.clone() as ObjectHandle)
+            .collect();
         Listing { revision: inner.revision, objects }
     }
 
@@ -319,6 +362,17 @@ impl Cluster for Memory {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         i64::try_from(now.as_millis()).unwrap_or_default()
     }
+}
+
+/// A pod of the size that real ones have.
+pub fn large_pod(name: &str) -> Value {
+    let mut pod = pod(name);
+    let env: Vec<Value> = (0..16)
+        .map(|index| json!({ "name": format!("SETTING_{index}"), "value": format!("the value of setting {index}") }))
+        .collect();
+    pod["spec"]["containers"][0]["env"] = env.into();
+    pod["spec"]["containers"][0]["resources"] = json!({ "requests": { "cpu": "100m", "memory": "128Mi" }, "limits": { "memory": "256Mi" } });
+    pod
 }
 
 pub fn config_map(name: &str, data: Value) -> Value {

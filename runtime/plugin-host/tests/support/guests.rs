@@ -12,7 +12,8 @@ static BUILT: LazyLock<Vec<PathBuf>> = LazyLock::new(|| {
     let host = Path::new(env!("CARGO_MANIFEST_DIR"));
     let target = host.join("../../target/host-guests");
     let packages = ["guest-controller", "guest-scheduler", "guest-admission", "guest-cni"];
-    let built = pintle_plugin_build::build(&host.join("tests/guests"), &packages, &target).expect("guests build");
+    let built = pintle_plugin_build::build(&host.join("tests/guests"), &packages, &target)
+        .expect("guests build");
     built.into_iter().map(|built| built.path).collect()
 });
 

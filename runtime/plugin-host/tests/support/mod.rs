@@ -19,7 +19,9 @@ pub async fn eventually_showing<T>(what: &str, mut check: impl FnMut() -> Result
     loop {
         match check() {
             Ok(found) => return found,
-            Err(seen) => assert!(Instant::now() < deadline, "never happened: {what}; seen last: {seen}"),
+            Err(seen) => {
+                assert!(Instant::now() < deadline, "never happened: {what}; seen last: {seen}")
+            }
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

@@ -3,7 +3,7 @@
 //! `spec.capacity` pods (default: any number).
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -23,6 +23,8 @@ struct View {
     /// Node by pod uid.
     pods: BTreeMap<String, String>,
     counts: BTreeMap<String, u64>,
+    /// Known nodes by count, so that the emptiest is found at once.
+    order: BTreeSet<(u64, String)>,
 }
 
 thread_local! {
@@ -34,23 +36,36 @@ fn kind(kind: &str) -> KindRef {
 }
 
 impl View {
-    fn give(&mut self, uid: &str, node: &str) {
-        self.take(uid);
-        self.pods.insert(uid.to_owned(), node.to_owned());
-        *self.counts.entry(node.to_owned()).or_default() += 1;
+    fn count(&self, node: &str) -> u64 {
+        self.counts.get(node).copied().unwrap_or(0)
     }
 
-    fn take(&mut self, uid: &str) {
-        if let Some(node) = self.pods.remove(uid)
-            && let Some(count) = self.counts.get_mut(&node)
-        {
-            *count -= 1;
+    fn recount(&mut self, node: &str, count: u64) {
+        let before = self.counts.insert(node.to_owned(), count).unwrap_or(0);
+        if self.order.remove(&(before, node.to_owned())) {
+            self.order.insert((count, node.to_owned()));
         }
     }
 
+    fn give(&mut self, uid: &str, node: &str) {
+        self.take(uid);
+        self.pods.insert(uid.to_owned(), node.to_owned());
+        self.recount(node, self.count(node) + 1);
+    }
+
+    fn take(&mut self, uid: &str) {
+        if let Some(node) = self.pods.remove(uid) {
+            self.recount(&node, self.count(&node) - 1);
+        }
+    }
+
+    fn node(&mut self, name: String, capacity: u64) {
+        self.order.insert((self.count(&name), name.clone()));
+        self.nodes.insert(name, capacity);
+    }
+
     fn pick(&self) -> Option<String> {
-        let free = self.nodes.iter().filter(|(node, capacity)| self.counts.get(*node).copied().unwrap_or(0) < **capacity);
-        free.min_by_key(|(node, _)| self.counts.get(*node).copied().unwrap_or(0)).map(|(node, _)| node.clone())
+        self.order.iter().find(|(count, node)| *count < self.nodes[node]).map(|(_, node)| node.clone())
     }
 }
 
@@ -82,13 +97,15 @@ impl Guest for Counting {
                         let value: Value = serde_json::from_slice(&object.json).unwrap();
                         if object.ref_.kind.kind == "Node" {
                             let capacity = value["spec"]["capacity"].as_u64().unwrap_or(u64::MAX);
-                            view.nodes.insert(object.ref_.name, capacity);
+                            view.node(object.ref_.name, capacity);
                         } else {
                             let node = value["spec"]["nodeName"].as_str().unwrap().to_owned();
                             view.give(&object.uid, &node);
                         }
                     }
                     Delta::Remove(object) if object.ref_.kind.kind == "Node" => {
+                        let count = view.count(&object.ref_.name);
+                        view.order.remove(&(count, object.ref_.name.clone()));
                         view.nodes.remove(&object.ref_.name);
                     }
                     Delta::Remove(object) => view.take(&object.uid),

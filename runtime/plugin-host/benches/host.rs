@@ -1,0 +1,244 @@
+//! What the host adds to a decision: calls, instances, loading, swaps, and the
+//! rate of scheduling through it. The cluster is in memory and free of charge.
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use pintle_api::meta::GroupVersionKind;
+use pintle_plugin_host::admission::{AdmissionRequest, AdmissionUser, Document, Operation};
+use pintle_plugin_host::artifact::Artifacts;
+use pintle_plugin_host::cni::{Node, Sandbox};
+use pintle_plugin_host::engine::Wasm;
+use pintle_plugin_host::plugin::{BudgetSpec, Role};
+use pintle_plugin_host::{CniPlugin, Embedded, Host, HostConfig};
+use serde_json::{Value, json};
+use support::cluster::{Memory, config_map, large_pod, node};
+use support::{eventually, guests};
+use tokio_util::sync::CancellationToken;
+
+fn main() {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    if let Some(cache) = std::env::args().skip_while(|argument| argument != RESIDENT).nth(1) {
+        return runtime.block_on(resident(std::path::Path::new(&cache)));
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let cache = directory.path().join("cache");
+    loading(&cache);
+    calls(&cache);
+    runtime.block_on(admission(&cache));
+    runtime.block_on(scheduling(&cache));
+    // The first process compiles, the second one finds everything in the cache.
+    for _ in 0..2 {
+        let program = std::env::current_exe().expect("this program has a path");
+        let status = std::process::Command::new(program).arg(RESIDENT).arg(&cache).status();
+        assert!(status.expect("this program runs again").success());
+    }
+}
+
+const RESIDENT: &str = "--resident-with-cache";
+
+fn report(what: &str, value: impl std::fmt::Display) {
+    println!("{what:<58} {value}");
+}
+
+/// The median of many runs, in microseconds.
+fn median(times: usize, mut run: impl FnMut()) -> String {
+    let mut taken: Vec<Duration> = (0..times)
+        .map(|_| {
+            let started = Instant::now();
+            run();
+            started.elapsed()
+        })
+        .collect();
+    taken.sort_unstable();
+    format!("{:.1} µs", taken[taken.len() / 2].as_secs_f64() * 1e6)
+}
+
+fn loading(cache: &std::path::Path) {
+    let component = guests::scheduler();
+    let artifacts = Artifacts::open(Wasm::new().expect("an engine"), cache).expect("a cache");
+    let started = Instant::now();
+    artifacts.load(&component, None, Role::Scheduler).expect("the guest loads");
+    report(
+        "compile a component of 115 KB",
+        format!("{:.1} ms", started.elapsed().as_secs_f64() * 1e3),
+    );
+    let load = median(200, || {
+        artifacts.load(&component, None, Role::Scheduler).expect("the guest loads");
+    });
+    report("digest, check and load it from the cache", load);
+}
+
+fn calls(cache: &std::path::Path) {
+    let budgets = BudgetSpec::default();
+    let plugin = CniPlugin::load(cache, "bench", &guests::cni(), None, &Value::Null, &budgets)
+        .expect("the guest loads");
+    let node = Node {
+        name: String::new(),
+        internal_ip: String::new(),
+        pod_cidrs: Vec::new(),
+        interface_prefix: String::new(),
+    };
+    let sandbox = Sandbox {
+        id: String::new(),
+        namespace: String::new(),
+        name: String::new(),
+        netns: String::new(),
+        mtu: 0,
+    };
+    let call = median(100_000, || {
+        plugin.check(0, &node, &sandbox, &[]).expect("it answers");
+    });
+    report("one call with nine strings", call);
+    let start = median(2000, || {
+        plugin.reset();
+        plugin.check(0, &node, &sandbox, &[]).expect("it answers");
+    });
+    report("instantiate, describe and one call", start);
+}
+
+async fn run(
+    cache: &std::path::Path,
+    memory: Arc<Memory>,
+    embedded: Vec<Embedded>,
+) -> (Arc<Host>, CancellationToken) {
+    let config = HostConfig { cache_directory: cache.to_owned(), embedded };
+    let host = Host::new(config, memory).expect("a host");
+    let shutdown = CancellationToken::new();
+    tokio::spawn({
+        let (host, shutdown) = (host.clone(), shutdown.clone());
+        async move { host.run(shutdown).await }
+    });
+    host.ready().await;
+    (host, shutdown)
+}
+
+fn embedded(name: &str, role: Role, wasm: Bytes) -> Embedded {
+    Embedded { name: name.to_owned(), role, wasm, config: Value::Null }
+}
+
+async fn admission(cache: &std::path::Path) {
+    let memory = Memory::new();
+    let (host, shutdown) =
+        run(cache, memory, vec![embedded("a", Role::Admission, guests::admission())]).await;
+    let chain = host.admission();
+    let object = config_map("x", json!({ "text": "x".repeat(1500) }));
+    let kind = GroupVersionKind::parse("v1", "ConfigMap");
+    let request = |kind| AdmissionRequest {
+        operation: Operation::Create,
+        kind,
+        subresource: "",
+        namespace: "default",
+        name: "x",
+        user: AdmissionUser { name: "me", uid: "", groups: &[] },
+        object: Some(Document::Parsed(&object)),
+        old_object: None,
+        dry_run: false,
+    };
+    let runs = 5000;
+    let started = Instant::now();
+    for _ in 0..runs {
+        chain.review(request(&kind)).await.expect("admitted");
+    }
+    report(
+        "mutate and validate an object of 1.6 KB",
+        format!("{:.1} µs", started.elapsed().as_secs_f64() * 1e6 / f64::from(runs)),
+    );
+    let other = GroupVersionKind::parse("v1", "Pod");
+    let started = Instant::now();
+    for _ in 0..runs {
+        chain.review(request(&other)).await.expect("admitted");
+    }
+    report(
+        "a request that no plugin wants",
+        format!("{:.2} µs", started.elapsed().as_secs_f64() * 1e6 / f64::from(runs)),
+    );
+    shutdown.cancel();
+}
+
+async fn scheduling(cache: &std::path::Path) {
+    let memory = Memory::new();
+    for index in 0..5000 {
+        memory.create(node(&format!("node-{index}")));
+    }
+    memory.create(guests::plugin(
+        "s",
+        "Scheduler",
+        &guests::scheduler(),
+        json!({}),
+        guests::scheduler_grants(),
+    ));
+    let (_, shutdown) = run(cache, memory.clone(), Vec::new()).await;
+    for (name, count) in [("warm", 1000usize), ("pod", 5000)] {
+        let before = memory.count_bound();
+        let started = Instant::now();
+        for index in 0..count {
+            memory.create(large_pod(&format!("{name}-{index}")));
+        }
+        eventually("all are bound", || {
+            (memory.bindings.load(std::sync::atomic::Ordering::SeqCst) == before + count)
+                .then_some(())
+        })
+        .await;
+        if name == "pod" {
+            let rate = count as f64 / started.elapsed().as_secs_f64();
+            report("pods of 1.6 KB created and bound, 5000 nodes", format!("{rate:.0} /s"));
+        }
+    }
+    let status =
+        |memory: &Memory| memory.value("Plugin", "", "s").expect("it is there")["status"].clone();
+    for round in 2..5 {
+        let component = guests::variant(&guests::scheduler(), round);
+        let config = json!({ "version": round.to_string() });
+        let next = guests::plugin("s", "Scheduler", &component, config, guests::scheduler_grants());
+        let started = Instant::now();
+        memory.merge("Plugin", "", "s", json!({ "spec": next["spec"] }));
+        let status = eventually("swapped", || {
+            let status = status(&memory);
+            (status["version"].as_str() == Some(round.to_string().as_str())).then_some(status)
+        })
+        .await;
+        report(
+            "hot swap with 5000 nodes and 6000 pods: pause / whole",
+            format!(
+                "{} µs / {:.0} ms",
+                status["lastSwapPauseMicroseconds"],
+                started.elapsed().as_secs_f64() * 1e3
+            ),
+        );
+    }
+    shutdown.cancel();
+}
+
+/// Ten plugins side by side in this process, and nothing to do.
+async fn resident(cache: &std::path::Path) {
+    let memory = Memory::new();
+    let before = resident_kib();
+    let plugins = (0..10)
+        .map(|index| {
+            embedded(
+                &format!("p{index}"),
+                Role::Controller,
+                guests::variant(&guests::controller(), index),
+            )
+        })
+        .collect();
+    let (_, shutdown) = run(cache, memory.clone(), plugins).await;
+    let grown = resident_kib().saturating_sub(before);
+    report(
+        "ten controllers side by side: resident",
+        format!("{grown} KiB of {} KiB", resident_kib()),
+    );
+    shutdown.cancel();
+}
+
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or_default()
+}
