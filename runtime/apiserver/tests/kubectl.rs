@@ -33,6 +33,26 @@ kind: Node
 metadata: {name: n1}
 ";
 
+const LIST: &str = "
+apiVersion: v1
+kind: List
+items:
+- apiVersion: v1
+  kind: ConfigMap
+  metadata: {name: listed, namespace: demo}
+  data: {a: b}
+- apiVersion: apps/v1
+  kind: Deployment
+  metadata: {name: listed, namespace: demo}
+  spec:
+    selector: {matchLabels: {app: listed}}
+    strategy: {rollingUpdate: {maxSurge: 1, maxUnavailable: 25%}}
+    template:
+      metadata: {labels: {app: listed}}
+      spec:
+        containers: [{name: c, image: busybox, resources: {limits: {cpu: 1, memory: 1Gi}}}]
+";
+
 struct Kubectl {
     config: PathBuf,
     cache: PathBuf,
@@ -127,6 +147,8 @@ async fn kubectl_works_unchanged() {
             "condition met",
         )
         .await;
+    kubectl.ok("create -f -", LIST, "configmap/listed created").await;
+    kubectl.ok("apply -f -", LIST, "configmap/listed").await;
     kubectl.fails("create configmap x -n nowhere", "namespaces \"nowhere\" not found").await;
     kubectl.fails("create namespace demo", "already exists").await;
     kubectl.fails("get pod nobody -n demo", "pods \"nobody\" not found").await;

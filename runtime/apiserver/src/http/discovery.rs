@@ -15,8 +15,8 @@ use sha2::{Digest, Sha256};
 
 use super::negotiate::{self, JSON, Place, Shape};
 use super::path::Target;
-use super::respond;
 use super::reviews::{REVIEWS, Review, VERSION};
+use super::{openapi_v2, respond};
 use crate::ApiServer;
 use crate::body::Body;
 
@@ -221,6 +221,9 @@ fn other(
     match parts[..] {
         [] => Ok(respond::value(StatusCode::OK, &json!({"paths": roots(documents)}))),
         ["metrics"] => Ok(respond::text(StatusCode::OK, server.metrics.render())),
+        ["openapi", "v2"] => {
+            Ok(openapi_v2::answer(headers, server.registry, &server.info.git_version))
+        }
         ["openapi", "v3"] => Ok(document(headers, documents.openapi_index(), false)),
         ["openapi", "v3", "api", version] => openapi_document(documents, headers, "", version),
         ["openapi", "v3", "apis", group, version] => {
@@ -248,6 +251,7 @@ fn roots(documents: &Documents) -> Vec<String> {
         "/healthz",
         "/livez",
         "/metrics",
+        "/openapi/v2",
         "/openapi/v3",
         "/readyz",
         "/version",

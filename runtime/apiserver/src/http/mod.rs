@@ -11,6 +11,7 @@ mod list;
 mod logs;
 mod negotiate;
 mod objects;
+mod openapi_v2;
 mod options;
 mod path;
 mod pods;
