@@ -22,10 +22,15 @@ async fn main() {
     }
     let rounds = ROUNDS;
     let mut pod = Pod::new().await;
-    let bare = bare_runtime(&mut pod, rounds);
+    let once = bare_runtime(&mut pod);
+    let mut bare = Vec::new();
     let mut running = Vec::new();
     let mut deleting = Vec::new();
+    // The three take turns, so that whatever else the machine does falls on all of them.
+    let mut whole = Vec::new();
+    let mut memory = Vec::new();
     for n in 0..rounds {
+        bare.push(once(n));
         let name = format!("c{n}");
         let begun = Instant::now();
         let spec = pod.container(&name, "exec sleep 1000");
@@ -36,10 +41,6 @@ async fn main() {
         let begun = Instant::now();
         pod.sandbox().delete(&name).await.unwrap();
         deleting.push(begun.elapsed());
-    }
-    let mut whole = Vec::new();
-    let mut memory = Vec::new();
-    for _ in 0..rounds {
         let mut fresh = Pod::unstarted(|_| {});
         let begun = Instant::now();
         let sandbox = pintle_containers::Sandbox::create(fresh.spec.clone()).await.unwrap();
@@ -100,17 +101,19 @@ fn report(what: &str, mut times: Vec<Duration>, floor: Option<Duration>) -> Dura
 }
 
 /// The same bundle, started without us.
-fn bare_runtime(pod: &mut Pod, rounds: usize) -> Vec<Duration> {
+fn bare_runtime(pod: &mut Pod) -> impl Fn(usize) -> Duration + use<> {
     let spec = pod.container("bare", "exec sleep 1000");
     let root = pod.dir.path().join("bare-root");
     let bundle = pod.dir.path().join("bare");
     std::fs::create_dir(&bundle).unwrap();
-    let run = |arguments: &[&str]| {
-        let status = Command::new(&pod.spec.runtime)
+    let (runtime, own_id, own_bundle) =
+        (pod.spec.runtime.clone(), pod.spec.id.clone(), bundle.clone());
+    let run = move |arguments: &[&str]| {
+        let status = Command::new(&runtime)
             .arg("--root")
             .arg(&root)
             .args(arguments)
-            .current_dir(&bundle)
+            .current_dir(&own_bundle)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -127,16 +130,14 @@ fn bare_runtime(pod: &mut Pod, rounds: usize) -> Vec<Duration> {
     config["root"]["path"] = serde_json::json!(spec.rootfs);
     config["linux"]["cgroupsPath"] = format!("{}/bare", pod.spec.cgroup_parent).into();
     std::fs::write(&path, config.to_string()).unwrap();
-    (0..rounds)
-        .map(|n| {
-            let id = format!("{}-bare-{n}", pod.spec.id);
-            let begun = Instant::now();
-            run(&["run", "--detach", &id]);
-            let took = begun.elapsed();
-            run(&["delete", "--force", &id]);
-            took
-        })
-        .collect()
+    move |n| {
+        let id = format!("{own_id}-bare-{n}");
+        let begun = Instant::now();
+        run(&["run", "--detach", &id]);
+        let took = begun.elapsed();
+        run(&["delete", "--force", &id]);
+        took
+    }
 }
 
 /// Resident and private kilobytes of a process.
