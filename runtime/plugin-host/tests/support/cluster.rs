@@ -384,7 +384,16 @@ pub fn config_map(name: &str, data: Value) -> Value {
 }
 
 pub fn node(name: &str) -> Value {
-    json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name }, "spec": {}, "status": {} })
+    json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": { "name": name, "labels": { "kubernetes.io/hostname": name } },
+        "spec": {},
+        "status": {
+            "allocatable": { "cpu": "64", "memory": "256Gi", "pods": "250" },
+            "capacity": { "cpu": "64", "memory": "256Gi", "pods": "250" },
+            "conditions": [{ "type": "Ready", "status": "True" }],
+        },
+    })
 }
 
 pub fn pod(name: &str) -> Value {

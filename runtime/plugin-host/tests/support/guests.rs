@@ -72,3 +72,22 @@ pub fn copier_grants() -> Value {
 pub fn scheduler_grants() -> Value {
     json!([{ "apiGroups": [""], "kinds": ["Node", "Pod"], "verbs": ["list", "watch", "bind"] }])
 }
+
+/// The components that come with the server, if they have been built.
+pub fn defaults() -> Vec<(String, Bytes)> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../target/guests/wasm32-unknown-unknown/release");
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let named = entries.filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        let name = name.strip_prefix("pintle_plugin_")?.strip_suffix(".wasm")?.replace('_', "-");
+        Some((name, Bytes::from(std::fs::read(entry.path()).ok()?)))
+    });
+    let mut found: Vec<_> = named.collect();
+    found.sort();
+    found
+}
+
+pub fn every_grant() -> Value {
+    json!([{ "apiGroups": ["*"], "kinds": ["*"], "verbs": ["*"] }])
+}
