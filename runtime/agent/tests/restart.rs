@@ -65,6 +65,15 @@ fn killed_at_any_moment_it_runs_nothing_twice() {
             cluster.wait_phase(name, "Running");
         }
         cluster.wait("one shim for each pod", |c| c.shims() == names.len());
+        // Killing the agent is no reason to restart a container.
+        for name in &names {
+            assert_eq!(
+                container(&cluster, name)["restartCount"],
+                0,
+                "{name}: {:#?}",
+                cluster.warnings()
+            );
+        }
         for name in &names {
             let restarts = container(&cluster, name)["restartCount"].as_u64().unwrap() as usize;
             let starts = std::fs::read_to_string(proof.join(name)).unwrap().lines().count();

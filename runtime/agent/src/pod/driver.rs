@@ -125,6 +125,7 @@ impl PodHandle {
             view: view.clone(),
             sandbox: None,
             events: None,
+            ask_again_at: None,
             probes: HashMap::new(),
             reporter: report::Reporter::default(),
             shared,
@@ -172,6 +173,8 @@ struct Driver {
     view: Arc<View>,
     sandbox: Option<Sandbox>,
     events: Option<Events>,
+    /// The shim could not be asked how things are; when to try again.
+    ask_again_at: Option<i64>,
     /// Of running containers; dropped with them.
     probes: HashMap<String, AbortHandle>,
     reporter: report::Reporter,
@@ -186,6 +189,19 @@ impl Driver {
     async fn run(mut self, known: Option<PodRuntime>) {
         self.adopt(known).await;
         loop {
+            if let Some(at) = self.ask_again_at {
+                // Without knowing what runs, nothing is decided.
+                let now = self.now();
+                self.publish();
+                self.report(now);
+                if now >= at {
+                    self.reconnect().await;
+                    self.save();
+                } else if !self.wait(Some(at)).await {
+                    return;
+                }
+                continue;
+            }
             let now = self.now();
             let decision = self.decide(now);
             self.publish();

@@ -213,6 +213,16 @@ impl PodRuntime {
         container.failure = Some(failure);
     }
 
+    /// A new life of the agent tries at once what the last one put off: it may
+    /// have failed because the agent was ending.
+    pub fn retry_all(&mut self) {
+        let containers = self.containers.values_mut().filter_map(|c| c.failure.as_mut());
+        let own = [&mut self.sandbox_failure, &mut self.delete_failure];
+        for failure in containers.chain(own.into_iter().flatten()) {
+            failure.retry_at = 0;
+        }
+    }
+
     pub fn sandbox_failed(&mut self, reason: &str, message: String, now: i64) {
         let previous = self.sandbox_failure.as_ref();
         self.sandbox_failure = Some(Failure::soon(previous, reason, message, now));

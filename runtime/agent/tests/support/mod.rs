@@ -331,6 +331,16 @@ impl Cluster {
         self.wait(&format!("{name} to be {phase}"), |c| c.phase(name) == phase);
     }
 
+    /// Warnings, for a test that wants to say why it took so long.
+    pub fn warnings(&self) -> Vec<String> {
+        let events = self.get("/api/v1/namespaces/default/events").unwrap_or_default();
+        let warning = |event: &Value| {
+            (event["type"] == "Warning")
+                .then(|| format!("{}: {}", event["reason"], event["message"]))
+        };
+        events["items"].as_array().into_iter().flatten().filter_map(warning).collect()
+    }
+
     pub fn reasons(&self) -> Vec<String> {
         let events = self.get("/api/v1/namespaces/default/events").unwrap_or_default();
         let reason = |event: &Value| event["reason"].as_str().unwrap_or_default().to_owned();

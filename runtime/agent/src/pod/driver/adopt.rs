@@ -1,11 +1,14 @@
 //! Taking up a pod: a new one, or one of an earlier life of the agent.
 
-use pintle_containers::{ContainerState, Phase as ShimPhase, Sandbox as Shim};
+use pintle_containers::{ContainerState, Phase as ShimPhase, Sandbox as Shim, SandboxError};
 use tracing::{info, warn};
 
 use super::Driver;
 use crate::client::chain;
 use crate::pod::runtime::{Phase, PodRuntime, Sandbox, Termination};
+
+/// A shim of another version, or a disk that fails, sends no event.
+const ASK_AGAIN_MS: i64 = 2_000;
 
 impl Driver {
     pub(super) async fn adopt(&mut self, known: Option<PodRuntime>) {
@@ -14,6 +17,7 @@ impl Driver {
         match known {
             Some(runtime) if runtime.accepted_at.is_some() => {
                 self.runtime = runtime;
+                self.runtime.retry_all();
                 self.reconnect().await;
             }
             known => {
@@ -30,42 +34,50 @@ impl Driver {
         self.save();
     }
 
-    async fn reconnect(&mut self) {
+    /// Asks the shim how things are. Only a shim that is known to be gone counts
+    /// as lost: when it cannot be asked, for whatever reason, nothing is
+    /// concluded, and it is asked again.
+    pub(super) async fn reconnect(&mut self) {
+        self.ask_again_at = None;
         if self.runtime.sandbox == Sandbox::Absent {
             return;
         }
         let pod = self.pod().clone();
-        let connected = match (&self.shared.network, pod.spec.host_network) {
+        let (namespace, name) = (&pod.metadata.namespace, &pod.metadata.name);
+        let networked = match (&self.shared.network, pod.spec.host_network) {
             (Some(network), false) => network.is_up(pod.uid()),
             _ => true,
         };
-        match Shim::reconnect(&self.record.sandbox()).await {
+        let found = match Shim::reconnect(&self.record.sandbox()).await {
             Ok(found) => {
                 self.learn(&found.records);
-                match found.live {
-                    Some(sandbox) if connected && self.runtime.sandbox == Sandbox::Ready => {
-                        info!(
-                            namespace = pod.metadata.namespace,
-                            pod = pod.metadata.name,
-                            "pod found running"
-                        );
-                        self.connected(sandbox);
-                        self.resume_probes();
-                        self.check_network();
-                    }
-                    // Half made, or cut off from its network: it is taken down.
-                    Some(_) => self.lost(),
-                    None => self.lost(),
-                }
+                found.live
             }
+            Err(SandboxError::NoIntent(_)) => None,
             Err(error) => {
-                info!(
-                    namespace = pod.metadata.namespace,
-                    pod = pod.metadata.name,
+                warn!(
+                    namespace,
+                    pod = name,
                     error = chain(&error),
-                    "pod's shim not found"
+                    "the pod's shim cannot be asked"
                 );
+                self.ask_again_at = Some(self.now() + ASK_AGAIN_MS);
+                return;
+            }
+        };
+        match found {
+            Some(sandbox) if networked && self.runtime.sandbox == Sandbox::Ready => {
+                info!(namespace, pod = name, "pod found running");
+                self.connected(sandbox);
+                self.resume_probes();
+                self.check_network();
+            }
+            // Half made, cut off from its network, or gone: what is left of it
+            // is taken down.
+            _ => {
+                info!(namespace, pod = name, "pod's sandbox is lost");
                 self.lost();
+                self.stop_probes();
             }
         }
     }
@@ -140,25 +152,7 @@ impl Driver {
             return;
         }
         warn!(pod = self.pod().metadata.name, "the pod's shim is gone");
-        match Shim::reconnect(&self.record.sandbox()).await {
-            Ok(found) => {
-                self.learn(&found.records);
-                match found.live {
-                    // Only the connection was lost.
-                    Some(sandbox) => return self.connected(sandbox),
-                    None => self.lost(),
-                }
-            }
-            Err(error) => {
-                warn!(
-                    pod = self.pod().metadata.name,
-                    error = chain(&error),
-                    "the pod's shim cannot be asked"
-                );
-                self.lost();
-            }
-        }
-        self.stop_probes();
+        self.reconnect().await;
         self.save();
     }
 

@@ -24,9 +24,9 @@ const START_ERROR_CODE: i32 = 128;
 
 impl Driver {
     pub(super) async fn start_container(&mut self, name: &str, attempt: u32) {
-        let (Some(sandbox), Some(container)) =
-            (self.sandbox.clone(), self.pod().container(name).cloned())
-        else {
+        let Some(container) = self.pod().container(name).cloned() else { return };
+        let Some(sandbox) = self.sandbox.clone() else {
+            self.ask_again_at = Some(self.now());
             return;
         };
         if let Err(refusal) = self.try_start(&sandbox, &container, attempt).await {
