@@ -1,7 +1,7 @@
 //! One pod in, one decision out.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use pintle_sdk::names::{fnv1a, mix};
@@ -235,19 +235,23 @@ fn known<'a>(
 
 fn make_room(shapes: &mut BTreeMap<String, Known>) {
     if shapes.len() >= MOST_SHAPES {
-        let mut uses: Vec<u64> = shapes.values().map(|known| known.last_use).collect();
-        let (_, &mut middle, _) = uses.select_nth_unstable(MOST_SHAPES / 2);
+        let middle = middle_use(shapes.values());
         shapes.retain(|_, known| known.last_use > middle);
     }
-    let mut scored: Vec<u64> = shapes
-        .values()
-        .filter(|known| known.scores.is_some())
-        .map(|known| known.last_use)
-        .collect();
-    if scored.len() >= MOST_SCORED {
-        let (_, &mut middle, _) = scored.select_nth_unstable(MOST_SCORED / 2);
+    let scored = shapes.values().filter(|known| known.scores.is_some());
+    if scored.clone().count() >= MOST_SCORED {
+        let middle = middle_use(scored);
         for known in shapes.values_mut().filter(|known| known.last_use <= middle) {
             known.scores = None;
         }
     }
+}
+
+/// Half of them were used later than this.
+fn middle_use<'a>(shapes: impl Iterator<Item = &'a Known>) -> u64 {
+    let mut uses = BTreeSet::new();
+    for known in shapes {
+        uses.insert(known.last_use);
+    }
+    uses.iter().nth(uses.len() / 2).copied().unwrap_or(0)
 }

@@ -383,3 +383,14 @@ fn topology_spread_constraints_hold() {
         "{message}"
     );
 }
+
+#[test]
+fn more_shapes_than_are_remembered() {
+    let mut plugin = plugin(&zones(&[("a", "1"), ("b", "1"), ("c", "2")]));
+    for index in 0..2500 {
+        let owner = json!({"metadata": {"ownerReferences": [{"uid": format!("rs-{index}"), "controller": true}]}});
+        let one = pod(&format!("p{index}"), "1m", owner);
+        bound_to(&mut plugin, &one);
+        plugin.forget(vec![one.uid]);
+    }
+}
