@@ -157,7 +157,7 @@ impl AdmissionUnit {
     pub fn review(&self, request: &Request) -> Result<Response, String> {
         loop {
             let live = self.live.load_full();
-            if self.supervision.lock().stopped {
+            if self.is_stopped() {
                 return Err(
                     "it was stopped after repeated faults; see the status of the Plugin object"
                         .to_owned(),
@@ -184,6 +184,18 @@ impl AdmissionUnit {
                 }
             }
         }
+    }
+
+    /// Also lets go of the version before once its window is over.
+    fn is_stopped(&self) -> bool {
+        let mut supervision = self.supervision.lock();
+        let expired = supervision.previous.take_if(|previous| previous.until <= Instant::now());
+        let stopped = supervision.stopped;
+        drop(supervision);
+        if expired.is_some() {
+            self.health.previous_dropped();
+        }
+        stopped
     }
 
     /// True if another version is in place and the request is to be asked again.

@@ -153,8 +153,12 @@ impl Sink for Shared {
         }
         inbox.pending.wake(flags, now);
         inbox.feed_full = longest >= FEED_HIGH_WATER;
+        // Heartbeats of thousands of nodes must not wake a thread that has nothing to decide.
+        let concerns = flags != Wake::empty() || inbox.feed_full || inbox.pending.is_ready(now);
         drop(inbox);
-        self.wake.notify_one();
+        if concerns {
+            self.wake.notify_one();
+        }
     }
 
     fn resync(&self) {

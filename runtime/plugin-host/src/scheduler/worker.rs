@@ -140,9 +140,15 @@ impl Worker {
         }
     }
 
-    /// Sets the names and lists the pods that wait for them.
+    /// Lists the pods that wait, if they are others than before.
     fn answer_to(&self, names: Vec<String>) {
-        self.shared.inbox.lock().scheduler_names = names;
+        {
+            let mut inbox = self.shared.inbox.lock();
+            if inbox.scheduler_names == names {
+                return;
+            }
+            inbox.scheduler_names = names;
+        }
         self.shared.list_pending();
     }
 
@@ -225,7 +231,7 @@ impl Worker {
                 self.live = Some(warm);
                 self.batch = BATCH;
                 self.shared.health.rolled_back(version, fault, started.elapsed());
-                self.shared.inbox.lock().scheduler_names = names;
+                self.answer_to(names);
                 true
             }
             Remedy::Rebuild => {
