@@ -38,7 +38,11 @@ pub struct Built {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot run {program}; is it installed and on PATH")]
-    Spawn { program: String, #[source] source: std::io::Error },
+    Spawn {
+        program: String,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("building {packages} for {TARGET} failed ({status}):\n{output}")]
     Cargo { packages: String, status: String, output: String },
     #[error(
@@ -47,7 +51,9 @@ pub enum Error {
          `apt-get install rustc-web cargo-web rust-web-src lld-22`"
     )]
     NoToolchain { rustup: String, debian: String },
-    #[error("package {package} was built but left no {path}; does its Cargo.toml say crate-type = [\"cdylib\"]")]
+    #[error(
+        "package {package} was built but left no {path}; does its Cargo.toml say crate-type = [\"cdylib\"]"
+    )]
     NoArtefact { package: String, path: PathBuf },
 }
 
@@ -56,7 +62,11 @@ pub enum Error {
 ///
 /// `target_dir` must not be the one of an outer cargo that is running, whose
 /// lock it would wait for; `<workspace>/target/guests` is the usual place.
-pub fn build(workspace_root: &Path, packages: &[&str], target_dir: &Path) -> Result<Vec<Built>, Error> {
+pub fn build(
+    workspace_root: &Path,
+    packages: &[&str],
+    target_dir: &Path,
+) -> Result<Vec<Built>, Error> {
     build_with(workspace_root, packages, &[], target_dir)
 }
 
@@ -84,9 +94,10 @@ pub fn build_with(
         command.env(key, value);
     }
     command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", toolchain.linker());
-    let output = command
-        .output()
-        .map_err(|source| Error::Spawn { program: command.get_program().to_string_lossy().into_owned(), source })?;
+    let output = command.output().map_err(|source| Error::Spawn {
+        program: command.get_program().to_string_lossy().into_owned(),
+        source,
+    })?;
     if !output.status.success() {
         return Err(Error::Cargo {
             packages: packages.join(", "),
@@ -155,7 +166,10 @@ mod tests {
         fn check(package: &str, expect: &str) {
             assert_eq!(artefact_path(Path::new("/t"), package), Path::new(expect));
         }
-        check("pintle-plugin-scheduler", "/t/wasm32-unknown-unknown/release/pintle_plugin_scheduler.wasm");
+        check(
+            "pintle-plugin-scheduler",
+            "/t/wasm32-unknown-unknown/release/pintle_plugin_scheduler.wasm",
+        );
         check("x", "/t/wasm32-unknown-unknown/release/x.wasm");
     }
 
@@ -169,7 +183,8 @@ mod tests {
             "[package]\nname = \"lonely\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n",
         )
         .unwrap();
-        let error = build(directory.path(), &["absent"], &directory.path().join("target")).unwrap_err();
+        let error =
+            build(directory.path(), &["absent"], &directory.path().join("target")).unwrap_err();
         assert!(error.to_string().contains("absent"), "{error}");
     }
 }

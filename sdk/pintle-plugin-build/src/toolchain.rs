@@ -37,7 +37,9 @@ impl Toolchain {
         };
         match debian_missing() {
             None => Ok(Self::Debian),
-            Some(missing) => Err(Error::NoToolchain { rustup, debian: format!("{missing} is missing") }),
+            Some(missing) => {
+                Err(Error::NoToolchain { rustup, debian: format!("{missing} is missing") })
+            }
         }
     }
 
@@ -97,12 +99,20 @@ fn add_target() -> Result<(), String> {
         Ok(())
     } else {
         let text = String::from_utf8_lossy(&output.stderr);
-        Err(text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no message").trim().to_owned())
+        Err(text
+            .lines()
+            .rev()
+            .find(|line| !line.trim().is_empty())
+            .unwrap_or("no message")
+            .trim()
+            .to_owned())
     }
 }
 
 fn debian_missing() -> Option<&'static str> {
-    [DEBIAN_CARGO, DEBIAN_RUSTC, DEBIAN_LINKER, DEBIAN_LLVM].into_iter().find(|path| !Path::new(path).exists())
+    [DEBIAN_CARGO, DEBIAN_RUSTC, DEBIAN_LINKER, DEBIAN_LLVM]
+        .into_iter()
+        .find(|path| !Path::new(path).exists())
 }
 
 #[cfg(test)]
