@@ -458,6 +458,9 @@ impl Node {
             handle.want(pod);
             return;
         }
+        if only_waits_for_finalizers(&pod) {
+            return;
+        }
         info!(namespace = id.namespace, pod = id.name, uid = id.uid, "pod taken");
         let handle = PodHandle::start(self.shared.clone(), pod, None, self.ended.clone());
         pods.insert(id.uid, handle);
@@ -588,6 +591,17 @@ fn peer(node: &Value) -> Peer {
         pod_cidrs: pod_cidrs(node),
         ready,
     }
+}
+
+/// Ended, and deleted for good by its node: whoever holds the object with a
+/// finalizer is to act next.
+fn only_waits_for_finalizers(pod: &Pod) -> bool {
+    let ended = matches!(pod.status["phase"].as_str(), Some("Succeeded" | "Failed"));
+    let finalizers = !pod.metadata.finalizers.is_empty();
+    ended
+        && finalizers
+        && pod.is_being_deleted()
+        && pod.metadata.deletion_grace_period_seconds == Some(0)
 }
 
 /// Nulls stand for absence, and names become paths.

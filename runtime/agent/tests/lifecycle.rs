@@ -197,3 +197,29 @@ fn hooks_and_probes() {
         cluster.wait("the pod to go", |c| c.get(&format!("{PODS}/probed")).is_none());
     });
 }
+
+#[test]
+fn a_finalizer_keeps_the_object_and_nothing_else() {
+    isolated(|| {
+        let cluster = Cluster::start();
+        let path = format!("{PODS}/held");
+        cluster.run("held", "exec sleep 600", json!({}));
+        cluster.patch(&path, json!({"metadata": {"finalizers": ["example.org/hold"]}}));
+        cluster.wait_phase("held", "Running");
+        cluster.delete(&path, 1);
+        cluster.wait("the record to go", |c| {
+            std::fs::read_dir(c.data_dir().join("pods")).unwrap().count() == 0
+        });
+        assert_eq!(cluster.phase("held"), "Failed");
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let revision = cluster.pod("held")["metadata"]["resourceVersion"].clone();
+        std::thread::sleep(std::time::Duration::from_millis(700));
+        assert_eq!(
+            cluster.pod("held")["metadata"]["resourceVersion"],
+            revision,
+            "it is written again and again"
+        );
+        cluster.patch(&path, json!({"metadata": {"finalizers": null}}));
+        cluster.wait("the pod to go", |c| c.get(&path).is_none());
+    });
+}

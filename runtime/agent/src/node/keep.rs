@@ -107,7 +107,7 @@ async fn register(
 ) -> Result<(), ApiError> {
     let object = node.object(ready, &Value::Null, now);
     let created = api.create("/api/v1/nodes", &object).await?;
-    info!(node = node.name, "node disturbed");
+    info!(node = node.name, "node registered");
     // A status that came with the creation may have been dropped.
     let status = object["status"].clone();
     if created["status"]["conditions"].as_array().is_none_or(Vec::is_empty) {

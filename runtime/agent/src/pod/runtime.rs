@@ -221,6 +221,13 @@ impl PodRuntime {
         for failure in containers.chain(own.into_iter().flatten()) {
             failure.retry_at = 0;
         }
+        // Who waited for a hook's end is gone: Kubernetes promises that a hook
+        // runs at least once.
+        for stopping in self.containers.values_mut().filter_map(|c| c.stopping.as_mut()) {
+            if stopping.hook == Hook::Running {
+                stopping.hook = Hook::NotRun;
+            }
+        }
     }
 
     pub fn sandbox_failed(&mut self, reason: &str, message: String, now: i64) {
