@@ -45,10 +45,12 @@ fn killed_at_any_moment_it_runs_nothing_twice() {
         let mut cluster = Cluster::start();
         let proof = cluster.dir.path().join("proof");
         std::fs::create_dir(&proof).unwrap();
+        // Tells this run's processes from those of another.
+        let token = cluster.dir.path().file_name().unwrap().to_string_lossy().into_owned();
         let names: Vec<String> = (0..6).map(|n| format!("p{n}")).collect();
         for (n, name) in names.iter().enumerate() {
             // Each start leaves a line outside of the container.
-            let script = format!("echo start >> /proof/{name}; exec sleep 600");
+            let script = format!("echo start >> /proof/{name}; : {token}-{name}; sleep 600");
             let spec = json!({
                 "containers": [{
                     "name": "c", "image": support::IMAGE, "command": ["sh", "-c", script],
@@ -80,7 +82,7 @@ fn killed_at_any_moment_it_runs_nothing_twice() {
             assert!(starts <= restarts + 1, "{name}: {starts} starts, {restarts} restarts");
             let running = support::processes()
                 .iter()
-                .filter(|line| line.contains(&format!("proof/{name};")))
+                .filter(|line| line.contains(&format!("{token}-{name};")))
                 .count();
             assert!(running <= 1, "{name} runs {running} times");
         }
@@ -165,6 +167,40 @@ fn what_others_wrote_of_a_lost_node_is_put_right() {
         cluster.wait("the node to be ready", |c| ready(c.get("/api/v1/nodes/n1").unwrap()));
         cluster.wait("the pod to be ready", |c| ready(c.pod("web")));
         cluster.delete(&format!("{PODS}/web"), 0);
+        cluster.wait("the shims to go", |c| c.shims() == 0);
+    });
+}
+
+#[test]
+fn after_a_reboot_everything_is_made_anew() {
+    isolated(|| {
+        let mut cluster = Cluster::start();
+        cluster.run("web", "exec sleep 600", json!({}));
+        cluster.run("once", "exec sleep 600", json!({"restartPolicy": "Never"}));
+        cluster.wait_phase("web", "Running");
+        cluster.wait_phase("once", "Running");
+        cluster.kill_agent();
+        let needle = cluster.data_dir().to_string_lossy().into_owned();
+        for shim in support::pids(|line| line.contains("pintle-shim") && line.contains(&needle)) {
+            nix::sys::signal::kill(shim, nix::sys::signal::Signal::SIGKILL).unwrap();
+        }
+        // Mounts do not survive a reboot.
+        let mounts = std::fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
+        for point in
+            mounts.lines().filter_map(|line| line.split(' ').nth(4)).filter(|m| m.contains(&needle))
+        {
+            nix::mount::umount2(point, nix::mount::MntFlags::MNT_DETACH).unwrap();
+        }
+        cluster.start_agent();
+        cluster.wait("the pod to be back", |c| {
+            let now = container(c, "web");
+            now["restartCount"] == 1 && now["ready"] == true
+        });
+        cluster.wait_phase("once", "Failed");
+        assert_eq!(container(&cluster, "once")["state"]["terminated"]["exitCode"], 137);
+        for pod in ["web", "once"] {
+            cluster.delete(&format!("{PODS}/{pod}"), 0);
+        }
         cluster.wait("the shims to go", |c| c.shims() == 0);
     });
 }
