@@ -34,6 +34,8 @@ struct Entry {
     arrival: u64,
     attempts: u32,
     state: State,
+    /// A plugin faulted on it alone: it is decided alone from then on.
+    suspect: bool,
     /// What the pod was told last, so that it is not told again.
     message: Option<String>,
 }
@@ -71,8 +73,15 @@ impl Pending {
         let arrival = self.sequence;
         let uid = pod.uid().to_owned();
         self.active.insert((Reverse(priority), arrival), uid.clone());
-        let entry =
-            Entry { pod, priority, arrival, attempts: 0, state: State::Active, message: None };
+        let entry = Entry {
+            pod,
+            priority,
+            arrival,
+            attempts: 0,
+            state: State::Active,
+            suspect: false,
+            message: None,
+        };
         self.pods.insert(uid, entry);
     }
 
@@ -96,11 +105,19 @@ impl Pending {
         self.fire_timers(now);
         let mut taken = Vec::with_capacity(max.min(self.active.len()));
         while taken.len() < max
-            && let Some((_, uid)) = self.active.pop_first()
+            && let Some((_, uid)) = self.active.first_key_value()
         {
+            let alone = self.pods.get(uid).is_some_and(|entry| entry.suspect);
+            if alone && !taken.is_empty() {
+                break;
+            }
+            let Some((_, uid)) = self.active.pop_first() else { break };
             if let Some(entry) = self.pods.get_mut(&uid) {
                 entry.state = State::Deciding { clock: self.clock };
                 taken.push(entry.pod.clone());
+            }
+            if alone {
+                break;
             }
         }
         taken
@@ -133,6 +150,20 @@ impl Pending {
         let delay = backoff(entry.attempts);
         entry.attempts = entry.attempts.saturating_add(1);
         self.delay(uid, now + delay);
+    }
+
+    /// The plugin faulted on a batch. A pod that was alone in it is suspect and
+    /// waits; of several, nobody knows which it was, and none has to.
+    pub fn faulted(&mut self, uids: &[&str], now: Instant) {
+        match uids {
+            [uid] => {
+                if let Some(entry) = self.pods.get_mut(*uid) {
+                    entry.suspect = true;
+                }
+                self.failed(uid, now);
+            }
+            uids => uids.iter().for_each(|uid| self.activate(uid)),
+        }
     }
 
     /// No node fits at present. True if the pod has to be told: the message is new.
@@ -306,6 +337,24 @@ mod tests {
         pending.remove("a");
         assert!(!pending.park("a", Wake::empty(), "full", now));
         assert!(taken(&mut pending, now + 3 * PARKED_AT_MOST).is_empty());
+    }
+
+    #[test]
+    fn a_pod_that_a_plugin_trips_over_is_found_and_decided_alone() {
+        let mut pending = Pending::default();
+        let now = Instant::now();
+        for name in ["a", "b", "c"] {
+            pending.put(pod(name), 0, false, now);
+        }
+        assert_eq!(taken(&mut pending, now), ["a", "b", "c"]);
+        pending.faulted(&["a", "b", "c"], now);
+        assert_eq!(pending.take(1, now).len(), 1);
+        pending.faulted(&["a"], now);
+        assert_eq!(taken(&mut pending, now), ["b", "c"], "a waits alone");
+        pending.faulted(&["b", "c"], now);
+        let later = now + BACKOFF_CAP;
+        assert_eq!(taken(&mut pending, later), ["a"]);
+        assert_eq!(taken(&mut pending, later), ["b", "c"]);
     }
 
     #[test]

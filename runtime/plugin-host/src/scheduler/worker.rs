@@ -215,7 +215,8 @@ impl Worker {
     /// True if the previous version has taken over and decides the same pods now.
     fn strike(&mut self, fault: &Fault) -> bool {
         tracing::warn!(plugin = self.shared.identity.name(), %fault, "a scheduler misbehaved");
-        self.batch = (self.batch / 4).max(1);
+        // Few steps down to one pod: each of them is a strike.
+        self.batch = (self.batch / 16).max(1);
         let started = Instant::now();
         let mut warm = take_warm(&mut self.previous, started);
         match self.shared.health.strike(fault, warm.is_some(), &self.rollout) {
@@ -271,11 +272,8 @@ impl Worker {
     }
 
     fn put_back(&self, pods: &[ObjectHandle]) {
-        let now = Instant::now();
-        let mut inbox = self.shared.inbox.lock();
-        for pod in pods {
-            inbox.pending.failed(pod.uid(), now);
-        }
+        let uids: Vec<&str> = pods.iter().map(|pod| pod.uid()).collect();
+        self.shared.inbox.lock().pending.faulted(&uids, Instant::now());
     }
 
     fn perform(&self, pods: &[ObjectHandle], decisions: Vec<Decision>) {
