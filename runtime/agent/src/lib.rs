@@ -16,7 +16,9 @@
 mod agent;
 pub mod client;
 pub mod clock;
+mod config;
 mod events;
+mod follow;
 mod inotify;
 mod link;
 pub mod net;
@@ -25,8 +27,9 @@ pub mod pod;
 mod reflector;
 mod stream;
 
-pub use agent::{Agent, AgentConfig, AgentError};
+pub use agent::{Agent, AgentError};
 pub use client::{ApiClient, ApiError, ApiResponse, WatchBody};
 pub use clock::Clock;
+pub use config::AgentConfig;
 pub use link::LinkClient;
 pub use stream::StreamHandler;

@@ -1,18 +1,17 @@
 //! Reading a container's log: the current file and the rotated ones before it,
 //! from a point in the past and, if asked, on into the future.
 
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use pintle_api::status::StatusError;
-use pintle_api::time::format_micros;
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use super::frame;
+use super::log_files::Source;
+use super::log_text::Text;
 use crate::inotify::DirWatch;
 use crate::pod::model::Pod;
 use crate::pod::runtime::{Phase, PodRuntime};
@@ -20,13 +19,13 @@ use crate::pod::runtime::{Phase, PodRuntime};
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Options {
-    follow: bool,
-    previous: bool,
-    timestamps: bool,
-    tail_lines: Option<u64>,
-    since_seconds: Option<i64>,
-    since_time: Option<String>,
-    limit_bytes: Option<u64>,
+    pub(super) follow: bool,
+    pub(super) previous: bool,
+    pub(super) timestamps: bool,
+    pub(super) tail_lines: Option<u64>,
+    pub(super) since_seconds: Option<i64>,
+    pub(super) since_time: Option<String>,
+    pub(super) limit_bytes: Option<u64>,
 }
 
 /// One attempt's log.
@@ -77,8 +76,6 @@ pub fn choose(
 
 /// Bytes of text that one frame carries at most, about.
 const BATCH: usize = 32 << 10;
-/// Bytes read from a file at once.
-const READ: usize = 64 << 10;
 
 pub async fn serve<R, W>(
     log: Log,
@@ -172,219 +169,6 @@ async fn read_blocking<T: Send + 'static>(
     }
 }
 
-/// The log's files as one sequence of bytes, across rotations.
-struct Source {
-    path: PathBuf,
-    file: File,
-    /// Rotated files still to be read after the open one, the oldest last.
-    newer: Vec<PathBuf>,
-}
-
-fn numbered(path: &Path, number: u32) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    if number > 0 {
-        name.push(format!(".{number}"));
-    }
-    name.into()
-}
-
-/// More are never kept.
-const MAX_FILES: u32 = 1000;
-
-impl Source {
-    /// Opens at the beginning, or so that `tail` lines follow.
-    fn open(path: &Path, tail: Option<u64>) -> io::Result<Source> {
-        let oldest = (0..MAX_FILES)
-            .take_while(|number| numbered(path, *number).exists())
-            .last()
-            .unwrap_or(0);
-        let Some(lines) = tail else {
-            return Source::at(path, oldest, 0);
-        };
-        let mut wanted = lines;
-        for number in 0..=oldest {
-            let mut file = File::open(numbered(path, number))?;
-            match tail_offset(&mut file, &mut wanted)? {
-                Some(offset) => return Source::at(path, number, offset),
-                None if number == oldest => return Source::at(path, number, 0),
-                None => {}
-            }
-        }
-        Source::at(path, oldest, 0)
-    }
-
-    fn at(path: &Path, number: u32, offset: u64) -> io::Result<Source> {
-        let mut file = File::open(numbered(path, number))?;
-        file.seek(SeekFrom::Start(offset))?;
-        Ok(Source {
-            path: path.to_owned(),
-            file,
-            newer: (0..number).map(|number| numbered(path, number)).collect(),
-        })
-    }
-
-    /// The next bytes; `None` when there are none yet.
-    fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let mut chunk = vec![0; READ];
-        loop {
-            let count = self.file.read(&mut chunk)?;
-            if count > 0 {
-                chunk.truncate(count);
-                return Ok(Some(chunk));
-            }
-            match self.following()? {
-                Some(file) => {
-                    // What came between the last read and the rotation.
-                    let count = self.file.read(&mut chunk)?;
-                    if count > 0 {
-                        chunk.truncate(count);
-                        return Ok(Some(chunk));
-                    }
-                    self.file = file;
-                }
-                None => return Ok(None),
-            }
-        }
-    }
-
-    /// The file after the open one, found by what the open one is called now.
-    fn following(&mut self) -> io::Result<Option<File>> {
-        self.newer.clear();
-        let own = self.file.metadata()?;
-        for number in 0..MAX_FILES {
-            let Ok(other) = std::fs::metadata(numbered(&self.path, number)) else {
-                break;
-            };
-            if (other.dev(), other.ino()) == (own.dev(), own.ino()) {
-                return match number {
-                    0 => Ok(None),
-                    number => File::open(numbered(&self.path, number - 1)).map(Some),
-                };
-            }
-        }
-        // Rotated out of existence while it was read: go on with the oldest there is.
-        let oldest =
-            (0..MAX_FILES).take_while(|number| numbered(&self.path, *number).exists()).last();
-        match oldest {
-            Some(number) => File::open(numbered(&self.path, number)).map(Some),
-            None => Ok(None),
-        }
-    }
-}
-
-/// Where the last `wanted` lines begin; `None` (and `wanted` reduced) when the
-/// file has fewer.
-fn tail_offset(file: &mut File, wanted: &mut u64) -> io::Result<Option<u64>> {
-    let end = file.metadata()?.len();
-    if *wanted == 0 {
-        return Ok(Some(end));
-    }
-    let mut position = end;
-    let mut chunk = vec![0; READ];
-    let mut last = true;
-    while position > 0 {
-        let count = (READ as u64).min(position) as usize;
-        position -= count as u64;
-        file.seek(SeekFrom::Start(position))?;
-        file.read_exact(&mut chunk[..count])?;
-        for index in (0..count).rev() {
-            if chunk[index] != b'\n' {
-                continue;
-            }
-            if std::mem::take(&mut last) && position + index as u64 + 1 == end {
-                continue;
-            }
-            *wanted -= 1;
-            if *wanted == 0 {
-                return Ok(Some(position + index as u64 + 1));
-            }
-        }
-    }
-    if end > 0 {
-        *wanted -= 1;
-    }
-    Ok((*wanted == 0).then_some(0))
-}
-
-/// Turns CRI entries into the text that was written.
-struct Text {
-    out: Vec<u8>,
-    partial: Vec<u8>,
-    timestamps: bool,
-    since: Option<String>,
-    left: Option<u64>,
-    /// The entry before ended its line.
-    at_start: bool,
-}
-
-/// `2026-01-02T03:04:05.000000`: to the microsecond, without the zone.
-const COMPARED: usize = 26;
-
-impl Text {
-    fn new(options: &Options, now: i64) -> Text {
-        let since_ms = match (options.since_seconds, &options.since_time) {
-            (Some(seconds), _) => Some(now.saturating_sub(seconds.saturating_mul(1000))),
-            (None, Some(time)) => pintle_api::time::parse(time),
-            (None, None) => None,
-        };
-        Text {
-            out: Vec::new(),
-            partial: Vec::new(),
-            timestamps: options.timestamps,
-            since: since_ms.map(|ms| format_micros(ms.saturating_mul(1000))),
-            left: options.limit_bytes,
-            at_start: true,
-        }
-    }
-
-    /// False when the limit is reached.
-    fn take(&mut self, chunk: &[u8]) -> bool {
-        let mut buffer = std::mem::take(&mut self.partial);
-        buffer.extend_from_slice(chunk);
-        let mut rest = buffer.as_slice();
-        while let Some(at) = rest.iter().position(|byte| *byte == b'\n') {
-            if !self.entry(&rest[..at]) {
-                return false;
-            }
-            rest = &rest[at + 1..];
-        }
-        self.partial = rest.to_vec();
-        true
-    }
-
-    fn entry(&mut self, entry: &[u8]) -> bool {
-        let mut fields = entry.splitn(4, |byte| *byte == b' ');
-        let (Some(time), Some(_), Some(tag), text) =
-            (fields.next(), fields.next(), fields.next(), fields.next().unwrap_or_default())
-        else {
-            // Torn by a full disk: not a container's words.
-            return true;
-        };
-        if let Some(since) = &self.since {
-            let compared = |text: &[u8]| text[..text.len().min(COMPARED)].to_vec();
-            if compared(time) < compared(since.as_bytes()) {
-                return true;
-            }
-        }
-        let mut line = Vec::with_capacity(entry.len());
-        if self.timestamps && self.at_start {
-            line.extend_from_slice(time);
-            line.push(b' ');
-        }
-        line.extend_from_slice(text);
-        self.at_start = tag != b"P";
-        if self.at_start {
-            line.push(b'\n');
-        }
-        if let Some(left) = &mut self.left {
-            line.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
-            *left -= line.len() as u64;
-        }
-        self.out.extend_from_slice(&line);
-        self.left != Some(0)
-    }
-}
-
 /// The end of a log as text, for a termination message.
 pub fn tail(path: &Path, lines: usize, bytes: u64) -> String {
     let read = || -> io::Result<Vec<u8>> {
@@ -405,6 +189,7 @@ mod tests {
     use std::fmt::Write as _;
     use std::io::Write as _;
 
+    use super::super::log_files::numbered;
     use super::*;
 
     fn lines(range: std::ops::Range<u32>) -> String {

@@ -5,6 +5,8 @@
 
 mod exec;
 pub mod frame;
+mod log_files;
+mod log_text;
 pub mod logs;
 
 use std::collections::HashMap;
