@@ -1,11 +1,15 @@
 //! The agent: wires the node's parts together and follows the API.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use pintle_containers::{ContentStore, StoreError};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -53,7 +57,7 @@ pub struct Agent {
     facts: Facts,
     network: Option<Arc<PodNetwork>>,
     /// Two agents on one directory would run every pod twice.
-    _lock: std::fs::File,
+    _lock: File,
 }
 
 const PENDING_CHANGES: usize = 256;
@@ -255,16 +259,23 @@ fn shared(
     })
 }
 
-fn lock(dir: &std::path::Path) -> io::Result<Option<std::fs::File>> {
-    let file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(dir.join("agent.lock"))?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(error.into()),
+/// How long a lock of an agent that has just died may outlive it.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// `None`: another agent has it.
+fn lock(dir: &Path) -> io::Result<Option<File>> {
+    let path = dir.join("agent.lock");
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+    let give_up = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(Some(file)),
+            Err(Errno::WOULDBLOCK) if Instant::now() >= give_up => return Ok(None),
+            // A program that the last agent was just starting holds the lock from
+            // its fork to its exec. Nothing tells of the exec but another look.
+            Err(Errno::WOULDBLOCK) => std::thread::sleep(Duration::from_millis(10)),
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 
