@@ -53,5 +53,7 @@ fn main() {
 /// Beside the host's artefacts, in a folder of its own: the outer cargo holds
 /// the lock of the target directory while this runs.
 fn guests_dir(root: &Path) -> PathBuf {
-    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from).join("guests")
+    env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root.join("target"), PathBuf::from)
+        .join("guests")
 }

@@ -35,9 +35,7 @@ impl Executor {
     /// namespace moves the thread; the caller's thread never moves.
     pub fn apply(&self, plan: &[NetOp]) -> Result<(), NetOpError> {
         for (index, op) in plan.iter().enumerate() {
-            self.scope
-                .check(op)
-                .map_err(|error| at(index, op, OpError::Scope(error)))?;
+            self.scope.check(op).map_err(|error| at(index, op, OpError::Scope(error)))?;
         }
         let Some(first) = plan.first() else {
             return Ok(());
@@ -63,11 +61,7 @@ impl Executor {
 }
 
 fn at(index: usize, op: &NetOp, source: OpError) -> NetOpError {
-    NetOpError {
-        index,
-        op: op.name(),
-        source,
-    }
+    NetOpError { index, op: op.name(), source }
 }
 
 /// The state of one plan on its thread: sockets already open, by namespace.
@@ -93,33 +87,17 @@ impl Worker {
                 self.sockets.remove(path);
                 netns::delete(path)
             }
-            NetOp::VethAdd {
-                host,
-                host_mac,
-                peer,
-                peer_netns,
-                peer_mac,
-                mtu,
-            } => {
-                let host = VethEnd {
-                    name: host,
-                    mac: *host_mac,
-                };
-                let peer = VethEnd {
-                    name: peer,
-                    mac: *peer_mac,
-                };
+            NetOp::VethAdd { host, host_mac, peer, peer_netns, peer_mac, mtu } => {
+                let host = VethEnd { name: host, mac: *host_mac };
+                let peer = VethEnd { name: peer, mac: *peer_mac };
                 self.veth_add(host, peer, peer_netns, *mtu)
             }
             NetOp::LinkUp { netns, link } => {
                 self.socket(netns)?.link_change(link, true, None, None)
             }
-            NetOp::LinkSet {
-                netns,
-                link,
-                mtu,
-                mac,
-            } => self.socket(netns)?.link_change(link, false, *mtu, *mac),
+            NetOp::LinkSet { netns, link, mtu, mac } => {
+                self.socket(netns)?.link_change(link, false, *mtu, *mac)
+            }
             NetOp::LinkDelete { netns, link } => match self.socket_if_there(netns)? {
                 Some(socket) => socket.link_delete(link),
                 None => Ok(()),
@@ -129,28 +107,17 @@ impl Worker {
                 Some(socket) => socket.address_delete(link, *cidr),
                 None => Ok(()),
             },
-            NetOp::RouteReplace {
-                netns,
-                destination,
-                via,
-                link,
-                source,
-                onlink,
-                blackhole,
-            } => self.socket(netns)?.route_replace(&Route {
-                destination: *destination,
-                via: *via,
-                link: link.as_deref(),
-                source: *source,
-                onlink: *onlink,
-                blackhole: *blackhole,
-            }),
-            NetOp::RouteDelete {
-                netns,
-                destination,
-                via,
-                link,
-            } => {
+            NetOp::RouteReplace { netns, destination, via, link, source, onlink, blackhole } => {
+                self.socket(netns)?.route_replace(&Route {
+                    destination: *destination,
+                    via: *via,
+                    link: link.as_deref(),
+                    source: *source,
+                    onlink: *onlink,
+                    blackhole: *blackhole,
+                })
+            }
+            NetOp::RouteDelete { netns, destination, via, link } => {
                 let route = Route {
                     destination: *destination,
                     via: *via,
@@ -164,15 +131,9 @@ impl Worker {
                     None => Ok(()),
                 }
             }
-            NetOp::NeighbourReplace {
-                netns,
-                link,
-                ip,
-                mac,
-                permanent,
-            } => self
-                .socket(netns)?
-                .neighbour_replace(link, *ip, *mac, *permanent),
+            NetOp::NeighbourReplace { netns, link, ip, mac, permanent } => {
+                self.socket(netns)?.neighbour_replace(link, *ip, *mac, *permanent)
+            }
             NetOp::NeighbourDelete { netns, link, ip } => match self.socket_if_there(netns)? {
                 Some(socket) => socket.neighbour_delete(link, *ip),
                 None => Ok(()),
@@ -184,11 +145,7 @@ impl Worker {
                     self.inside(&namespace, path, || sysctl::set(key, value))
                 }
             },
-            NetOp::NftApply {
-                family,
-                table,
-                body,
-            } => nft::replace_table(family, table, body),
+            NetOp::NftApply { family, table, body } => nft::replace_table(family, table, body),
         }
     }
 
@@ -199,8 +156,7 @@ impl Worker {
         let created = created?;
         back?;
         if created {
-            self.socket(&Some(path.to_owned()))?
-                .link_change("lo", true, None, None)?;
+            self.socket(&Some(path.to_owned()))?.link_change("lo", true, None, None)?;
         }
         Ok(())
     }
@@ -213,10 +169,8 @@ impl Worker {
         mtu: Option<u32>,
     ) -> Result<(), OpError> {
         let namespace = netns::open(peer_netns)?;
-        let peer_there = self
-            .socket(&Some(peer_netns.to_owned()))?
-            .link_index(peer.name)?
-            .is_some();
+        let peer_there =
+            self.socket(&Some(peer_netns.to_owned()))?.link_index(peer.name)?.is_some();
         if self.home_socket.link_index(host.name)?.is_some() {
             if peer_there {
                 return Ok(());
@@ -264,8 +218,5 @@ impl Worker {
 }
 
 fn netns_error(path: &Path, source: std::io::Error) -> OpError {
-    OpError::Netns {
-        path: path.to_owned(),
-        source,
-    }
+    OpError::Netns { path: path.to_owned(), source }
 }

@@ -32,10 +32,7 @@ pub(crate) fn current() -> io::Result<File> {
 }
 
 pub(crate) fn open(path: &Path) -> Result<File, OpError> {
-    let failed = |source| OpError::Netns {
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |source| OpError::Netns { path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
     let stat = fstatfs(&file).map_err(|errno| failed(errno.into()))?;
     if stat.filesystem_type() != NSFS_MAGIC {
@@ -55,36 +52,19 @@ pub(crate) fn create(path: &Path) -> Result<bool, OpError> {
     if is_netns(path) {
         return Ok(false);
     }
-    let failed = |source: io::Error| OpError::Netns {
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |source: io::Error| OpError::Netns { path: path.to_owned(), source };
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(failed)?;
     }
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
-        .map_err(failed)?;
+    OpenOptions::new().write(true).create(true).truncate(false).open(path).map_err(failed)?;
     unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| failed(errno.into()))?;
-    mount(
-        Some("/proc/thread-self/ns/net"),
-        path,
-        None::<&str>,
-        MsFlags::MS_BIND,
-        None::<&str>,
-    )
-    .map_err(|errno| failed(errno.into()))?;
+    mount(Some("/proc/thread-self/ns/net"), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+        .map_err(|errno| failed(errno.into()))?;
     Ok(true)
 }
 
 pub(crate) fn delete(path: &Path) -> Result<(), OpError> {
-    let failed = |source: io::Error| OpError::Netns {
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |source: io::Error| OpError::Netns { path: path.to_owned(), source };
     // More than one mount may lie on top of each other after a crash between
     // mount and bookkeeping: take all of them down.
     loop {

@@ -38,8 +38,5 @@ pub(crate) fn replace_table(family: &str, table: &str, body: &str) -> Result<(),
     if let Some((cut, _)) = message.char_indices().nth(MESSAGE_LIMIT) {
         message.truncate(cut);
     }
-    Err(OpError::Nft {
-        table: table.to_owned(),
-        message,
-    })
+    Err(OpError::Nft { table: table.to_owned(), message })
 }

@@ -114,11 +114,7 @@ pub enum NetOp {
     /// One nftables transaction that touches exactly one table of the plugin's
     /// own. `body` is what stands between the braces of `table <family> <table>`;
     /// the table's former content is replaced. An empty body deletes the table.
-    NftApply {
-        family: String,
-        table: String,
-        body: String,
-    },
+    NftApply { family: String, table: String, body: String },
 }
 
 impl NetOp {
@@ -188,9 +184,7 @@ impl FromStr for MacAddr {
         let mut bytes = [0u8; 6];
         let mut parts = text.split(':');
         for byte in &mut bytes {
-            let part = parts
-                .next()
-                .filter(|part| part.len() == 2 && part.is_ascii());
+            let part = parts.next().filter(|part| part.len() == 2 && part.is_ascii());
             *byte = u8::from_str_radix(part.ok_or_else(bad)?, 16).map_err(|_| bad())?;
         }
         match parts.next() {
@@ -208,9 +202,7 @@ impl Serialize for MacAddr {
 
 impl<'de> Deserialize<'de> for MacAddr {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 

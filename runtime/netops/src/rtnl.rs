@@ -68,11 +68,7 @@ impl Rtnl {
         )
         .map_err(fail)?;
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0)).map_err(fail)?;
-        Ok(Rtnl {
-            socket,
-            sequence: 0,
-            buffer: vec![0; RECEIVE_BYTES],
-        })
+        Ok(Rtnl { socket, sequence: 0, buffer: vec![0; RECEIVE_BYTES] })
     }
 
     /// Creates both ends in one kernel operation: there is no moment at which
@@ -86,39 +82,29 @@ impl Rtnl {
     ) -> Result<(), OpError> {
         let end = |end: VethEnd<'_>| {
             let mut message = LinkMessage::default();
-            message
-                .attributes
-                .push(LinkAttribute::IfName(end.name.to_owned()));
+            message.attributes.push(LinkAttribute::IfName(end.name.to_owned()));
             if let Some(mtu) = mtu {
                 message.attributes.push(LinkAttribute::Mtu(mtu));
             }
             if let Some(mac) = end.mac {
-                message
-                    .attributes
-                    .push(LinkAttribute::Address(mac.0.to_vec()));
+                message.attributes.push(LinkAttribute::Address(mac.0.to_vec()));
             }
             message
         };
         let mut peer = end(peer);
-        peer.attributes
-            .push(LinkAttribute::NetNsFd(peer_netns.as_raw_fd()));
+        peer.attributes.push(LinkAttribute::NetNsFd(peer_netns.as_raw_fd()));
         let mut message = end(host);
         message.attributes.push(LinkAttribute::LinkInfo(vec![
             LinkInfo::Kind(InfoKind::Veth),
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
         ]));
-        self.request(
-            RouteNetlinkMessage::NewLink(message),
-            NLM_F_CREATE | NLM_F_EXCL,
-        )
-        .map_err(OpError::Kernel)
+        self.request(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
+            .map_err(OpError::Kernel)
     }
 
     pub fn link_index(&mut self, link: &str) -> Result<Option<u32>, OpError> {
         let mut message = LinkMessage::default();
-        message
-            .attributes
-            .push(LinkAttribute::IfName(link.to_owned()));
+        message.attributes.push(LinkAttribute::IfName(link.to_owned()));
         let sent = self.send(RouteNetlinkMessage::GetLink(message), 0);
         match sent.and_then(|sequence| self.receive(sequence)) {
             // `struct ifinfomsg`: family, padding, type, then the index.
@@ -148,12 +134,9 @@ impl Rtnl {
             message.attributes.push(LinkAttribute::Mtu(mtu));
         }
         if let Some(mac) = mac {
-            message
-                .attributes
-                .push(LinkAttribute::Address(mac.0.to_vec()));
+            message.attributes.push(LinkAttribute::Address(mac.0.to_vec()));
         }
-        self.request(RouteNetlinkMessage::SetLink(message), 0)
-            .map_err(OpError::Kernel)
+        self.request(RouteNetlinkMessage::SetLink(message), 0).map_err(OpError::Kernel)
     }
 
     pub fn link_delete(&mut self, link: &str) -> Result<(), OpError> {
@@ -168,10 +151,8 @@ impl Rtnl {
 
     pub fn address_add(&mut self, link: &str, cidr: IpNet) -> Result<(), OpError> {
         let message = self.address_message(link, cidr)?;
-        let result = self.request(
-            RouteNetlinkMessage::NewAddress(message),
-            NLM_F_CREATE | NLM_F_REPLACE,
-        );
+        let result =
+            self.request(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE);
         accept(result, &[libc_errno::EEXIST])
     }
 
@@ -190,12 +171,8 @@ impl Rtnl {
         message.header.prefix_len = cidr.prefix_len();
         message.header.scope = AddressScope::Universe;
         message.header.index = self.index_of(link)?;
-        message
-            .attributes
-            .push(AddressAttribute::Address(cidr.addr()));
-        message
-            .attributes
-            .push(AddressAttribute::Local(cidr.addr()));
+        message.attributes.push(AddressAttribute::Address(cidr.addr()));
+        message.attributes.push(AddressAttribute::Local(cidr.addr()));
         Ok(message)
     }
 
@@ -214,11 +191,8 @@ impl Rtnl {
         if route.onlink {
             message.header.flags = RouteFlags::Onlink;
         }
-        self.request(
-            RouteNetlinkMessage::NewRoute(message),
-            NLM_F_CREATE | NLM_F_REPLACE,
-        )
-        .map_err(OpError::Kernel)
+        self.request(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE)
+            .map_err(OpError::Kernel)
     }
 
     pub fn route_delete(&mut self, route: &Route<'_>) -> Result<(), OpError> {
@@ -270,14 +244,9 @@ impl Rtnl {
             true => NeighbourState::Permanent,
             false => NeighbourState::Reachable,
         };
-        message
-            .attributes
-            .push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
-        self.request(
-            RouteNetlinkMessage::NewNeighbour(message),
-            NLM_F_CREATE | NLM_F_REPLACE,
-        )
-        .map_err(OpError::Kernel)
+        message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.0.to_vec()));
+        self.request(RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
+            .map_err(OpError::Kernel)
     }
 
     pub fn neighbour_delete(&mut self, link: &str, ip: IpAddr) -> Result<(), OpError> {
@@ -293,15 +262,12 @@ impl Rtnl {
         let mut message = NeighbourMessage::default();
         message.header.family = family(ip);
         message.header.ifindex = self.index_of(link)?;
-        message
-            .attributes
-            .push(NeighbourAttribute::Destination(ip.into()));
+        message.attributes.push(NeighbourAttribute::Destination(ip.into()));
         Ok(message)
     }
 
     fn index_of(&mut self, link: &str) -> Result<u32, OpError> {
-        self.link_index(link)?
-            .ok_or_else(|| OpError::NoLink(link.to_owned()))
+        self.link_index(link)?.ok_or_else(|| OpError::NoLink(link.to_owned()))
     }
 
     fn request(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
@@ -356,13 +322,7 @@ impl Rtnl {
 /// Turns the errors that mean "already so" into success.
 fn accept(result: io::Result<()>, fine: &[i32]) -> Result<(), OpError> {
     match result {
-        Err(error)
-            if error
-                .raw_os_error()
-                .is_some_and(|errno| fine.contains(&errno)) =>
-        {
-            Ok(())
-        }
+        Err(error) if error.raw_os_error().is_some_and(|errno| fine.contains(&errno)) => Ok(()),
         other => other.map_err(OpError::Kernel),
     }
 }

@@ -31,12 +31,7 @@ impl Scope {
         let inside_pod = op.netns().is_some();
         match op {
             NetOp::NetnsCreate { path } | NetOp::NetnsDelete { path } => self.netns_path(path),
-            NetOp::VethAdd {
-                host,
-                peer,
-                peer_netns,
-                ..
-            } => {
+            NetOp::VethAdd { host, peer, peer_netns, .. } => {
                 self.netns_path(peer_netns)?;
                 self.link(host, false)?;
                 self.link(peer, true)
@@ -50,30 +45,18 @@ impl Scope {
                 self.link(link, inside_pod)?;
                 self.address(cidr.addr())
             }
-            NetOp::RouteReplace {
-                destination, link, ..
-            }
-            | NetOp::RouteDelete {
-                destination, link, ..
-            } => {
+            NetOp::RouteReplace { destination, link, .. }
+            | NetOp::RouteDelete { destination, link, .. } => {
                 if let Some(link) = link {
                     self.link(link, inside_pod)?;
                 }
-                if inside_pod {
-                    Ok(())
-                } else {
-                    self.range(destination)
-                }
+                if inside_pod { Ok(()) } else { self.range(destination) }
             }
             NetOp::SysctlSet { key, value, .. } => {
                 sysctl::check_value(value)?;
                 sysctl::check_key(key, inside_pod, &self.interface_prefix)
             }
-            NetOp::NftApply {
-                family,
-                table,
-                body,
-            } => self.table(family, table, body),
+            NetOp::NftApply { family, table, body } => self.table(family, table, body),
         }
     }
 
@@ -84,10 +67,7 @@ impl Scope {
         if direct_child {
             return Ok(());
         }
-        Err(ScopeError::NetnsPath {
-            path: path.to_owned(),
-            dir: self.netns_dir.clone(),
-        })
+        Err(ScopeError::NetnsPath { path: path.to_owned(), dir: self.netns_dir.clone() })
     }
 
     fn link(&self, link: &str, inside_pod: bool) -> Result<(), ScopeError> {
@@ -95,19 +75,14 @@ impl Scope {
         let well_formed = (1..=15).contains(&link.len())
             && link != "."
             && link != ".."
-            && link
-                .bytes()
-                .all(|b| b.is_ascii_graphic() && b != b'/' && b != b':');
+            && link.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b':');
         if !well_formed {
             return Err(ScopeError::LinkName(link.to_owned()));
         }
         if inside_pod || link.starts_with(&self.interface_prefix) {
             return Ok(());
         }
-        Err(ScopeError::LinkPrefix {
-            link: link.to_owned(),
-            prefix: self.interface_prefix.clone(),
-        })
+        Err(ScopeError::LinkPrefix { link: link.to_owned(), prefix: self.interface_prefix.clone() })
     }
 
     /// Link-local addresses mean nothing outside their link, so they are free.
@@ -133,20 +108,14 @@ impl Scope {
         if !matches!(family, "ip" | "ip6" | "inet") {
             return Err(ScopeError::TableFamily(family.to_owned()));
         }
-        let word = table
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        let word = table.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
         if !word || table.is_empty() || !table.starts_with(&self.table_prefix) {
             return Err(ScopeError::TablePrefix {
                 table: table.to_owned(),
                 prefix: self.table_prefix.clone(),
             });
         }
-        if stays_in_its_table(body) {
-            Ok(())
-        } else {
-            Err(ScopeError::TableBody)
-        }
+        if stays_in_its_table(body) { Ok(()) } else { Err(ScopeError::TableBody) }
     }
 }
 
@@ -192,10 +161,7 @@ mod tests {
 
     #[test]
     fn a_plan_stays_within_its_scope() {
-        check(
-            r#"{"op":"netns-create","path":"/run/pintle/netns/a"}"#,
-            Ok(()),
-        );
+        check(r#"{"op":"netns-create","path":"/run/pintle/netns/a"}"#, Ok(()));
         check(
             r#"{"op":"netns-create","path":"/run/pintle/netns/../x"}"#,
             Err("not directly inside"),
@@ -204,10 +170,7 @@ mod tests {
             r#"{"op":"netns-delete","path":"/run/pintle/netns/a/b"}"#,
             Err("not directly inside"),
         );
-        check(
-            r#"{"op":"netns-delete","path":"/run/pintle/netns/.."}"#,
-            Err("not directly inside"),
-        );
+        check(r#"{"op":"netns-delete","path":"/run/pintle/netns/.."}"#, Err("not directly inside"));
         check(
             r#"{"op":"veth-add","host":"pt1","peer":"eth0","peer_netns":"/run/pintle/netns/a"}"#,
             Ok(()),
@@ -220,30 +183,12 @@ mod tests {
             r#"{"op":"veth-add","host":"pt1","peer":"eth0","peer_netns":"/proc/1/ns/net"}"#,
             Err("not directly inside"),
         );
-        check(
-            r#"{"op":"link-delete","link":"eth0"}"#,
-            Err("does not start"),
-        );
-        check(
-            r#"{"op":"link-delete","netns":"/run/pintle/netns/a","link":"eth0"}"#,
-            Ok(()),
-        );
-        check(
-            r#"{"op":"link-up","link":"pt/../x"}"#,
-            Err("not an interface name"),
-        );
-        check(
-            r#"{"op":"link-up","link":"pt34567890123456"}"#,
-            Err("not an interface name"),
-        );
-        check(
-            r#"{"op":"address-add","link":"pt1","cidr":"10.244.1.2/32"}"#,
-            Ok(()),
-        );
-        check(
-            r#"{"op":"address-add","link":"pt1","cidr":"169.254.1.1/32"}"#,
-            Ok(()),
-        );
+        check(r#"{"op":"link-delete","link":"eth0"}"#, Err("does not start"));
+        check(r#"{"op":"link-delete","netns":"/run/pintle/netns/a","link":"eth0"}"#, Ok(()));
+        check(r#"{"op":"link-up","link":"pt/../x"}"#, Err("not an interface name"));
+        check(r#"{"op":"link-up","link":"pt34567890123456"}"#, Err("not an interface name"));
+        check(r#"{"op":"address-add","link":"pt1","cidr":"10.244.1.2/32"}"#, Ok(()));
+        check(r#"{"op":"address-add","link":"pt1","cidr":"169.254.1.1/32"}"#, Ok(()));
         check(
             r#"{"op":"address-add","netns":"/run/pintle/netns/a","link":"eth0","cidr":"8.8.8.8/32"}"#,
             Err("none of the allowed"),
@@ -256,22 +201,13 @@ mod tests {
             r#"{"op":"route-replace","destination":"0.0.0.0/0","via":"192.168.0.4"}"#,
             Err("none of"),
         );
-        check(
-            r#"{"op":"route-replace","destination":"10.0.0.0/8","link":"pt1"}"#,
-            Err("none of"),
-        );
+        check(r#"{"op":"route-replace","destination":"10.0.0.0/8","link":"pt1"}"#, Err("none of"));
         check(
             r#"{"op":"route-replace","netns":"/run/pintle/netns/a","destination":"0.0.0.0/0","via":"169.254.1.1"}"#,
             Ok(()),
         );
-        check(
-            r#"{"op":"sysctl-set","key":"net/ipv4/ip_forward","value":"1"}"#,
-            Ok(()),
-        );
-        check(
-            r#"{"op":"sysctl-set","key":"net/ipv4/conf/pt9/rp_filter","value":"0"}"#,
-            Ok(()),
-        );
+        check(r#"{"op":"sysctl-set","key":"net/ipv4/ip_forward","value":"1"}"#, Ok(()));
+        check(r#"{"op":"sysctl-set","key":"net/ipv4/conf/pt9/rp_filter","value":"0"}"#, Ok(()));
         check(
             r#"{"op":"sysctl-set","key":"net/ipv4/conf/eth0/rp_filter","value":"0"}"#,
             Err("not on the list"),
@@ -295,10 +231,7 @@ mod tests {
         let check =
             |body: &str, expect: bool| assert_eq!(stays_in_its_table(body), expect, "{body}");
         check("chain input { type filter hook input priority 0; }", true);
-        check(
-            "map m { type ipv4_addr : verdict; } chain c { ip saddr vmap @m }",
-            true,
-        );
+        check("map m { type ipv4_addr : verdict; } chain c { ip saddr vmap @m }", true);
         check("", true);
         check("} table ip filter { chain x { }", false);
         check("chain x {", false);

@@ -18,21 +18,12 @@ const IPV4_INTERFACE_KEYS: [&str; 8] = [
 ];
 
 /// Per interface, below `net/ipv6/conf/<interface>/`.
-const IPV6_INTERFACE_KEYS: [&str; 6] = [
-    "accept_dad",
-    "accept_ra",
-    "addr_gen_mode",
-    "disable_ipv6",
-    "forwarding",
-    "proxy_ndp",
-];
+const IPV6_INTERFACE_KEYS: [&str; 6] =
+    ["accept_dad", "accept_ra", "addr_gen_mode", "disable_ipv6", "forwarding", "proxy_ndp"];
 
 /// The node must forward packets, or no pod is reached.
-const NODE_KEYS: [&str; 3] = [
-    "net/ipv4/ip_forward",
-    "net/ipv4/conf/all/forwarding",
-    "net/ipv6/conf/all/forwarding",
-];
+const NODE_KEYS: [&str; 3] =
+    ["net/ipv4/ip_forward", "net/ipv4/conf/all/forwarding", "net/ipv6/conf/all/forwarding"];
 
 /// Those that Kubernetes calls safe: they are confined to the pod's namespace.
 const POD_KEYS: [&str; 4] = [
@@ -77,13 +68,7 @@ pub(crate) fn check_value(value: &str) -> Result<(), ScopeError> {
 pub(crate) fn set(key: &str, value: &str) -> Result<(), OpError> {
     let path = Path::new("/proc/sys").join(key);
     let write = || -> io::Result<()> {
-        std::fs::OpenOptions::new()
-            .write(true)
-            .open(&path)?
-            .write_all(value.as_bytes())
+        std::fs::OpenOptions::new().write(true).open(&path)?.write_all(value.as_bytes())
     };
-    write().map_err(|source| OpError::Sysctl {
-        key: key.to_owned(),
-        source,
-    })
+    write().map_err(|source| OpError::Sysctl { key: key.to_owned(), source })
 }

@@ -21,14 +21,8 @@ impl Node {
             return None;
         }
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).unwrap();
-        mount(
-            None::<&str>,
-            "/",
-            None::<&str>,
-            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
-            None::<&str>,
-        )
-        .unwrap();
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+            .unwrap();
         let dir = tempfile::tempdir().unwrap();
         let executor = Executor::new(Scope {
             interface_prefix: "pt".into(),
@@ -45,9 +39,7 @@ impl Node {
 
     fn plan(&self, ops: &[String]) -> Vec<NetOp> {
         let dir = self.dir.path().to_str().unwrap();
-        ops.iter()
-            .map(|op| serde_json::from_str(&op.replace("DIR", dir)).unwrap())
-            .collect()
+        ops.iter().map(|op| serde_json::from_str(&op.replace("DIR", dir)).unwrap()).collect()
     }
 
     fn pod_plan(&self, name: &str, ip: &str) -> Vec<NetOp> {
@@ -96,29 +88,16 @@ fn two_pods_reach_each_other_and_plans_repeat() {
         node.executor.apply(&plan).unwrap();
         assert!(is_netns(&node.netns(name)));
     }
-    assert_eq!(
-        std::fs::read_link("/proc/thread-self/ns/net").unwrap(),
-        home
-    );
+    assert_eq!(std::fs::read_link("/proc/thread-self/ns/net").unwrap(), home);
     let address = inside(&node.netns("a"), &["ip", "-o", "addr"]);
     assert!(address.contains("10.244.0.2/32"), "{address}");
     assert!(inside(&node.netns("a"), &["ip", "link"]).contains("mtu 1400"));
-    let ping = inside(
-        &node.netns("a"),
-        &["busybox", "ping", "-c1", "-W2", "10.244.0.3"],
-    );
+    let ping = inside(&node.netns("a"), &["busybox", "ping", "-c1", "-W2", "10.244.0.3"]);
     assert!(ping.contains("1 packets received"), "{ping}");
-    let port = inside(
-        &node.netns("a"),
-        &["cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start"],
-    );
+    let port = inside(&node.netns("a"), &["cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start"]);
     assert_eq!(port.trim(), "0");
     let here = std::fs::read_to_string("/proc/thread-self/net/route").unwrap();
-    assert_eq!(
-        here.lines().filter(|line| line.starts_with("pt")).count(),
-        2,
-        "{here}"
-    );
+    assert_eq!(here.lines().filter(|line| line.starts_with("pt")).count(), 2, "{here}");
 
     let remove = node.plan(&[
         r#"{"op":"route-delete","destination":"10.244.0.2/32","link":"pta"}"#.into(),
@@ -131,9 +110,7 @@ fn two_pods_reach_each_other_and_plans_repeat() {
     node.executor.apply(&remove).unwrap();
     assert!(!node.netns("a").exists());
     assert!(is_netns(&node.netns("b")));
-    node.executor
-        .apply(&node.plan(&[r#"{"op":"netns-delete","path":"DIR/b"}"#.into()]))
-        .unwrap();
+    node.executor.apply(&node.plan(&[r#"{"op":"netns-delete","path":"DIR/b"}"#.into()])).unwrap();
 }
 
 #[test]
@@ -144,15 +121,11 @@ fn a_veth_of_an_earlier_life_is_replaced() {
     // Another process keeps the old namespace alive while the pod gets a new one.
     let old = node.netns("a");
     let keeper = std::fs::File::open(&old).unwrap();
-    node.executor
-        .apply(&node.plan(&[r#"{"op":"netns-delete","path":"DIR/a"}"#.into()]))
-        .unwrap();
+    node.executor.apply(&node.plan(&[r#"{"op":"netns-delete","path":"DIR/a"}"#.into()])).unwrap();
     node.executor.apply(&plan).unwrap();
     drop(keeper);
     assert!(inside(&node.netns("a"), &["ip", "-o", "addr"]).contains("10.244.0.2/32"));
-    node.executor
-        .apply(&node.plan(&[r#"{"op":"netns-delete","path":"DIR/a"}"#.into()]))
-        .unwrap();
+    node.executor.apply(&node.plan(&[r#"{"op":"netns-delete","path":"DIR/a"}"#.into()])).unwrap();
 }
 
 #[test]
@@ -171,29 +144,13 @@ fn a_plan_outside_its_scope_changes_nothing() {
 fn a_missing_namespace_and_a_missing_link_say_so() {
     let Some(node) = Node::fresh() else { return };
     let check = |op: &str, expect: &str| {
-        let error = node
-            .executor
-            .apply(&node.plan(&[op.to_owned()]))
-            .unwrap_err();
-        assert!(
-            error.source.to_string().contains(expect),
-            "{}",
-            error.source
-        );
+        let error = node.executor.apply(&node.plan(&[op.to_owned()])).unwrap_err();
+        assert!(error.source.to_string().contains(expect), "{}", error.source);
     };
-    check(
-        r#"{"op":"link-up","netns":"DIR/none","link":"eth0"}"#,
-        "cannot use network namespace",
-    );
-    check(
-        r#"{"op":"link-up","link":"ptnone"}"#,
-        "no interface named `ptnone`",
-    );
+    check(r#"{"op":"link-up","netns":"DIR/none","link":"eth0"}"#, "cannot use network namespace");
+    check(r#"{"op":"link-up","link":"ptnone"}"#, "no interface named `ptnone`");
     std::fs::write(node.netns("plain"), "").unwrap();
-    check(
-        r#"{"op":"link-up","netns":"DIR/plain","link":"eth0"}"#,
-        "cannot use network namespace",
-    );
+    check(r#"{"op":"link-up","netns":"DIR/plain","link":"eth0"}"#, "cannot use network namespace");
 }
 
 #[test]
@@ -211,10 +168,7 @@ fn a_table_is_replaced_as_a_whole() {
     let tables = output("nft", &["list", "tables"]);
     assert!(tables.contains("table ip pintle-test"), "{tables}");
     let table = output("nft", &["list", "table", "ip", "pintle-test"]);
-    assert!(
-        table.contains("chain two") && !table.contains("chain one"),
-        "{table}"
-    );
+    assert!(table.contains("chain two") && !table.contains("chain one"), "{table}");
     assert!(apply("nonsense").is_err());
     apply("").unwrap();
     assert!(!output("nft", &["list", "tables"]).contains("pintle-test"));

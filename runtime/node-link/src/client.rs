@@ -90,11 +90,7 @@ impl Link {
         let (publish, current) = watch::channel(None);
         let (publish_state, state) = watch::channel(LinkState::Connecting);
         let task = tokio::spawn(keep(config, handler, publish, publish_state));
-        Arc::new(Self {
-            current,
-            state,
-            task,
-        })
+        Arc::new(Self { current, state, task })
     }
 
     pub fn state(&self) -> watch::Receiver<LinkState> {
@@ -111,14 +107,7 @@ impl Link {
         wire::write_body(&mut send, body).await?;
         let _ = send.finish();
         match wire::expect_frame(&mut recv).await? {
-            Answer::Head {
-                status,
-                content_type,
-            } => Ok(Response {
-                status,
-                content_type,
-                recv,
-            }),
+            Answer::Head { status, content_type } => Ok(Response { status, content_type, recv }),
             Answer::Refused { message } => Err(LinkError::Refused(message)),
             other => Err(LinkError::Protocol(format!("unexpected answer: {other:?}"))),
         }
@@ -200,9 +189,7 @@ async fn open(
     match wire::expect_frame(&mut recv).await? {
         Answer::Welcome { .. } => Ok((endpoint, connection, (send, recv))),
         Answer::Refused { message } => Err(LinkError::Refused(message)),
-        other => Err(LinkError::Protocol(format!(
-            "unexpected answer to hello: {other:?}"
-        ))),
+        other => Err(LinkError::Protocol(format!("unexpected answer to hello: {other:?}"))),
     }
 }
 
@@ -210,11 +197,7 @@ async fn open(
 async fn live(config: &LinkConfig, connection: &quinn::Connection) -> String {
     let mut retry = Duration::ZERO;
     loop {
-        let due = config
-            .identity
-            .renew_at()
-            .duration_since(SystemTime::now())
-            .unwrap_or_default();
+        let due = config.identity.renew_at().duration_since(SystemTime::now()).unwrap_or_default();
         tokio::select! {
             reason = connection.closed() => return reason.to_string(),
             () = tokio::time::sleep(due.max(retry)) => {}
@@ -222,10 +205,7 @@ async fn live(config: &LinkConfig, connection: &quinn::Connection) -> String {
         match renew(config, connection).await {
             Ok(()) => return "certificate renewed".to_owned(),
             Err(error) => {
-                warn!(
-                    error = chain(&error),
-                    "the node certificate could not be renewed"
-                );
+                warn!(error = chain(&error), "the node certificate could not be renewed");
                 retry = Duration::from_secs(30);
             }
         }
@@ -234,19 +214,10 @@ async fn live(config: &LinkConfig, connection: &quinn::Connection) -> String {
 
 async fn renew(config: &LinkConfig, connection: &quinn::Connection) -> Result<(), LinkError> {
     let key = KeyRequest::new(config.identity.node())?;
-    match ask(
-        connection,
-        &Open::Renew {
-            csr: key.csr.clone(),
-        },
-    )
-    .await?
-    {
+    match ask(connection, &Open::Renew { csr: key.csr.clone() }).await? {
         Answer::Certificate { chain } => config.identity.replace(&key.certified(chain)?),
         Answer::Refused { message } => Err(LinkError::Refused(message)),
-        other => Err(LinkError::Protocol(format!(
-            "unexpected answer to renew: {other:?}"
-        ))),
+        other => Err(LinkError::Protocol(format!("unexpected answer to renew: {other:?}"))),
     }
 }
 

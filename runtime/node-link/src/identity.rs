@@ -30,12 +30,8 @@ impl KeyRequest {
         let bad = |e: rcgen::Error| LinkError::Certificate(e.to_string());
         let key = KeyPair::generate().map_err(bad)?;
         let mut params = CertificateParams::default();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, format!("system:node:{node}"));
-        params
-            .distinguished_name
-            .push(DnType::OrganizationName, "system:nodes");
+        params.distinguished_name.push(DnType::CommonName, format!("system:node:{node}"));
+        params.distinguished_name.push(DnType::OrganizationName, "system:nodes");
         let csr = params.serialize_request(&key).map_err(bad)?.der().to_vec();
         Ok(Self { key, csr })
     }
@@ -68,11 +64,7 @@ impl Credentials {
     }
 
     fn certified_key(&self) -> Result<CertifiedKey, LinkError> {
-        let chain = self
-            .chain
-            .iter()
-            .map(|der| CertificateDer::from(der.clone()))
-            .collect();
+        let chain = self.chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.clone()));
         CertifiedKey::from_der(chain, key, &rustls::crypto::ring::default_provider())
             .map_err(LinkError::Tls)
@@ -101,9 +93,7 @@ pub struct NodeIdentity {
 
 impl std::fmt::Debug for NodeIdentity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NodeIdentity")
-            .field("node", &self.node)
-            .finish_non_exhaustive()
+        f.debug_struct("NodeIdentity").field("node", &self.node).finish_non_exhaustive()
     }
 }
 
@@ -121,9 +111,7 @@ impl NodeIdentity {
             return Ok(None);
         }
         let path = dir.join("ca.der");
-        let ca = fs::read(&path)
-            .map_err(|source| LinkError::File { path, source })?
-            .into();
+        let ca = fs::read(&path).map_err(|source| LinkError::File { path, source })?.into();
         Ok(Some(Arc::new(Self {
             dir: dir.to_owned(),
             node: node.to_owned(),
@@ -139,15 +127,10 @@ impl NodeIdentity {
         ca: CertificateDer<'static>,
         credentials: &Credentials,
     ) -> Result<Arc<Self>, LinkError> {
-        fs::create_dir_all(dir).map_err(|source| LinkError::File {
-            path: dir.to_owned(),
-            source,
-        })?;
+        fs::create_dir_all(dir)
+            .map_err(|source| LinkError::File { path: dir.to_owned(), source })?;
         write_private(&dir.join("ca.der"), &ca)?;
-        write_private(
-            &dir.join("node.credentials"),
-            &crate::wire::encode(credentials)?,
-        )?;
+        write_private(&dir.join("node.credentials"), &crate::wire::encode(credentials)?)?;
         Ok(Arc::new(Self {
             dir: dir.to_owned(),
             node: node.to_owned(),
@@ -158,10 +141,7 @@ impl NodeIdentity {
     }
 
     pub(crate) fn replace(&self, credentials: &Credentials) -> Result<(), LinkError> {
-        write_private(
-            &self.dir.join("node.credentials"),
-            &crate::wire::encode(credentials)?,
-        )?;
+        write_private(&self.dir.join("node.credentials"), &crate::wire::encode(credentials)?)?;
         self.validity.store(Arc::new(credentials.validity()?));
         self.current.store(Arc::new(credentials.certified_key()?));
         Ok(())
@@ -203,10 +183,7 @@ impl ResolvesClientCert for NodeIdentity {
 
 /// Written beside, synced, renamed: a crash leaves the old file or the new one.
 fn write_private(path: &Path, bytes: &[u8]) -> Result<(), LinkError> {
-    let fail = |source| LinkError::File {
-        path: path.to_owned(),
-        source,
-    };
+    let fail = |source| LinkError::File { path: path.to_owned(), source };
     let temporary = path.with_extension("new");
     let mut file = fs::OpenOptions::new()
         .write(true)
@@ -215,14 +192,10 @@ fn write_private(path: &Path, bytes: &[u8]) -> Result<(), LinkError> {
         .mode(0o600)
         .open(&temporary)
         .map_err(fail)?;
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .map_err(fail)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(fail)?;
     fs::rename(&temporary, path).map_err(fail)?;
     if let Some(dir) = path.parent() {
-        fs::File::open(dir)
-            .and_then(|dir| dir.sync_all())
-            .map_err(fail)?;
+        fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(fail)?;
     }
     Ok(())
 }

@@ -39,9 +39,7 @@ pub async fn join(
             NodeIdentity::create(dir, node, ca, &key.certified(chain)?)
         }
         Answer::Refused { message } => Err(LinkError::Refused(message)),
-        other => Err(LinkError::Protocol(format!(
-            "unexpected answer to a join: {other:?}"
-        ))),
+        other => Err(LinkError::Protocol(format!("unexpected answer to a join: {other:?}"))),
     }
 }
 
@@ -61,10 +59,7 @@ async fn fetch_ca(
     };
     let actual = JoinToken::hash(&der);
     if actual != token.ca_sha256 {
-        return Err(LinkError::WrongCa {
-            expected: token.ca_sha256.clone(),
-            actual,
-        });
+        return Err(LinkError::WrongCa { expected: token.ca_sha256.clone(), actual });
     }
     Ok(der.into())
 }
@@ -80,11 +75,7 @@ pub(crate) async fn ask(connection: &quinn::Connection, open: &Open) -> Result<A
 
 pub(crate) async fn resolve(server: &str) -> Result<SocketAddr, LinkError> {
     let unresolved = || LinkError::Resolve(server.to_owned());
-    tokio::net::lookup_host(server)
-        .await
-        .map_err(|_| unresolved())?
-        .next()
-        .ok_or_else(unresolved)
+    tokio::net::lookup_host(server).await.map_err(|_| unresolved())?.next().ok_or_else(unresolved)
 }
 
 pub(crate) fn endpoint(server: SocketAddr) -> Result<quinn::Endpoint, LinkError> {
@@ -92,10 +83,7 @@ pub(crate) fn endpoint(server: SocketAddr) -> Result<quinn::Endpoint, LinkError>
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
-    quinn::Endpoint::client(local).map_err(|source| LinkError::Socket {
-        address: local,
-        source,
-    })
+    quinn::Endpoint::client(local).map_err(|source| LinkError::Socket { address: local, source })
 }
 
 pub(crate) async fn connect(
@@ -113,10 +101,7 @@ pub(crate) async fn connect(
     let connecting = endpoint
         .connect_with(config, address, SERVER_NAME)
         .map_err(|e| LinkError::Protocol(e.to_string()))?;
-    connecting.await.map_err(|source| LinkError::Connect {
-        address: server.to_owned(),
-        source,
-    })
+    connecting.await.map_err(|source| LinkError::Connect { address: server.to_owned(), source })
 }
 
 /// The DNS name that every server certificate carries for node links.

@@ -113,9 +113,7 @@ impl Sessions {
     /// True when the session was the node's current one.
     fn remove(&self, node: &str, connection: &quinn::Connection) -> bool {
         let mut sessions = self.0.write();
-        let current = sessions
-            .get(node)
-            .is_some_and(|c| c.stable_id() == connection.stable_id());
+        let current = sessions.get(node).is_some_and(|c| c.stable_id() == connection.stable_id());
         if current {
             sessions.remove(node);
         }
@@ -147,11 +145,7 @@ impl Server {
         let endpoint = quinn::Endpoint::server(config, address)
             .map_err(|source| LinkError::Socket { address, source })?;
         let sessions = Sessions::default();
-        let shared = Arc::new(Shared {
-            service,
-            sessions: sessions.clone(),
-            ca: identity.ca,
-        });
+        let shared = Arc::new(Shared { service, sessions: sessions.clone(), ca: identity.ca });
         tokio::spawn(accept(endpoint.clone(), shared));
         Ok(Self { endpoint, sessions })
     }
@@ -193,10 +187,7 @@ async fn session(connection: quinn::Connection, shared: Arc<Shared>) {
         return guest(connection, &shared).await;
     };
     let peer = Arc::new(peer);
-    let left = peer
-        .not_after
-        .duration_since(SystemTime::now())
-        .unwrap_or(Duration::ZERO);
+    let left = peer.not_after.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO);
     connection.set_max_concurrent_bi_streams(STREAMS_PER_NODE.into());
     let expiry = tokio::time::sleep(left);
     tokio::pin!(expiry);
@@ -254,21 +245,14 @@ async fn hello(
     recv: &mut quinn::RecvStream,
 ) -> Result<String, LinkError> {
     match wire::expect_frame(recv).await? {
-        Open::Hello {
-            protocol, software, ..
-        } if protocol == wire::PROTOCOL => {
-            let welcome = Answer::Welcome {
-                protocol,
-                software: software_name(),
-            };
+        Open::Hello { protocol, software, .. } if protocol == wire::PROTOCOL => {
+            let welcome = Answer::Welcome { protocol, software: software_name() };
             wire::write_frame(send, wire::encode(&welcome)?).await?;
             Ok(software)
         }
         Open::Hello { protocol, .. } => {
-            let message = format!(
-                "this server speaks node protocol {}, the node {protocol}",
-                wire::PROTOCOL
-            );
+            let message =
+                format!("this server speaks node protocol {}, the node {protocol}", wire::PROTOCOL);
             refuse(send, message.clone()).await?;
             Err(LinkError::Refused(message))
         }
@@ -298,10 +282,7 @@ async fn request(
         Open::Call(mut request) => {
             request.body = read_body(recv, MAX_REQUEST_BYTES).await?;
             let mut reply = shared.service.call(peer, request).await;
-            let head = Answer::Head {
-                status: reply.status,
-                content_type: reply.content_type,
-            };
+            let head = Answer::Head { status: reply.status, content_type: reply.content_type };
             wire::write_frame(send, wire::encode(&head)?).await?;
             loop {
                 let chunk = tokio::select! {
@@ -338,18 +319,8 @@ async fn guest(connection: quinn::Connection, shared: &Arc<Shared>) {
         while let Ok((mut send, mut recv)) = connection.accept_bi().await {
             match wire::expect_frame(&mut recv).await? {
                 Open::FetchCa => ca(&mut send, shared).await?,
-                Open::Join {
-                    token_id,
-                    secret,
-                    node,
-                    csr,
-                } => {
-                    let request = JoinRequest {
-                        token_id,
-                        secret,
-                        node,
-                        csr_der: csr,
-                    };
+                Open::Join { token_id, secret, node, csr } => {
+                    let request = JoinRequest { token_id, secret, node, csr_der: csr };
                     let node = request.node.clone();
                     match shared.service.join(request).await {
                         Ok(chain) => {
@@ -378,9 +349,7 @@ async fn guest(connection: quinn::Connection, shared: &Arc<Shared>) {
 }
 
 async fn ca(send: &mut quinn::SendStream, shared: &Arc<Shared>) -> Result<(), LinkError> {
-    let answer = Answer::Ca {
-        der: shared.ca.to_vec(),
-    };
+    let answer = Answer::Ca { der: shared.ca.to_vec() };
     wire::write_frame(send, wire::encode(&answer)?).await?;
     let _ = send.finish();
     Ok(())
@@ -427,12 +396,7 @@ fn identify(connection: &quinn::Connection) -> Option<Peer> {
     let identity = connection.peer_identity()?;
     let chain = identity.downcast_ref::<Vec<CertificateDer<'static>>>()?;
     let (_, certificate) = X509Certificate::from_der(chain.first()?).ok()?;
-    let name = certificate
-        .subject()
-        .iter_common_name()
-        .next()?
-        .as_str()
-        .ok()?;
+    let name = certificate.subject().iter_common_name().next()?.as_str().ok()?;
     let in_group = certificate
         .subject()
         .iter_organization()

@@ -62,9 +62,9 @@ pub(crate) fn client(
         .map_err(LinkError::Tls)?;
     let builder = match trust {
         Trust::Ca(ca) => builder.with_root_certificates(roots(&ca)?),
-        Trust::Nobody => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyServer(provider()))),
+        Trust::Nobody => {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer(provider())))
+        }
     };
     let mut config = match identity {
         Some(resolver) => builder.with_client_cert_resolver(resolver),
@@ -99,9 +99,7 @@ impl ServerCertVerifier for AnyServer {
         _: &CertificateDer<'_>,
         _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::Error::General(
-            "TLS 1.2 is not spoken on node links".into(),
-        ))
+        Err(rustls::Error::General("TLS 1.2 is not spoken on node links".into()))
     }
 
     fn verify_tls13_signature(

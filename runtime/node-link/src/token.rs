@@ -20,11 +20,7 @@ pub struct JoinToken {
 
 impl JoinToken {
     pub fn new(ca_der: &[u8], id: &str, secret: &str) -> Self {
-        Self {
-            ca_sha256: Self::hash(ca_der),
-            id: id.to_owned(),
-            secret: secret.to_owned(),
-        }
+        Self { ca_sha256: Self::hash(ca_der), id: id.to_owned(), secret: secret.to_owned() }
     }
 
     /// The form in which a CA certificate is pinned.
@@ -46,11 +42,7 @@ impl FromStr for JoinToken {
         if !hash.bytes().all(|b| b.is_ascii_hexdigit()) || !word(id) || !word(secret) {
             return Err(TokenError::Malformed);
         }
-        Ok(Self {
-            ca_sha256: hash.to_ascii_lowercase(),
-            id: id.into(),
-            secret: secret.into(),
-        })
+        Ok(Self { ca_sha256: hash.to_ascii_lowercase(), id: id.into(), secret: secret.into() })
     }
 }
 
@@ -62,9 +54,7 @@ impl fmt::Display for JoinToken {
 
 impl fmt::Debug for JoinToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JoinToken")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
+        f.debug_struct("JoinToken").field("id", &self.id).finish_non_exhaustive()
     }
 }
 

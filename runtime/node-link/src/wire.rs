@@ -97,9 +97,7 @@ pub(crate) async fn write_frame(
         return Err(LinkError::FrameTooLarge(payload.len()));
     }
     let length = Bytes::copy_from_slice(&(payload.len() as u32).to_be_bytes());
-    send.write_all_chunks(&mut [length, payload])
-        .await
-        .map_err(|e| LinkError::Stream(e.into()))
+    send.write_all_chunks(&mut [length, payload]).await.map_err(|e| LinkError::Stream(e.into()))
 }
 
 /// `None` at the orderly end of the stream.
@@ -137,9 +135,7 @@ pub(crate) async fn expect_frame<T: DeserializeOwned>(
 ) -> Result<T, LinkError> {
     match read_frame(recv).await? {
         Some(bytes) => decode(&bytes),
-        None => Err(LinkError::Protocol(
-            "the stream ended without an answer".into(),
-        )),
+        None => Err(LinkError::Protocol("the stream ended without an answer".into())),
     }
 }
 

@@ -29,9 +29,7 @@ impl Cluster {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "test CA");
+        params.distinguished_name.push(DnType::CommonName, "test CA");
         let ca_der = params.self_signed(&key).unwrap().der().clone();
         Arc::new(Self {
             ca: Issuer::new(params, key),
@@ -61,12 +59,8 @@ impl Cluster {
     fn sign(&self, csr: &[u8], node: &str) -> Vec<CertificateDer<'static>> {
         let mut csr = CertificateSigningRequestParams::from_der(&csr.into()).unwrap();
         csr.params.distinguished_name = Default::default();
-        csr.params
-            .distinguished_name
-            .push(DnType::CommonName, format!("system:node:{node}"));
-        csr.params
-            .distinguished_name
-            .push(DnType::OrganizationName, "system:nodes");
+        csr.params.distinguished_name.push(DnType::CommonName, format!("system:node:{node}"));
+        csr.params.distinguished_name.push(DnType::OrganizationName, "system:nodes");
         let now = SystemTime::now();
         csr.params.not_before = now.into();
         csr.params.not_after = (now + self.lifetime).into();
@@ -110,17 +104,11 @@ impl NodeService for Cluster {
                     body: body.boxed(),
                 };
             }
-            "/big" => (0..64)
-                .map(|_| Ok(Bytes::from(vec![7u8; 300 << 10])))
-                .collect(),
+            "/big" => (0..64).map(|_| Ok(Bytes::from(vec![7u8; 300 << 10]))).collect(),
             _ => vec![Ok(line.into()), Ok(body)],
         };
         let body = stream::iter(chunks).boxed();
-        Reply {
-            status: 200,
-            content_type: "text/plain".into(),
-            body,
-        }
+        Reply { status: 200, content_type: "text/plain".into(), body }
     }
 
     fn connected(&self, _: &Peer) {
@@ -141,9 +129,7 @@ impl NodeHandler for Echo {
         }
         Ok(Box::new(|mut stream| {
             async move {
-                tokio::io::copy(&mut stream.recv, &mut stream.send)
-                    .await
-                    .unwrap();
+                tokio::io::copy(&mut stream.recv, &mut stream.send).await.unwrap();
                 stream.send.finish().unwrap();
                 stream.send.stopped().await.ok();
             }
@@ -156,21 +142,13 @@ const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCA
 
 async fn joined(cluster: &Cluster, server: &Server, dir: &std::path::Path) -> (String, Arc<Link>) {
     let address = server.local_addr().unwrap().to_string();
-    let identity = join(&address, &cluster.token("secret1"), "n1", dir)
-        .await
-        .unwrap();
-    let config = LinkConfig {
-        server: address.clone(),
-        identity,
-        capabilities: vec![],
-    };
+    let identity = join(&address, &cluster.token("secret1"), "n1", dir).await.unwrap();
+    let config = LinkConfig { server: address.clone(), identity, capabilities: vec![] };
     (address, Link::start(config, Arc::new(Echo)))
 }
 
 async fn within<T>(f: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), f)
-        .await
-        .expect("in time")
+    tokio::time::timeout(Duration::from_secs(20), f).await.expect("in time")
 }
 
 #[tokio::test]
@@ -180,45 +158,24 @@ async fn a_node_joins_once_and_only_with_a_good_token() {
     let address = server.local_addr().unwrap().to_string();
     let dir = tempfile::tempdir().unwrap();
 
-    let wrong = join(&address, &cluster.token("wrong"), "n1", dir.path())
-        .await
-        .unwrap_err();
-    assert!(
-        wrong.to_string().contains("unknown, expired or used"),
-        "{wrong}"
-    );
+    let wrong = join(&address, &cluster.token("wrong"), "n1", dir.path()).await.unwrap_err();
+    assert!(wrong.to_string().contains("unknown, expired or used"), "{wrong}");
 
     let other = JoinToken::new(b"another CA", "id1", "secret1");
     let error = join(&address, &other, "n1", dir.path()).await.unwrap_err();
     assert!(matches!(error, LinkError::WrongCa { .. }), "{error}");
-    assert!(
-        NodeIdentity::load(dir.path(), "n1", SystemTime::now())
-            .unwrap()
-            .is_none()
-    );
+    assert!(NodeIdentity::load(dir.path(), "n1", SystemTime::now()).unwrap().is_none());
 
-    join(&address, &cluster.token("secret1"), "n1", dir.path())
-        .await
-        .unwrap();
-    let again = join(&address, &cluster.token("secret1"), "n2", dir.path())
-        .await
-        .unwrap_err();
+    join(&address, &cluster.token("secret1"), "n1", dir.path()).await.unwrap();
+    let again = join(&address, &cluster.token("secret1"), "n2", dir.path()).await.unwrap_err();
     assert!(again.to_string().contains("used"), "{again}");
 
     let now = SystemTime::now();
     assert!(NodeIdentity::load(dir.path(), "n1", now).unwrap().is_some());
     let later = now + Duration::from_secs(7200);
-    assert!(
-        NodeIdentity::load(dir.path(), "n1", later)
-            .unwrap()
-            .is_none(),
-        "expired"
-    );
+    assert!(NodeIdentity::load(dir.path(), "n1", later).unwrap().is_none(), "expired");
     use std::os::unix::fs::PermissionsExt;
-    let mode = std::fs::metadata(dir.path().join("node.credentials"))
-        .unwrap()
-        .permissions()
-        .mode();
+    let mode = std::fs::metadata(dir.path().join("node.credentials")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
 
@@ -240,35 +197,22 @@ async fn requests_carry_bodies_of_any_size_and_streams_go_both_ways() {
     assert_eq!(answer.bytes(1 << 20).await.unwrap(), "n1 POST /x hello");
 
     let big = within(link.request(Request::get("/big"))).await.unwrap();
-    assert_eq!(
-        within(big.bytes(64 << 20)).await.unwrap().len(),
-        64 * (300 << 10)
-    );
+    assert_eq!(within(big.bytes(64 << 20)).await.unwrap().len(), 64 * (300 << 10));
     let big = within(link.request(Request::get("/big"))).await.unwrap();
-    assert!(matches!(
-        big.bytes(1 << 20).await,
-        Err(LinkError::BodyTooLarge(_))
-    ));
+    assert!(matches!(big.bytes(1 << 20).await, Err(LinkError::BodyTooLarge(_))));
 
-    let mut watch = within(link.request(Request::get("/forever")))
-        .await
-        .unwrap();
+    let mut watch = within(link.request(Request::get("/forever"))).await.unwrap();
     assert_eq!(watch.chunk().await.unwrap().unwrap(), "first\n");
     drop(watch);
 
     let sessions = server.sessions();
     assert_eq!(sessions.nodes(), ["n1"]);
-    let mut stream = within(sessions.open("n1", Bytes::from("exec")))
-        .await
-        .unwrap();
+    let mut stream = within(sessions.open("n1", Bytes::from("exec"))).await.unwrap();
     stream.send.write_all(b"echo me").await.unwrap();
     stream.send.finish().unwrap();
     assert_eq!(stream.recv.read_to_end(1024).await.unwrap(), b"echo me");
 
-    let refused = within(sessions.open("n1", Bytes::from("forbidden")))
-        .await
-        .err()
-        .unwrap();
+    let refused = within(sessions.open("n1", Bytes::from("forbidden"))).await.err().unwrap();
     assert_eq!(refused.to_string(), "the server refused: no such container");
     let absent = sessions.open("n9", Bytes::new()).await.err().unwrap();
     assert!(matches!(absent, LinkError::NoSuchNode(_)));
@@ -296,9 +240,7 @@ async fn a_session_comes_back_after_the_server_restarts() {
     })
     .await;
     let mut state = link.state();
-    within(state.wait_for(|s| *s == LinkState::Connected { session: 2 }))
-        .await
-        .unwrap();
+    within(state.wait_for(|s| *s == LinkState::Connected { session: 2 })).await.unwrap();
     let answer = within(link.request(Request::get("/b"))).await.unwrap();
     assert_eq!(answer.bytes(1024).await.unwrap(), "n1 GET /b ");
     assert_eq!(server.sessions().nodes(), ["n1"]);
@@ -311,21 +253,14 @@ async fn a_certificate_is_renewed_while_a_stream_stays_open() {
     let server = cluster.server(LOOPBACK);
     let dir = tempfile::tempdir().unwrap();
     let (_, link) = joined(&cluster, &server, dir.path()).await;
-    let mut watch = within(link.request(Request::get("/forever")))
-        .await
-        .unwrap();
+    let mut watch = within(link.request(Request::get("/forever"))).await.unwrap();
     watch.chunk().await.unwrap();
 
     let mut state = link.state();
-    within(state.wait_for(|s| *s == LinkState::Connected { session: 2 }))
-        .await
-        .unwrap();
+    within(state.wait_for(|s| *s == LinkState::Connected { session: 2 })).await.unwrap();
     assert_eq!(cluster.connected.load(Ordering::SeqCst), 2);
     let quiet = tokio::time::timeout(Duration::from_millis(200), watch.chunk()).await;
-    assert!(
-        quiet.is_err(),
-        "the stream of the first session still stands"
-    );
+    assert!(quiet.is_err(), "the stream of the first session still stands");
     within(link.request(Request::get("/c"))).await.unwrap();
 
     // The first session ends with its certificate.

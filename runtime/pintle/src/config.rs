@@ -126,8 +126,24 @@ impl Settings {
             .with_context(|| format!("the configuration file {} is not valid", file.display()))?;
         let top = self;
         Ok(lay_over!(
-            top, below, data_dir, log_format, log, listen, node_listen, kubeconfig, storage, tls_san,
-            cluster_cidr, node_name, node_ip, node_labels, server, join, shim, oci_runtime,
+            top,
+            below,
+            data_dir,
+            log_format,
+            log,
+            listen,
+            node_listen,
+            kubeconfig,
+            storage,
+            tls_san,
+            cluster_cidr,
+            node_name,
+            node_ip,
+            node_labels,
+            server,
+            join,
+            shim,
+            oci_runtime,
         ))
     }
 
@@ -207,8 +223,7 @@ mod tests {
 
     #[test]
     fn flags_win_over_the_file_and_the_file_over_defaults() {
-        let settings =
-            file("data-dir = '/x'\nnode-name = 'from-file'\nstorage = 'redb'").unwrap();
+        let settings = file("data-dir = '/x'\nnode-name = 'from-file'\nstorage = 'redb'").unwrap();
         assert_eq!(settings.data_dir(), Path::new("/x"));
         assert_eq!(settings.node_name().unwrap(), "from-flag");
         assert_eq!(settings.storage, Some(Storage::Redb));

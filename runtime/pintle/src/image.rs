@@ -27,7 +27,12 @@ pub fn run(command: ImageCommand) -> Result<ExitCode> {
             let imported =
                 imported.with_context(|| format!("{} cannot be imported", path.display()))?;
             for image in imported {
-                println!("imported {} ({}, {})", image.name, short(&image.digest), size(image.size));
+                println!(
+                    "imported {} ({}, {})",
+                    image.name,
+                    short(&image.digest),
+                    size(image.size)
+                );
             }
         }
         ImageAction::List => print(&store.list()?),

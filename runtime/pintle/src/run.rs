@@ -23,6 +23,11 @@ pub enum Parts {
 pub fn start(run: Run, parts: Parts) -> Result<ExitCode> {
     let settings = run.settings.with_file(run.config.as_deref())?;
     logging(&settings)?;
+    // The allocator asks for huge pages, which on a small server are mostly air:
+    // without this an idle one keeps twice the memory resident.
+    if let Err(error) = nix::sys::prctl::set_thp_disable(true) {
+        tracing::debug!(%error, "transparent huge pages stay on");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("pintle")

@@ -96,6 +96,19 @@ pub async fn spread(
 
 /// Nodes without agents: the objects, and a condition that says they are ready.
 pub async fn create_nodes(access: &Access, count: usize) -> Result<()> {
+    // A lease that is good for the whole run, in the place of agents that renew it.
+    spread(access, 16, count, "POST", |n| {
+        let lease = json!({
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": format!("node-{n:05}")},
+            "spec": {"holderIdentity": format!("node-{n:05}"), "leaseDurationSeconds": 40,
+                "renewTime": "2099-01-01T00:00:00.000000Z"},
+        });
+        let path = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases";
+        (path.into(), lease.to_string().into_bytes())
+    })
+    .await?;
     spread(access, 16, count, "POST", |n| {
         ("/api/v1/nodes".into(), node(&format!("node-{n:05}")).to_string().into_bytes())
     })
@@ -107,7 +120,28 @@ pub async fn create_nodes(access: &Access, count: usize) -> Result<()> {
         (format!("/api/v1/nodes/{name}/status"), status.to_string().into_bytes())
     })
     .await?;
-    Ok(())
+    settle(access, count).await
+}
+
+/// Until the controllers have looked at every node and none is tainted.
+async fn settle(access: &Access, count: usize) -> Result<()> {
+    let mut connection = access.connect().await?;
+    let request = connection.request("GET", "/api/v1/nodes", b"");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let (_, body) = connection.call(&request).await?;
+        let tainted = memchr::memmem::find_iter(&body, b"node.kubernetes.io/").count();
+        let ranges = memchr::memmem::find_iter(&body, b"\"podCIDR\":").count();
+        if tainted == 0 && ranges == count {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            // A range for pods may not be there for every node (a /16 has 256 parts).
+            ensure!(tainted == 0, "{tainted} taints are left on the nodes");
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// The whole list, several times over one connection: the median and its size.

@@ -112,7 +112,7 @@ fn objects_are_made_seen_changed_and_removed() {
     let file = cluster.path().join("cm.yaml");
     std::fs::write(
         &file,
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: applied}\ndata: {x: y}\n",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: applied}\ndata: {x: one}\n",
     )
     .unwrap();
     let file = file.to_string_lossy().into_owned();
@@ -120,14 +120,14 @@ fn objects_are_made_seen_changed_and_removed() {
     assert_eq!(k(&format!("apply -f {file}")), "configmap/applied unchanged\n");
     std::fs::write(
         &file,
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: applied}\ndata: {z: y}\n",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: applied}\ndata: {z: two}\n",
     )
     .unwrap();
     assert_eq!(k(&format!("apply -f {file}")), "configmap/applied configured\n");
-    assert_eq!(k("get configmap applied -o jsonpath={.data}"), r#"{"z":"y"}"#);
+    assert_eq!(k("get configmap applied -o jsonpath={.data}"), r#"{"z":"two"}"#);
     std::fs::write(
         &file,
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: applied}\ndatas: {z: y}\n",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: applied}\ndatas: {z: two}\n",
     )
     .unwrap();
     let refused = cluster.try_kubectl(&["apply", "-f", &file]);
@@ -181,6 +181,9 @@ fn running_pods_are_rolled_out_logged_and_entered() {
         .shell("script -qec 'kubectl exec -it deploy/web -- sh -c \"tty; stty size\"' /dev/null");
     assert!(tty.contains("/dev/pts/"), "{tty}");
 
+    cluster.wait("the first version's pods to go", 30, |c| {
+        c.try_kubectl(&["get", "pods", "-o", "name"]).stdout.lines().count() == 2
+    });
     // logs -f ends when the container does; get -w sees it go
     let followed = cluster.shell("timeout 20 kubectl logs -f deploy/web & sleep 1; kubectl delete pod -l app=web --grace-period=1 > /dev/null; wait");
     assert_eq!(followed, "two\n");

@@ -143,8 +143,7 @@ fn documents(text: &str, default_namespace: &str) -> Result<Vec<Document>> {
         };
         for object in items {
             found.push(
-                place(object, default_namespace)
-                    .with_context(|| format!("document {}", at + 1))?,
+                place(object, default_namespace).with_context(|| format!("document {}", at + 1))?,
             );
         }
     }

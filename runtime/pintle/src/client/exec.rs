@@ -38,9 +38,7 @@ pub async fn run(exec: Exec) -> Result<ExitCode> {
     if let Some(container) = &exec.container {
         query.push(format!("container={}", query_escape(container)));
     }
-    for (name, on) in
-        [("stdin", exec.stdin), ("stdout", true), ("stderr", !tty), ("tty", tty)]
-    {
+    for (name, on) in [("stdin", exec.stdin), ("stdout", true), ("stderr", !tty), ("tty", tty)] {
         query.push(format!("{name}={on}"));
     }
     let url = format!(

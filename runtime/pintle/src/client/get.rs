@@ -54,9 +54,8 @@ pub async fn run(get: Get) -> Result<()> {
     if get.watch {
         let headers = [("accept", accept)];
         let response = client.open(Method::GET, &path, &headers, Bytes::new()).await?;
-        let events = watch(response, |object| {
-            print(object, &get, &target, &mut printer).map(|()| false)
-        });
+        let events =
+            watch(response, |object| print(object, &get, &target, &mut printer).map(|()| false));
         return tokio::select! {
             result = events => result,
             () = out::reader_gone() => Ok(()),

@@ -148,4 +148,3 @@ pub fn is_not_found(error: &anyhow::Error) -> bool {
 pub fn is_conflict(error: &anyhow::Error) -> bool {
     error.downcast_ref::<ServerError>().is_some_and(|e| e.code == StatusCode::CONFLICT)
 }
-

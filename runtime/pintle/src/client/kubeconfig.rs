@@ -175,7 +175,8 @@ mod tests {
             assert!(error.contains(expect), "{error}");
         };
         check("current-context: a", "no context \"a\"");
-        let contexts = "current-context: a\ncontexts: [{name: a, context: {cluster: c, user: u}}]\n";
+        let contexts =
+            "current-context: a\ncontexts: [{name: a, context: {cluster: c, user: u}}]\n";
         check(contexts, "no cluster \"c\"");
         let cluster = "clusters: [{name: c, cluster: {server: 'http://x'}}]\n";
         check(&format!("{contexts}{cluster}"), "no user \"u\"");

@@ -128,9 +128,9 @@ async fn swap(client: &Client, name: &str, (source, digest): (Value, Value)) -> 
 
 async fn rollback(client: &Client, name: &str) -> Result<()> {
     let before = client.get(&format!("{PLUGINS}/{name}")).await?;
-    let remembered = before["metadata"]["annotations"][PREVIOUS]
-        .as_str()
-        .with_context(|| format!("plugin {name} was not swapped, there is nothing to go back to"))?;
+    let remembered = before["metadata"]["annotations"][PREVIOUS].as_str().with_context(|| {
+        format!("plugin {name} was not swapped, there is nothing to go back to")
+    })?;
     let remembered: Value = serde_json::from_str(remembered)
         .with_context(|| format!("the annotation {PREVIOUS} was changed by hand"))?;
     let now = json!({"source": before["spec"]["source"], "digest": before["spec"]["digest"]});
@@ -175,7 +175,8 @@ async fn patch(client: &Client, name: &str, change: &Value) -> Result<()> {
 
 /// Waits, by a watch, until the host has decided about the present generation.
 async fn settled(client: &Client, name: &str, _digest: Option<&str>) -> Result<Value> {
-    let path = format!("{PLUGINS}?watch=true&fieldSelector=metadata.name%3D{name}&timeoutSeconds=60");
+    let path =
+        format!("{PLUGINS}?watch=true&fieldSelector=metadata.name%3D{name}&timeoutSeconds=60");
     let mut last = Value::Null;
     super::get::watch_objects(client, &path, |plugin| {
         let generation = plugin["metadata"]["generation"].as_i64();

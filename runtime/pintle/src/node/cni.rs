@@ -10,7 +10,9 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use pintle_agent::net::{AddPlan, Interface, NetworkPlugin, NodeInfo, Peer, Reservation, SandboxInfo};
+use pintle_agent::net::{
+    AddPlan, Interface, NetworkPlugin, NodeInfo, Peer, Reservation, SandboxInfo,
+};
 use pintle_agent::{ApiClient, LinkClient};
 use pintle_netops::NetOp;
 use pintle_plugin_host::cni::{self, CniPlugin};
@@ -47,7 +49,10 @@ impl NodeNetwork {
     pub async fn follow(self: Arc<Self>, client: Arc<LinkClient>) {
         loop {
             if let Err(error) = self.follow_once(&client).await {
-                warn!(error = format!("{error:#}"), "the network plugin's object cannot be followed");
+                warn!(
+                    error = format!("{error:#}"),
+                    "the network plugin's object cannot be followed"
+                );
                 // A server that refuses gives no sign when it would not any more.
                 tokio::time::sleep(WATCH_RETRY).await;
             }

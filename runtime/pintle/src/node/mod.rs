@@ -121,11 +121,7 @@ impl RunningNode {
 }
 
 /// Where the server is: in this process, as told, or as told last time.
-fn server_address(
-    settings: &Settings,
-    own: Option<&RunningServer>,
-    dir: &Path,
-) -> Result<String> {
+fn server_address(settings: &Settings, own: Option<&RunningServer>, dir: &Path) -> Result<String> {
     if let Some(own) = own {
         return Ok(reachable(own.node_address).to_string());
     }

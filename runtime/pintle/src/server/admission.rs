@@ -43,7 +43,10 @@ impl Admission for HostAdmission {
         std::iter::once("").chain(subresources).any(|name| chain.wants(&kind, name, op))
     }
 
-    async fn review(&self, request: AdmissionRequest<'_>) -> Result<AdmissionResponse, StatusError> {
+    async fn review(
+        &self,
+        request: AdmissionRequest<'_>,
+    ) -> Result<AdmissionResponse, StatusError> {
         let Some(chain) = self.0.get() else { return Ok(AdmissionResponse::default()) };
         let kind = kind(request.resource);
         let asked = admission::AdmissionRequest {

@@ -14,8 +14,8 @@ use pintle_apiserver::verbs::{DeleteOptions, Patch, Preconditions, Propagation, 
 use pintle_apiserver::{ApiServer, Clock, User};
 use pintle_plugin_host::action::{Action, PatchType, Propagation as PluginPropagation, Target};
 use pintle_plugin_host::cluster::{
-    Applied, ApplyError, Change, Cluster, ClusterEvent, EventBatch, EventStream, ListQuery, Listing,
-    Object, ObjectHandle, Owner, PluginIdentity, StreamGone,
+    Applied, ApplyError, Change, Cluster, ClusterEvent, EventBatch, EventStream, ListQuery,
+    Listing, Object, ObjectHandle, Owner, PluginIdentity, StreamGone,
 };
 use pintle_watch::{Bus, EventKind, From, Topic};
 use serde_json::{Value, json};
@@ -253,7 +253,15 @@ impl LocalCluster {
                 let subresource = parse_subresource(row, &subresource)?;
                 let object = parse(&object)?;
                 verbs
-                    .update(user, row, subresource, &target.namespace, &target.name, object, &options)
+                    .update(
+                        user,
+                        row,
+                        subresource,
+                        &target.namespace,
+                        &target.name,
+                        object,
+                        &options,
+                    )
                     .await
             }
             Action::Patch { target, subresource, patch_type, body, revision } => {
@@ -261,7 +269,15 @@ impl LocalCluster {
                 let subresource = parse_subresource(row, &subresource)?;
                 let patch = patch_of(patch_type, parse(&body)?, revision)?;
                 verbs
-                    .patch(user, row, subresource, &target.namespace, &target.name, &patch, &options)
+                    .patch(
+                        user,
+                        row,
+                        subresource,
+                        &target.namespace,
+                        &target.name,
+                        &patch,
+                        &options,
+                    )
                     .await
             }
             Action::Delete { target, uid, revision, grace_period_seconds, propagation } => {

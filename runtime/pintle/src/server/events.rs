@@ -85,20 +85,15 @@ pub async fn record(
         .ok_or_else(|| StatusError::internal("the table of kinds has no Event"))?;
     let now = time::format_seconds(cluster.now_unix_ms());
     let options = WriteOptions::default();
-    let target = Target {
-        kind: event_kind(),
-        namespace: event.namespace().to_owned(),
-        name: event.name(),
-    };
+    let target =
+        Target { kind: event_kind(), namespace: event.namespace().to_owned(), name: event.name() };
     let written = match cluster.current(&target) {
         Some(before) => {
             let count = before.parse()["count"].as_i64().unwrap_or(1);
             let patch = Patch::Merge(json!({"count": count + 1, "lastTimestamp": now}));
             verbs.patch(user, row, None, &target.namespace, &target.name, &patch, &options).await?
         }
-        None => {
-            verbs.create(user, row, &target.namespace, event.object(&now), &options).await?
-        }
+        None => verbs.create(user, row, &target.namespace, event.object(&now), &options).await?,
     };
     Ok(Applied { revision: written.revision })
 }

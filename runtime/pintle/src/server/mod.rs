@@ -106,8 +106,7 @@ pub async fn start(settings: &Settings, stop: watch::Receiver<bool>) -> Result<R
         key: served.key.clone_key(),
         ca: ca.certificate().clone(),
     };
-    let gateway =
-        nodes::NodeGateway { api: api.clone(), ca: ca.clone(), clock: clock.clone() };
+    let gateway = nodes::NodeGateway { api: api.clone(), ca: ca.clone(), clock: clock.clone() };
     let node_server = NodeServer::bind(settings.node_listen(), identity, Arc::new(gateway))?;
     sessions.set(node_server.sessions());
     let node_address = node_server.local_addr()?;

@@ -54,7 +54,8 @@ pub fn data(secret: &Value, field: &str) -> Option<String> {
 }
 
 /// One answer for all reasons but expiry: who guesses learns nothing.
-const USELESS: &str = "the join token is unknown or used; make a new one with `pintle token create`";
+const USELESS: &str =
+    "the join token is unknown or used; make a new one with `pintle token create`";
 
 /// Checks a token and uses it up. Of two nodes with one token, one gets in.
 pub async fn redeem(
@@ -116,7 +117,8 @@ mod tests {
     fn tokens_have_kubernetes_form_and_differ() {
         let (a, b) = (Token::generate(), Token::generate());
         let fits = |text: &str, length: usize| {
-            text.len() == length && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+            text.len() == length
+                && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
         };
         assert!(fits(&a.id, 6) && fits(&a.secret, 16));
         assert_ne!(a.secret, b.secret);
