@@ -66,8 +66,8 @@ fn short(digest: &str) -> &str {
 
 fn size(bytes: u64) -> String {
     match bytes {
-        ..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
-        ..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        ..=999_999 => format!("{:.1} kB", bytes as f64 / 1e3),
+        ..=999_999_999 => format!("{:.1} MB", bytes as f64 / 1e6),
         _ => format!("{:.1} GB", bytes as f64 / 1e9),
     }
 }

@@ -138,18 +138,22 @@ fn field<'a>(text: &'a [u8], key: &[u8]) -> Option<&'a str> {
 pub async fn swap(access: &Access, wasm: &Path, count: usize) -> Result<(Value, Bound)> {
     let component =
         std::fs::read(wasm).with_context(|| format!("{} is missing", wasm.display()))?;
+    let path = "/apis/plugins.pintle.dev/v1alpha1/plugins/scheduler";
+    let mut connection = access.connect().await?;
+    let request = connection.request("GET", path, b"");
+    let (_, body) = connection.call(&request).await?;
+    let before: Value = serde_json::from_slice(&body)?;
     let patch = json!({"spec": {
         "source": {"embedded": null, "inline": {"data": STANDARD.encode(&component)}},
-        "digest": null,
+        "digest": digest(&component),
+        // The same rights that the embedded one has.
+        "grants": before["status"]["needs"],
     }});
-    let mut patch = patch;
-    patch["spec"]["digest"] = json!(digest(&component));
     let access_for_swap = access.clone();
     let swap = tokio::spawn(async move {
         // In the middle of the stream of pods, not before it.
         tokio::time::sleep(Duration::from_millis(300)).await;
         let mut connection = access_for_swap.connect().await?;
-        let path = "/apis/plugins.pintle.dev/v1alpha1/plugins/scheduler";
         let request = connection.request("PATCH", path, patch.to_string().as_bytes());
         let (status, body) = connection.call(&request).await?;
         ensure!(status == 200, "swap: {}", String::from_utf8_lossy(&body));
@@ -157,8 +161,6 @@ pub async fn swap(access: &Access, wasm: &Path, count: usize) -> Result<(Value, 
     });
     let bound = create_to_bound(access, count, "swap").await?;
     swap.await??;
-    let mut connection = access.connect().await?;
-    let path = "/apis/plugins.pintle.dev/v1alpha1/plugins/scheduler";
     let request = connection.request("GET", path, b"");
     let began = Instant::now();
     loop {

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::Method;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -99,7 +100,7 @@ async fn load(
     let headers = [("content-type", "application/json")];
     let body = Bytes::from(serde_json::to_vec(&plugin)?);
     client.json(Method::POST, PLUGINS, &headers, body).await?;
-    let mut plugin = settled(client, name, digest.as_str()).await?;
+    let mut plugin = settled(client, name).await?;
     let needs = plugin["status"]["needs"].clone();
     if plugin["status"]["reason"] == "NeedsNotGranted" {
         println!("The plugin asks for:\n{}", serde_yaml_ng::to_string(&needs)?);
@@ -110,20 +111,44 @@ async fn load(
             );
         }
         patch(client, name, &json!({"spec": {"grants": needs}})).await?;
-        plugin = settled(client, name, digest.as_str()).await?;
+        plugin = settled(client, name).await?;
     }
     report(name, &plugin)
 }
 
 async fn swap(client: &Client, name: &str, (source, digest): (Value, Value)) -> Result<()> {
     let before = client.get(&format!("{PLUGINS}/{name}")).await?;
-    let remembered = json!({
-        "source": before["spec"]["source"],
-        "digest": before["spec"]["digest"],
-    });
-    replace(client, name, &before, &source, &digest, &remembered).await?;
-    let plugin = settled(client, name, digest.as_str()).await?;
-    report(name, &plugin)
+    // An embedded plugin has what it asks for without being granted it by name.
+    // The one that takes over gets the same and no more.
+    let grants = match (&before["spec"]["grants"], source["embedded"].is_object()) {
+        (_, true) => Value::Null,
+        (Value::Null, false) => before["status"]["needs"].clone(),
+        (granted, false) => granted.clone(),
+    };
+    let next = Version { source, digest, grants };
+    replace(client, name, &before, &next, &Version::of(&before)).await?;
+    report(name, &settled(client, name).await?)
+}
+
+/// What a swap changes of a Plugin's spec.
+#[derive(Serialize, Deserialize)]
+struct Version {
+    source: Value,
+    #[serde(default)]
+    digest: Value,
+    #[serde(default)]
+    grants: Value,
+}
+
+impl Version {
+    fn of(plugin: &Value) -> Self {
+        let spec = &plugin["spec"];
+        Self {
+            source: spec["source"].clone(),
+            digest: spec["digest"].clone(),
+            grants: spec["grants"].clone(),
+        }
+    }
 }
 
 async fn rollback(client: &Client, name: &str) -> Result<()> {
@@ -131,13 +156,10 @@ async fn rollback(client: &Client, name: &str) -> Result<()> {
     let remembered = before["metadata"]["annotations"][PREVIOUS].as_str().with_context(|| {
         format!("plugin {name} was not swapped, there is nothing to go back to")
     })?;
-    let remembered: Value = serde_json::from_str(remembered)
+    let remembered: Version = serde_json::from_str(remembered)
         .with_context(|| format!("the annotation {PREVIOUS} was changed by hand"))?;
-    let now = json!({"source": before["spec"]["source"], "digest": before["spec"]["digest"]});
-    let digest = remembered["digest"].clone();
-    replace(client, name, &before, &remembered["source"], &digest, &now).await?;
-    let plugin = settled(client, name, digest.as_str()).await?;
-    report(name, &plugin)
+    replace(client, name, &before, &remembered, &Version::of(&before)).await?;
+    report(name, &settled(client, name).await?)
 }
 
 /// Puts another component into the object, remembering the one that was there.
@@ -145,24 +167,23 @@ async fn replace(
     client: &Client,
     name: &str,
     before: &Value,
-    source: &Value,
-    digest: &Value,
-    remembered: &Value,
+    next: &Version,
+    remembered: &Version,
 ) -> Result<()> {
     // Exactly one kind of source may stay, so the others are taken out.
-    let mut new_source = json!({"embedded": null, "file": null, "inline": null});
-    for (kind, value) in source.as_object().into_iter().flatten() {
-        new_source[kind] = value.clone();
+    let mut source = json!({"embedded": null, "file": null, "inline": null});
+    for (kind, value) in next.source.as_object().into_iter().flatten() {
+        source[kind] = value.clone();
     }
-    // An annotation may hold 256 KiB; a larger component is not remembered.
-    let remembered = remembered.to_string();
+    // All annotations together may hold 256 KiB; what is larger is not remembered.
+    let remembered = serde_json::to_string(remembered)?;
     let remembered = if remembered.len() < 200 << 10 { json!(remembered) } else { Value::Null };
     let change = json!({
         "metadata": {
             "resourceVersion": before["metadata"]["resourceVersion"],
             "annotations": {PREVIOUS: remembered},
         },
-        "spec": {"source": new_source, "digest": digest},
+        "spec": {"source": source, "digest": next.digest, "grants": next.grants},
     });
     patch(client, name, &change).await
 }
@@ -174,7 +195,7 @@ async fn patch(client: &Client, name: &str, change: &Value) -> Result<()> {
 }
 
 /// Waits, by a watch, until the host has decided about the present generation.
-async fn settled(client: &Client, name: &str, _digest: Option<&str>) -> Result<Value> {
+async fn settled(client: &Client, name: &str) -> Result<Value> {
     let path =
         format!("{PLUGINS}?watch=true&fieldSelector=metadata.name%3D{name}&timeoutSeconds=60");
     let mut last = Value::Null;
