@@ -37,7 +37,8 @@ const ONLY_USER: &[(&str, &[&str])] = &[
     ("wasmtime", &["pintle-plugin-host"]),
     ("wasmtime-wasi", &["pintle-plugin-host"]),
     ("quinn", &["pintle-node-link"]),
-    ("rtnetlink", &["pintle-netops"]),
+    ("netlink-packet-core", &["pintle-netops"]),
+    ("netlink-packet-route", &["pintle-netops"]),
     ("sled", &["pintle-storage"]),
     ("redb", &["pintle-storage"]),
 ];
