@@ -124,15 +124,29 @@ for node in "${NODES[@]}"; do
         > "$STATE/$node.out" 2> "$STATE/$node.log" & echo $! > "$STATE/$node.pid"
 done
 for node in "${NODES[@]}"; do await_ready "$node"; done
-# A watch ends when its reader does.
-timeout 30 "$PINTLE" get nodes -w | awk '$2 == "Ready" && !seen[$1]++ { if (++n == 2) exit }'
+# A watch ends when its reader does. (Not awk: some versions wait for a full buffer.)
+timeout 30 "$PINTLE" get nodes -w | {
+    ready=" "
+    while read -r name status _; do
+        [ "$status" != Ready ] || ready="${ready/ $name / }$name "
+        [ "$(wc -w <<< "$ready")" -lt ${#NODES[@]} ] || exit 0
+    done
+    exit 1
+}
 "$PINTLE" get nodes -o wide
 
 # Follows a Deployment until that many of its pods are ready.
 await_ready_pods() {
-    timeout 90 "$PINTLE" get deployments -w | awk -v name="$1" -v want="$2/$2" '
-        $1 == name && $2 != last { printf "  %s %s ready\n", name, $2; fflush(); last = $2 }
-        $1 == name && $2 == want { exit }'
+    timeout 90 "$PINTLE" get deployments -w | {
+        last=""
+        while read -r name ready _; do
+            [ "$name" = "$1" ] || continue
+            [ "$ready" = "$last" ] || printf '  %s %s ready\n' "$name" "$ready"
+            last=$ready
+            [ "$ready" != "$2/$2" ] || exit 0
+        done
+        exit 1
+    }
 }
 
 step "kubectl apply -f docs/examples/web.yaml (here: pintle apply)"
@@ -156,9 +170,14 @@ uid=$("$PINTLE" get pod "$a" -o json | sed -n 's/^    "uid": "\(.*\)".*/\1/p' | 
 victim=$(grep -ls "pod$uid" /proc/[0-9]*/cgroup | sed 's|/proc/\([0-9]*\)/.*|\1|' | while read -r pid; do
     tr '\0' ' ' < "/proc/$pid/cmdline" 2>/dev/null | grep -q '^httpd' && echo "$pid" && break; done)
 kill -9 "$victim"
-timeout 60 "$PINTLE" get pods -w --field-selector "metadata.name=$a" | awk '
-    $1 != "NAME" { printf "  %s\n", $0; fflush() }
-    $1 != "NAME" && $2 == "1/1" && $3 == "Running" && $4 >= 1 { exit }'
+timeout 60 "$PINTLE" get pods -w --field-selector "metadata.name=$a" | {
+    while read -r name ready status restarts more; do
+        [ "$name" != NAME ] || continue
+        echo "  $name $ready $status, $restarts restarts $more"
+        [ "$ready/$status" != 1/1/Running ] || [ "$restarts" -lt 1 ] || exit 0
+    done
+    exit 1
+}
 
 step "Swapping the scheduler while a second Deployment grows from 0 to 20"
 hint "pintle plugin get scheduler"
