@@ -32,4 +32,5 @@ pub use client::{ApiClient, ApiError, ApiResponse, WatchBody};
 pub use clock::Clock;
 pub use config::AgentConfig;
 pub use link::LinkClient;
+pub use reflector::Lines;
 pub use stream::StreamHandler;

@@ -188,14 +188,15 @@ impl Reflector {
     }
 }
 
-/// Cuts a body into lines.
+/// Cuts the body of a watch into lines, none of them larger than the largest object.
 #[derive(Default)]
-struct Lines {
+pub struct Lines {
     buffer: BytesMut,
 }
 
 impl Lines {
-    async fn next(&mut self, body: &mut dyn WatchBody) -> Result<Option<BytesMut>, ApiError> {
+    /// The next line; `None` when the body has ended.
+    pub async fn next(&mut self, body: &mut dyn WatchBody) -> Result<Option<BytesMut>, ApiError> {
         let mut searched = 0;
         loop {
             if let Some(at) = self.buffer[searched..].iter().position(|byte| *byte == b'\n') {

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use pintle_agent::net::{
     AddPlan, Interface, NetworkPlugin, NodeInfo, Peer, Reservation, SandboxInfo,
 };
-use pintle_agent::{ApiClient, LinkClient};
+use pintle_agent::{ApiClient, Lines, LinkClient};
 use pintle_netops::NetOp;
 use pintle_plugin_host::cni::{self, CniPlugin};
 use pintle_plugin_host::plugin::{BudgetSpec, Plugin, PluginSpec, Role};
@@ -30,8 +30,23 @@ const DEFAULT: &str = "cni-routed";
 const WATCH_RETRY: Duration = Duration::from_secs(1);
 
 pub struct NodeNetwork {
-    active: ArcSwap<CniPlugin>,
+    active: ArcSwap<Active>,
     cache_dir: PathBuf,
+}
+
+/// The plugin that plans, and what it was made of.
+struct Active {
+    plugin: CniPlugin,
+    config: Value,
+    budgets: BudgetSpec,
+}
+
+impl Active {
+    fn same_as(&self, other: &Self) -> bool {
+        self.plugin.digest() == other.plugin.digest()
+            && self.config == other.config
+            && self.budgets == other.budgets
+    }
 }
 
 /// The embedded plugin, loaded.
@@ -39,9 +54,10 @@ pub fn load(data_dir: &Path) -> Result<Arc<NodeNetwork>> {
     let cache_dir = data_dir.join("plugin-cache");
     let wasm = embedded::component(DEFAULT)
         .with_context(|| format!("this binary has no plugin {DEFAULT:?}"))?;
-    let plugin =
-        CniPlugin::load(&cache_dir, DEFAULT, wasm, None, &Value::Null, &BudgetSpec::default())?;
-    Ok(Arc::new(NodeNetwork { active: ArcSwap::from_pointee(plugin), cache_dir }))
+    let (config, budgets) = (Value::Null, BudgetSpec::default());
+    let plugin = CniPlugin::load(&cache_dir, DEFAULT, wasm, None, &config, &budgets)?;
+    let active = ArcSwap::from_pointee(Active { plugin, config, budgets });
+    Ok(Arc::new(NodeNetwork { active, cache_dir }))
 }
 
 impl NodeNetwork {
@@ -61,17 +77,13 @@ impl NodeNetwork {
 
     async fn follow_once(self: &Arc<Self>, client: &LinkClient) -> Result<()> {
         let mut watch = client.watch(PLUGINS).await?;
-        let mut pending: Vec<u8> = Vec::new();
-        while let Some(chunk) = watch.chunk().await? {
-            pending.extend_from_slice(&chunk);
-            while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = pending.drain(..=end).collect();
-                let event: Value = serde_json::from_slice(&line).context("no valid event")?;
-                match event["type"].as_str() {
-                    Some("ADDED" | "MODIFIED") => self.applied(&event["object"]).await,
-                    Some("ERROR") => bail!("{}", event["object"]["message"]),
-                    _ => {}
-                }
+        let mut lines = Lines::default();
+        while let Some(line) = lines.next(watch.as_mut()).await? {
+            let event: Value = serde_json::from_slice(&line).context("no valid event")?;
+            match event["type"].as_str() {
+                Some("ADDED" | "MODIFIED") => self.applied(&event["object"]).await,
+                Some("ERROR") => bail!("{}", event["object"]["message"]),
+                _ => {}
             }
         }
         Ok(())
@@ -98,7 +110,7 @@ impl NodeNetwork {
         }
     }
 
-    /// The new digest, or `None` when it is the active one.
+    /// The new digest, or `None` when nothing about it is new.
     fn swap(&self, name: &str, spec: &PluginSpec) -> Result<Option<String>> {
         let wasm = component(spec)?;
         let config = spec.config.clone().unwrap_or(Value::Null);
@@ -110,11 +122,12 @@ impl NodeNetwork {
             &config,
             &spec.budgets,
         )?;
-        let digest = plugin.digest().to_string();
-        if digest == self.active.load().digest().to_string() {
+        let next = Active { plugin, config, budgets: spec.budgets.clone() };
+        if next.same_as(&self.active.load()) {
             return Ok(None);
         }
-        self.active.store(Arc::new(plugin));
+        let digest = next.plugin.digest().to_string();
+        self.active.store(Arc::new(next));
         Ok(Some(digest))
     }
 
@@ -122,10 +135,10 @@ impl NodeNetwork {
         &self,
         call: impl FnOnce(&CniPlugin, i64) -> Result<R, cni::CniError> + Send + 'static,
     ) -> Result<R, String> {
-        let plugin = self.active.load_full();
+        let active = self.active.load_full();
         let now = pintle_apiserver::Clock::now_unix_ms(&pintle_apiserver::SystemClock);
         // A call takes microseconds but may run into its deadline.
-        tokio::task::spawn_blocking(move || call(&plugin, now))
+        tokio::task::spawn_blocking(move || call(&active.plugin, now))
             .await
             .map_err(|error| error.to_string())?
             .map_err(|error| error.to_string())
@@ -309,4 +322,44 @@ where
     T::Err: std::fmt::Display,
 {
     if text.is_empty() { Ok(None) } else { parse(text).map(Some) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_changed_configuration_swaps_and_an_unchanged_spec_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let network = load(dir.path()).unwrap();
+        let swaps = |spec: Value| {
+            let mut whole = json!({"role": "CNI", "source": {"embedded": {"name": DEFAULT}}});
+            whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+            let spec: PluginSpec = serde_json::from_value(whole).unwrap();
+            network.swap(DEFAULT, &spec).unwrap().is_some()
+        };
+        assert!(!swaps(json!({})), "it is what is embedded");
+        assert!(swaps(json!({"config": {"mtu": 1400}})));
+        assert!(!swaps(json!({"config": {"mtu": 1400}})));
+        assert!(swaps(json!({"config": {"mtu": 1400}, "budgets": {"deadlineMilliseconds": 500}})));
+        assert!(swaps(json!({})));
+    }
+
+    #[test]
+    fn what_cannot_be_loaded_is_an_error_that_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let network = load(dir.path()).unwrap();
+        let check = |source: Value, expect: &str| {
+            let spec = json!({"role": "CNI", "source": source});
+            let spec: PluginSpec = serde_json::from_value(spec).unwrap();
+            let error = format!("{:#}", network.swap("other", &spec).unwrap_err());
+            assert!(error.contains(expect), "{error}");
+        };
+        check(json!({"embedded": {"name": "nothing"}}), "\"nothing\"");
+        check(json!({"file": {"path": "/nonexistent.wasm"}}), "/nonexistent.wasm");
+        check(json!({"inline": {"data": "%"}}), "base64");
+        check(json!({}), "no source");
+    }
 }
