@@ -5,6 +5,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls_pki_types::CertificateDer;
 
@@ -86,6 +87,10 @@ pub(crate) fn endpoint(server: SocketAddr) -> Result<quinn::Endpoint, LinkError>
     quinn::Endpoint::client(local).map_err(|source| LinkError::Socket { address: local, source })
 }
 
+/// Of one attempt. QUIC itself would go on for 30 s with ever longer pauses, in
+/// which a server that has come back is not noticed.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
+
 pub(crate) async fn connect(
     endpoint: &quinn::Endpoint,
     address: SocketAddr,
@@ -101,21 +106,25 @@ pub(crate) async fn connect(
     let connecting = endpoint
         .connect_with(config, address, SERVER_NAME)
         .map_err(|e| LinkError::Protocol(e.to_string()))?;
-    connecting.await.map_err(|source| LinkError::Connect { address: server.to_owned(), source })
+    let connected = match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
+        Ok(connected) => connected,
+        Err(_) => Err(quinn::ConnectionError::TimedOut),
+    };
+    connected.map_err(|source| LinkError::Connect { address: server.to_owned(), source })
 }
 
 /// The DNS name that every server certificate carries for node links.
 pub(crate) const SERVER_NAME: &str = "pintle-server";
 
-/// Idle after 30 s; the node keeps the session alive every 10 s, so that a lost
-/// server is noticed within three lost packets and the server sends nothing.
+/// Idle after 30 s. The node keeps the session alive every 5 s, so that it learns
+/// within that time of a server that was killed and is back; one that is away is
+/// noticed after six lost packets, and the server sends nothing.
 pub(crate) fn transport(node: bool) -> quinn::TransportConfig {
-    use std::time::Duration;
     let mut transport = quinn::TransportConfig::default();
     transport.max_idle_timeout(Some(quinn::VarInt::from_u32(30_000).into()));
     transport.max_concurrent_uni_streams(0u32.into());
     if node {
-        transport.keep_alive_interval(Some(Duration::from_secs(10)));
+        transport.keep_alive_interval(Some(Duration::from_secs(5)));
         // Streams that the server opens: logs and exec sessions at one time.
         transport.max_concurrent_bidi_streams(256u32.into());
     } else {

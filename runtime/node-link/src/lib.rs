@@ -16,6 +16,7 @@ mod client;
 mod error;
 mod identity;
 mod join;
+mod reset;
 mod server;
 mod tls;
 mod token;

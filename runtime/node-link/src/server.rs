@@ -2,7 +2,7 @@
 //! [`NodeService`], and opens streams towards nodes.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -18,7 +18,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::join::transport;
 use crate::wire::{self, Accept, Answer, NodeStream, Open, Request};
-use crate::{LinkError, tls};
+use crate::{LinkError, reset, tls};
 
 pub type BodyStream = BoxStream<'static, std::io::Result<Bytes>>;
 
@@ -76,6 +76,9 @@ pub struct ServerIdentity {
     pub chain: Vec<CertificateDer<'static>>,
     pub key: PrivateKeyDer<'static>,
     pub ca: CertificateDer<'static>,
+    /// The same in every life of the server: with it nodes believe a restarted
+    /// server that their sessions are gone, and need not wait for a timeout.
+    pub reset_secret: [u8; 32],
 }
 
 /// The open sessions by node name.
@@ -142,7 +145,11 @@ impl Server {
         let crypto = tls::server(identity.chain, identity.key, &identity.ca)?;
         let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
         config.transport_config(Arc::new(transport(false)));
-        let endpoint = quinn::Endpoint::server(config, address)
+        let endpoint = UdpSocket::bind(address)
+            .and_then(|socket| {
+                let own = reset::endpoint_config(&identity.reset_secret);
+                quinn::Endpoint::new(own, Some(config), socket, Arc::new(quinn::TokioRuntime))
+            })
             .map_err(|source| LinkError::Socket { address, source })?;
         let sessions = Sessions::default();
         let shared = Arc::new(Shared { service, sessions: sessions.clone(), ca: identity.ca });

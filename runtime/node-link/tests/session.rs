@@ -52,6 +52,7 @@ impl Cluster {
             chain: vec![leaf.der().clone()],
             key: PrivateKeyDer::Pkcs8(key.serialize_der().into()),
             ca: self.ca_der.clone(),
+            reset_secret: [7; 32],
         };
         Server::bind(address, identity, self.clone())
     }
@@ -243,6 +244,39 @@ async fn a_session_comes_back_after_the_server_restarts() {
     within(state.wait_for(|s| *s == LinkState::Connected { session: 2 })).await.unwrap();
     let answer = within(link.request(Request::get("/b"))).await.unwrap();
     assert_eq!(answer.bytes(1024).await.unwrap(), "n1 GET /b ");
+    assert_eq!(server.sessions().nodes(), ["n1"]);
+}
+
+#[tokio::test]
+async fn a_server_that_was_killed_and_is_back_is_noticed_before_the_session_times_out() {
+    let cluster = Cluster::new(Duration::from_secs(3600));
+    // Dropping the runtime ends the first server without a word to anybody.
+    let first = tokio::runtime::Runtime::new().unwrap();
+    let (of_first, again) = (first.handle().clone(), cluster.clone());
+    let server = of_first.spawn(async move { again.server(LOOPBACK) }).await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (address, link) = joined(&cluster, &server, dir.path()).await;
+    within(link.request(Request::get("/a"))).await.unwrap();
+    let mut watch = within(link.request(Request::get("/forever"))).await.unwrap();
+    watch.chunk().await.unwrap();
+
+    first.shutdown_background();
+    drop(server);
+    let server = within(async {
+        loop {
+            match cluster.try_server(address.parse().unwrap()) {
+                Ok(server) => break server,
+                // As above: the old socket closes unannounced.
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    })
+    .await;
+    let began = std::time::Instant::now();
+    assert!(within(watch.chunk()).await.is_err(), "the watch ends");
+    let answer = within(link.request(Request::get("/b"))).await.unwrap();
+    assert_eq!(answer.bytes(1024).await.unwrap(), "n1 GET /b ");
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     assert_eq!(server.sessions().nodes(), ["n1"]);
 }
 

@@ -193,6 +193,12 @@ impl Ca {
         Sha256::digest(&self.certificate).into()
     }
 
+    /// A secret for another use than signing, the same for as long as this CA is.
+    pub fn derived_secret(&self, purpose: &str) -> [u8; 32] {
+        let key = self.issuer.key().serialize_der();
+        Sha256::new().chain_update(purpose).chain_update([0]).chain_update(key).finalize().into()
+    }
+
     /// A serving certificate for the given IP addresses and DNS names.
     pub fn issue_server(&self, names: &[String]) -> Result<Issued, PkiError> {
         let mut params = CertificateParams::default();
@@ -318,6 +324,8 @@ mod tests {
         let first = Ca::load_or_create(dir.path()).unwrap();
         let second = Ca::load_or_create(dir.path()).unwrap();
         assert_eq!(first.sha256(), second.sha256());
+        assert_eq!(first.derived_secret("a"), second.derived_secret("a"));
+        assert_ne!(first.derived_secret("a"), first.derived_secret("b"));
         let mode = std::fs::metadata(dir.path().join("ca.key")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         // What the reloaded authority signs verifies like before.

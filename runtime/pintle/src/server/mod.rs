@@ -105,6 +105,7 @@ pub async fn start(settings: &Settings, stop: watch::Receiver<bool>) -> Result<R
         chain: vec![served.certificate.der.clone()],
         key: served.key.clone_key(),
         ca: ca.certificate().clone(),
+        reset_secret: ca.derived_secret("node-link stateless reset"),
     };
     let gateway = nodes::NodeGateway { api: api.clone(), ca: ca.clone(), clock: clock.clone() };
     let node_server = NodeServer::bind(settings.node_listen(), identity, Arc::new(gateway))?;
