@@ -28,3 +28,21 @@ command -v cargo > /dev/null 2>&1 || {
     echo "Rust is missing: install it from https://rustup.rs, then try again" >&2
     exit 1
 }
+
+# The plugins' target: rustup's, or else what Debian packages of it. The build
+# finds out by itself which one is there.
+target=wasm32-unknown-unknown
+has_target() { ls "$(rustc --print target-libdir --target $target)"/libcore-*.rlib > /dev/null 2>&1; }
+if ! has_target && ! { rustup target add $target > /dev/null 2>&1 && has_target; }; then
+    if command -v apt-get > /dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
+        echo "rustup cannot add $target: installing Debian's rustc-web cargo-web rust-web-src lld-22"
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+            rustc-web cargo-web rust-web-src lld-22 > /dev/null || {
+            echo "neither rustup nor apt-get can provide $target" >&2
+            exit 1
+        }
+    else
+        echo "please run: rustup target add $target" >&2
+        exit 1
+    fi
+fi
