@@ -12,7 +12,6 @@ use crate::kinds::Resource;
 
 /// The media type parameter values that ask for a table.
 pub const KIND: &str = "Table";
-pub const GROUP_VERSION: &str = "meta.k8s.io/v1";
 
 /// What each row carries of its object (`includeObject`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -118,24 +117,6 @@ impl<'r> Table<'r> {
         Ok(())
     }
 
-    /// As [`Table::push`] for an object that is parsed already.
-    pub fn push_value(&mut self, object: &Value, now_ms: i64) {
-        self.cells(object, now_ms);
-        match self.include {
-            IncludeObject::None => {}
-            IncludeObject::Object => {
-                self.out.extend_from_slice(b",\"object\":");
-                write_json(&mut self.out, object);
-            }
-            IncludeObject::Metadata => {
-                let metadata =
-                    object.get("metadata").map_or_else(|| "{}".to_owned(), Value::to_string);
-                self.partial(metadata.as_bytes());
-            }
-        }
-        self.out.push(b'}');
-    }
-
     /// The document.
     pub fn finish(mut self) -> Vec<u8> {
         self.out.extend_from_slice(b"]}");
@@ -206,8 +187,9 @@ mod tests {
         let row = Registry::builtin().by_plural("", "v1", "configmaps").unwrap();
         let meta = ListMeta { resource_version: "7", ..ListMeta::default() };
         let mut table = Table::new(row, include, &meta, headers);
-        table.push(config_map().to_string().as_bytes(), NOW).unwrap();
-        table.push_value(&config_map(), NOW);
+        for _ in 0..2 {
+            table.push(config_map().to_string().as_bytes(), NOW).unwrap();
+        }
         assert_eq!(table.len(), 2);
         serde_json::from_slice(&table.finish()).unwrap()
     }

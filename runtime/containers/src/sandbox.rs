@@ -117,12 +117,6 @@ impl Sandbox {
         Ok(Sandbox { inner: Arc::new(Inner { spec, layout, connection }) })
     }
 
-    /// Where a container's statistics are read: its cgroup, absolute from the cgroup root.
-    pub fn container_cgroup(&self, name: &str) -> Option<String> {
-        let state = self.state(name)?;
-        Some(spec::cgroup_path(&self.inner.spec, name, state.attempt))
-    }
-
     pub fn spec(&self) -> &SandboxSpec {
         &self.inner.spec
     }

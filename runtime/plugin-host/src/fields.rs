@@ -4,7 +4,6 @@
 //! scan that skips what it does not look for costs a tenth of a full parse.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
@@ -50,11 +49,6 @@ pub fn differ(before: &[u8], after: &[u8], path: &str) -> bool {
         }
         _ => true,
     }
-}
-
-/// A map of strings at `path`, as label maps are.
-pub fn string_map(json: &[u8], path: &str) -> Option<BTreeMap<String, String>> {
-    serde_json::from_str(raw(json, path)?).ok()
 }
 
 struct At<'p> {

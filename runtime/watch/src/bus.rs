@@ -146,27 +146,6 @@ impl Bus {
         Listing { revision: self.core.revision(), objects }
     }
 
-    /// At most `limit` objects, and whether there are more. To go on, read the store at the
-    /// listing's revision from after the last object's key.
-    pub fn list_first(
-        &self,
-        resource: ResourceId,
-        namespace: Option<&str>,
-        limit: usize,
-    ) -> (Listing, bool) {
-        let shelf = self.core.shelf(resource).read();
-        let mut objects = match namespace {
-            Some(namespace) => {
-                let objects = shelf.namespace(namespace).map(|(_, object)| Arc::clone(object));
-                objects.take(limit.saturating_add(1)).collect::<Vec<_>>()
-            }
-            None => shelf.objects.values().take(limit.saturating_add(1)).cloned().collect(),
-        };
-        let more = objects.len() > limit;
-        objects.truncate(limit);
-        (Listing { revision: self.core.revision(), objects }, more)
-    }
-
     pub fn count(&self, resource: ResourceId) -> usize {
         self.core.shelf(resource).read().objects.len()
     }

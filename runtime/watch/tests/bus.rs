@@ -66,10 +66,6 @@ async fn lists_are_in_the_order_of_the_store() {
     assert_eq!(names(listing.objects), ["a-b/x", "a/x", "a/y", "b/x"]);
     assert_eq!(names(bus.list(pods, Some("a")).objects), ["a/x", "a/y"]);
     assert!(bus.list(pods, Some("")).objects.is_empty());
-    let (first, more) = bus.list_first(pods, Some("a"), 1);
-    assert_eq!((names(first.objects), more), (vec!["a/x".to_owned()], true));
-    let (first, more) = bus.list_first(pods, None, 4);
-    assert_eq!((first.objects.len(), more), (4, false));
     let topic = |topic| names(bus.list_topic(pods, &topic).objects);
     assert_eq!(topic(Topic::field("spec.nodeName", "a-b")), ["a-b/x"]);
     assert_eq!(topic(Topic::field("spec.nodeName", "c")), [""; 0]);

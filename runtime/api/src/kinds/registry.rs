@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use super::{ROWS, Resource, ResourceId, Scope};
-use crate::meta::{join_api_version, split_api_version};
+use crate::meta::join_api_version;
 
 /// All kinds a server offers, in discovery order.
 #[derive(Debug)]
@@ -78,12 +78,6 @@ impl Registry {
             .find(|row| row.kind == kind && row.group == group && row.version == version)
     }
 
-    /// By an object's own `apiVersion` and `kind`.
-    pub fn by_api_version(&self, api_version: &str, kind: &str) -> Option<&Resource> {
-        let (group, version) = split_api_version(api_version);
-        self.by_kind(group, version, kind)
-    }
-
     /// The row, namespace (empty for cluster scope) and name of a storage key.
     pub fn by_key<'a>(&self, key: &'a str) -> Option<(&Resource, &'a str, &'a str)> {
         let rest = key.strip_prefix("/registry/")?;
@@ -99,11 +93,6 @@ impl Registry {
             Scope::Namespaced => path.split_once('/').map(|(ns, name)| (row, ns, name)),
             Scope::Cluster => Some((row, "", path)),
         }
-    }
-
-    /// Whether any kind of this group and version is served.
-    pub fn has_group_version(&self, group: &str, version: &str) -> bool {
-        self.rows.iter().any(|row| row.group == group && row.version == version)
     }
 }
 

@@ -217,10 +217,6 @@ impl Schema {
         &self.packages[usize::from(self[id].package)]
     }
 
-    pub fn messages_of(&self, package: &Package) -> impl Iterator<Item = MessageId> + use<> {
-        package.messages.clone().map(MessageId)
-    }
-
     /// `apps.v1.Deployment`
     pub fn full_name(&self, id: MessageId) -> String {
         format!("{}.{}", self.package_of(id).name, self[id].name)

@@ -159,17 +159,6 @@ impl LabelSelector {
         Ok(Self { requirements, nothing: false })
     }
 
-    /// A plain map of labels, as in a Service's `spec.selector`. An absent or
-    /// empty map selects nothing there.
-    pub fn from_map(labels: &Value) -> Result<Self, SelectorError> {
-        match labels.as_object() {
-            Some(map) if !map.is_empty() => {
-                Self::from_json(&serde_json::json!({ "matchLabels": map }))
-            }
-            _ => Ok(Self::nothing()),
-        }
-    }
-
     fn expression(expression: &Value) -> Result<Requirement, SelectorError> {
         let key = expression["key"].as_str().unwrap_or_default();
         let operator = expression["operator"].as_str().unwrap_or_default();
@@ -211,10 +200,6 @@ impl LabelSelector {
 
     pub fn is_everything(&self) -> bool {
         !self.nothing && self.requirements.is_empty()
-    }
-
-    pub fn is_nothing(&self) -> bool {
-        self.nothing
     }
 
     pub fn requirements(&self) -> &[Requirement] {
@@ -305,7 +290,6 @@ mod tests {
         assert!(!matches(&selector, &[("app", "web"), ("tier", "db")]));
         assert!(LabelSelector::from_json(&json!({})).unwrap().is_everything());
         assert!(!matches(&LabelSelector::from_json(&Value::Null).unwrap(), &[]));
-        assert!(LabelSelector::from_map(&json!({})).unwrap().is_nothing());
         for bad in [
             json!([]),
             json!({"matchLabels": {"a": 1}}),
