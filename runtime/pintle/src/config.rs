@@ -105,7 +105,7 @@ pub struct Settings {
     /// The pod supervisor [default: pintle-shim beside this program]
     #[arg(long, env = "PINTLE_SHIM", value_name = "FILE", help_heading = "Node")]
     pub shim: Option<PathBuf>,
-    /// The OCI runtime [default: runc]
+    /// The OCI runtime [default: the first that is installed of runc, crun, youki]
     #[arg(long, env = "PINTLE_OCI_RUNTIME", value_name = "PROGRAM", help_heading = "Node")]
     pub oci_runtime: Option<PathBuf>,
 }

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 use pintle_agent::{Agent, AgentConfig, Clock, LinkClient};
+use pintle_containers::probe_runtime;
 use pintle_node_link::{JoinToken, Link, LinkConfig, LinkState, NodeIdentity};
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
@@ -53,6 +54,9 @@ pub async fn start(
     let dir = node_dir(&data_dir);
     private_dir(&dir)?;
     let name = settings.node_name()?;
+    // Asking the runtime for its version takes longer than what comes next.
+    let asked = settings.oci_runtime.clone();
+    let runtime = tokio::task::spawn_blocking(move || probe_runtime(asked.as_deref()));
     let server = server_address(settings, own, &dir)?;
     let identity = identity(settings, own, &dir, &name, &server).await?;
     std::fs::write(dir.join("server"), &server)
@@ -63,7 +67,8 @@ pub async fn start(
         None => own_address(&server).await?,
     };
     let plugin = cni::load(&data_dir)?;
-    let config = agent_config(settings, &ip.to_string(), plugin.clone())?;
+    let mut config = agent_config(settings, &ip.to_string(), plugin.clone())?;
+    config.runtime_binary = runtime.await??;
     let agent = Agent::open(config)?;
 
     let link = Link::start(
@@ -105,9 +110,6 @@ fn agent_config(
     config.image_dir = crate::image::store_dir(&data_dir);
     config.labels = settings.node_labels()?.into_iter().collect();
     config.shim_binary = settings.shim()?;
-    if let Some(runtime) = &settings.oci_runtime {
-        config.runtime_binary = runtime.clone();
-    }
     config.network_plugin = Some(network);
     Ok(config)
 }
