@@ -7,6 +7,7 @@
 
 mod cli;
 mod client;
+mod compiler;
 mod config;
 mod embedded;
 mod image;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Agent(run) => run::start(run, run::Parts::Node),
         Command::Reset(reset) => node::reset(reset),
         Command::Image(command) => image::run(command),
+        Command::CompileComponent => compiler::run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "pintle", &mut std::io::stdout());
             return ExitCode::SUCCESS;

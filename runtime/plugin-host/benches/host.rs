@@ -15,7 +15,7 @@ use pintle_plugin_host::artifact::Artifacts;
 use pintle_plugin_host::cni::{Node, Sandbox};
 use pintle_plugin_host::engine::Wasm;
 use pintle_plugin_host::plugin::{BudgetSpec, Role};
-use pintle_plugin_host::{CniPlugin, Embedded, Host, HostConfig};
+use pintle_plugin_host::{CniPlugin, Compiler, Embedded, Host, HostConfig};
 use serde_json::{Value, json};
 use support::cluster::{Memory, config_map, large_pod, node};
 use support::{eventually, guests};
@@ -62,7 +62,8 @@ fn median(times: usize, mut run: impl FnMut()) -> String {
 
 fn loading(cache: &std::path::Path) {
     let component = guests::scheduler();
-    let artifacts = Artifacts::open(Wasm::new().expect("an engine"), cache).expect("a cache");
+    let artifacts = Artifacts::open(Wasm::new().expect("an engine"), cache, Compiler::InProcess)
+        .expect("a cache");
     let started = Instant::now();
     artifacts.load(&component, None, Role::Scheduler).expect("the guest loads");
     report(
@@ -77,8 +78,16 @@ fn loading(cache: &std::path::Path) {
 
 fn calls(cache: &std::path::Path) {
     let budgets = BudgetSpec::default();
-    let plugin = CniPlugin::load(cache, "bench", &guests::cni(), None, &Value::Null, &budgets)
-        .expect("the guest loads");
+    let plugin = CniPlugin::load(
+        cache,
+        &Compiler::InProcess,
+        "bench",
+        &guests::cni(),
+        None,
+        &Value::Null,
+        &budgets,
+    )
+    .expect("the guest loads");
     let node = Node {
         name: String::new(),
         internal_ip: String::new(),
@@ -108,7 +117,8 @@ async fn run(
     memory: Arc<Memory>,
     embedded: Vec<Embedded>,
 ) -> (Arc<Host>, CancellationToken) {
-    let config = HostConfig { cache_directory: cache.to_owned(), embedded };
+    let config =
+        HostConfig { cache_directory: cache.to_owned(), compiler: Compiler::InProcess, embedded };
     let host = Host::new(config, memory).expect("a host");
     let shutdown = CancellationToken::new();
     tokio::spawn({

@@ -2,30 +2,38 @@
 //! checked, compiled once per machine, mapped from the cache afterwards.
 //!
 //! Compiled code is native code, so what is loaded is only ever what this host
-//! compiled itself: the cache lies in a directory of its own that nobody else
-//! may write to, and components arrive as WebAssembly, never precompiled.
+//! or a child of it compiled: the cache lies in a directory of its own that
+//! nobody else may write to, and components arrive as WebAssembly, never
+//! precompiled.
 
 #![allow(unsafe_code)] // mapping cached native code; see `Artifacts::map`
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::hash::{Hash, Hasher};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 
+use crate::compile::{self, Compiler};
 use crate::contract;
 use crate::engine::Wasm;
 use crate::plugin::Role;
 
 /// Far above any sensible component (a JavaScript engine inside is 12 MB).
-const MAX_COMPONENT_BYTES: usize = 64 << 20;
+pub(crate) const MAX_COMPONENT_BYTES: usize = 64 << 20;
 
 const EXTENSION: &str = "cwasm";
+
+/// Longer than any compilation.
+const TEMPORARY_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// The digest of a component, as it is written in Plugin objects.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,6 +42,13 @@ pub struct Digest(Arc<str>);
 impl Digest {
     pub fn of(bytes: &[u8]) -> Self {
         Self(format!("sha256:{}", hex::encode(Sha256::digest(bytes))).into())
+    }
+
+    /// `sha256:` and 64 hexadecimal digits, or nothing.
+    pub fn parse(text: &str) -> Option<Self> {
+        let hex = text.strip_prefix("sha256:")?;
+        let well_formed = hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+        well_formed.then(|| Self(text.to_ascii_lowercase().into()))
     }
 
     pub fn as_str(&self) -> &str {
@@ -70,6 +85,20 @@ pub enum ArtifactError {
     UnknownLayer { version: String },
     #[error("the component does not compile")]
     Compile(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("compiling the component took longer than {seconds} s")]
+    CompileTimeout { seconds: u64 },
+    #[error("cannot run the compiler {program}")]
+    Compiler {
+        program: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("cannot keep the compiled component in {directory}")]
+    Cache {
+        directory: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("the component imports {import}, which role {role} does not offer")]
     UngrantedImport { import: String, role: Role },
     #[error("the component exports {found}, but role {role} needs {needed}")]
@@ -84,6 +113,9 @@ impl ArtifactError {
             Self::Empty | Self::TooLarge { .. } => "BadSize",
             Self::NotWasm { .. } | Self::CoreModule | Self::UnknownLayer { .. } => "NotAComponent",
             Self::Compile(_) => "CompileError",
+            Self::CompileTimeout { .. } => "CompileTimeout",
+            Self::Compiler { .. } => "CompilerUnavailable",
+            Self::Cache { .. } => "CacheUnwritable",
             Self::UngrantedImport { .. } => "UngrantedImport",
             Self::WrongRole { .. } => "WrongRole",
         }
@@ -105,8 +137,38 @@ pub struct Artifacts {
     wasm: Arc<Wasm>,
     directory: PathBuf,
     compatibility: String,
-    /// One at a time: compiling is what takes memory here.
-    compiling: Mutex<()>,
+    compiler: Compiler,
+    gate: Gate,
+}
+
+/// So many compilations at once, and never two of the same component.
+struct Gate {
+    parallelism: usize,
+    compiling: Mutex<BTreeSet<PathBuf>>,
+    done: Condvar,
+}
+
+impl Gate {
+    fn enter(&self, path: &Path) -> Entered<'_> {
+        let mut compiling = self.compiling.lock();
+        while compiling.len() >= self.parallelism || compiling.contains(path) {
+            self.done.wait(&mut compiling);
+        }
+        compiling.insert(path.to_owned());
+        Entered { gate: self, path: path.to_owned() }
+    }
+}
+
+struct Entered<'a> {
+    gate: &'a Gate,
+    path: PathBuf,
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.gate.compiling.lock().remove(&self.path);
+        self.gate.done.notify_all();
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -121,7 +183,7 @@ pub struct CacheError {
 
 impl Artifacts {
     /// `directory` is created (0700) if it is missing.
-    pub fn open(wasm: Arc<Wasm>, directory: &Path) -> Result<Self, CacheError> {
+    pub fn open(wasm: Arc<Wasm>, directory: &Path, compiler: Compiler) -> Result<Self, CacheError> {
         let fail = |source| CacheError { path: directory.to_owned(), source };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(fail)?;
         let metadata = fs::symlink_metadata(directory).map_err(fail)?;
@@ -138,7 +200,12 @@ impl Artifacts {
             wasm,
             directory: directory.to_owned(),
             compatibility,
-            compiling: Mutex::new(()),
+            gate: Gate {
+                parallelism: compiler.parallelism(),
+                compiling: Mutex::default(),
+                done: Condvar::new(),
+            },
+            compiler,
         };
         artifacts.prune();
         Ok(artifacts)
@@ -161,35 +228,64 @@ impl Artifacts {
         Ok(Artifact { digest, role, wasi, component })
     }
 
+    /// A component that was compiled before, although nobody has its bytes now.
+    pub(crate) fn remembered(
+        &self,
+        digest: &Digest,
+        role: Role,
+    ) -> Option<Result<Artifact, ArtifactError>> {
+        let component = self.map(&self.path(digest))?;
+        let checked = contract::check(&component, self.wasm.engine(), role);
+        Some(checked.map(|wasi| Artifact { digest: digest.clone(), role, wasi, component }))
+    }
+
+    fn path(&self, digest: &Digest) -> PathBuf {
+        self.directory.join(format!("{}-{}.{EXTENSION}", digest.hex(), self.compatibility))
+    }
+
     fn component(&self, bytes: &[u8], digest: &Digest) -> Result<Component, ArtifactError> {
-        let path =
-            self.directory.join(format!("{}-{}.{EXTENSION}", digest.hex(), self.compatibility));
+        let path = self.path(digest);
         if let Some(component) = self.map(&path) {
             return Ok(component);
         }
-        let _one_at_a_time = self.compiling.lock();
+        let _turn = self.gate.enter(&path);
         if let Some(component) = self.map(&path) {
             return Ok(component);
         }
-        let code = self
-            .wasm
-            .engine()
-            .precompile_component(bytes)
-            .map_err(|error| ArtifactError::Compile(error.into()))?;
-        match self.keep(&path, &code) {
-            Ok(()) => {
-                drop(code);
-                if let Some(component) = self.map(&path) {
-                    return Ok(component);
-                }
+        let cache = |source| ArtifactError::Cache { directory: self.directory.clone(), source };
+        let (temporary, file) = self.temporary(&path).map_err(cache)?;
+        let made = self.compile(bytes, file).and_then(|file| {
+            file.sync_all().and_then(|()| fs::rename(&temporary, &path)).map_err(cache)
+        });
+        if made.is_err() {
+            let _ = fs::remove_file(&temporary);
+        }
+        made?;
+        fs::File::open(&self.directory)
+            .and_then(|directory| directory.sync_all())
+            .map_err(cache)?;
+        self.map(&path).ok_or_else(|| cache(std::io::ErrorKind::InvalidData.into()))
+    }
+
+    /// Writes native code into `file` and returns it.
+    fn compile(&self, bytes: &[u8], mut file: fs::File) -> Result<fs::File, ArtifactError> {
+        match &self.compiler {
+            Compiler::InProcess => {
+                let code = self
+                    .wasm
+                    .engine()
+                    .precompile_component(bytes)
+                    .map_err(|error| ArtifactError::Compile(error.into()))?;
+                file.write_all(&code).map_err(|source| ArtifactError::Cache {
+                    directory: self.directory.clone(),
+                    source,
+                })?;
             }
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "cannot keep a compiled plugin; it will be compiled again");
+            Compiler::Program { program, arguments } => {
+                compile::run(program, arguments, bytes, &file)?;
             }
         }
-        // The cache is an optimisation only.
-        Component::from_binary(self.wasm.engine(), bytes)
-            .map_err(|error| ArtifactError::Compile(error.into()))
+        Ok(file)
     }
 
     /// Maps compiled code from the cache; None if it is not there or not ours.
@@ -204,9 +300,11 @@ impl Artifacts {
         }
         // SAFETY: the file is native code that will be executed, so it must be
         // what `precompile_component` of this engine returned, and must not
-        // change while it is mapped. `keep` alone writes such files, whole and
-        // under a new name each time, readable and writable by this user only,
-        // in a directory that `open` has checked to be writable by this user only.
+        // change while it is mapped. `component` alone makes such files, from
+        // what this process or its compiler child wrote into a file that was
+        // new, whole and under a new name each time, readable and writable by
+        // this user only, in a directory that `open` has checked to be writable
+        // by this user only.
         // Code of another engine version or configuration is refused by wasmtime.
         match unsafe { Component::deserialize_file(self.wasm.engine(), path) } {
             Ok(component) => Some(component),
@@ -218,18 +316,17 @@ impl Artifacts {
         }
     }
 
-    /// Writes under a temporary name, syncs, renames: a reader sees all or nothing,
-    /// also after a power cut.
-    fn keep(&self, path: &Path, code: &[u8]) -> std::io::Result<()> {
-        let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    /// Compiled code is written under a temporary name, synced and renamed: a
+    /// reader sees all or nothing, also after a power cut.
+    fn temporary(&self, path: &Path) -> std::io::Result<(PathBuf, fs::File)> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let temporary = path.with_extension(format!("{}-{number}.tmp", std::process::id()));
+        // Of a process that had the same id and is dead.
         let _ = fs::remove_file(&temporary);
-        let mut file =
+        let file =
             fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        let written = file.write_all(code).and_then(|()| file.sync_all());
-        written.and_then(|()| fs::rename(&temporary, path)).inspect_err(|_| {
-            let _ = fs::remove_file(&temporary);
-        })?;
-        fs::File::open(&self.directory)?.sync_all()
+        Ok((temporary, file))
     }
 
     /// Removes what other engine versions left behind. Failing to is harmless.
@@ -239,11 +336,18 @@ impl Artifacts {
         for entry in entries.flatten() {
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            if name.ends_with(&format!(".{EXTENSION}")) && !name.ends_with(&current) {
+            let outdated = name.ends_with(&format!(".{EXTENSION}")) && !name.ends_with(&current);
+            if outdated || (name.ends_with(".tmp") && !is_recent(&entry)) {
                 let _ = fs::remove_file(entry.path());
             }
         }
     }
+}
+
+/// May still be written to, by another process that shares the cache.
+fn is_recent(entry: &fs::DirEntry) -> bool {
+    let modified = entry.metadata().and_then(|metadata| metadata.modified());
+    modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age < TEMPORARY_LIFETIME))
 }
 
 /// Everything that can be said about the bytes without compiling them.
@@ -256,10 +360,7 @@ fn verify(bytes: &[u8], expected: Option<&str>) -> Result<Digest, ArtifactError>
     }
     let digest = Digest::of(bytes);
     if let Some(expected) = expected {
-        let well_formed = expected
-            .strip_prefix("sha256:")
-            .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        if !well_formed {
+        if Digest::parse(expected).is_none() {
             return Err(ArtifactError::DigestSyntax { expected: expected.to_owned() });
         }
         if !expected.eq_ignore_ascii_case(digest.as_str()) {
@@ -309,7 +410,7 @@ mod tests {
     fn the_cache_survives_damage_and_refuses_what_others_may_write() {
         let directory = tempfile::tempdir().unwrap();
         let cache = directory.path().join("cache");
-        let artifacts = Artifacts::open(Wasm::new().unwrap(), &cache).unwrap();
+        let artifacts = Artifacts::open(Wasm::new().unwrap(), &cache, Compiler::InProcess).unwrap();
         let empty_component = b"\0asm\x0d\0\x01\0";
         let digest = Digest::of(empty_component);
         artifacts.component(empty_component, &digest).unwrap();
@@ -328,10 +429,10 @@ mod tests {
 
         fs::write(cache.join("0-0.cwasm"), b"old").unwrap();
         let wasm = artifacts.wasm().clone();
-        Artifacts::open(wasm.clone(), &cache).unwrap();
+        Artifacts::open(wasm.clone(), &cache, Compiler::InProcess).unwrap();
         assert!(!cache.join("0-0.cwasm").exists());
 
         fs::set_permissions(&cache, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
-        assert!(Artifacts::open(wasm, &cache).is_err());
+        assert!(Artifacts::open(wasm, &cache, Compiler::InProcess).is_err());
     }
 }

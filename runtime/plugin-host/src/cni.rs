@@ -14,6 +14,7 @@ use crate::artifact::{Artifacts, CacheError, Digest};
 use crate::bindings::cni::CniPlugin as CniWorld;
 use crate::bindings::types::Context;
 use crate::budget::Budgets;
+use crate::compile::Compiler;
 use crate::engine::{EngineError, Wasm};
 use crate::grants::Grants;
 use crate::metrics::{Counters, Metrics};
@@ -54,6 +55,7 @@ impl CniPlugin {
     /// `cache_directory` keeps compiled code and must belong to this user alone.
     pub fn load(
         cache_directory: &Path,
+        compiler: &Compiler,
         name: &str,
         component: &[u8],
         digest: Option<&str>,
@@ -61,7 +63,7 @@ impl CniPlugin {
         budgets: &BudgetSpec,
     ) -> Result<Self, CniError> {
         let wasm = Wasm::new()?;
-        let artifacts = Artifacts::open(wasm.clone(), cache_directory)?;
+        let artifacts = Artifacts::open(wasm.clone(), cache_directory, compiler.clone())?;
         let artifact = artifacts.load(component, digest, Role::Cni).map_err(LoadError::from)?;
         let config = if config.is_null() { "{}".to_owned() } else { config.to_string() };
         let metrics = Arc::new(Metrics::default());

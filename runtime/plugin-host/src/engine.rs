@@ -30,6 +30,25 @@ const GUARD_BYTES: u64 = 64 << 10;
 #[error("cannot set up the WebAssembly engine on this machine")]
 pub struct EngineError(#[source] pub(crate) Box<dyn std::error::Error + Send + Sync>);
 
+/// The engine alone. Whoever compiles and whoever runs must have the same.
+pub(crate) fn engine() -> Result<Engine, EngineError> {
+    let mut config = Config::new();
+    config
+        .concurrency_support(false)
+        .consume_fuel(true)
+        .epoch_interruption(true)
+        .cranelift_nan_canonicalization(true)
+        .cranelift_opt_level(OptLevel::Speed)
+        .relaxed_simd_deterministic(true)
+        .max_wasm_stack(WASM_STACK_BYTES)
+        .memory_guard_size(GUARD_BYTES)
+        .memory_init_cow(true)
+        .generate_address_map(false)
+        .native_unwind_info(false)
+        .wasm_memory64(false);
+    Engine::new(&config).map_err(|error| EngineError(error.into()))
+}
+
 /// Engine and ticker, shared by everything that runs components.
 pub struct Wasm {
     engine: Engine,
@@ -48,21 +67,7 @@ struct Pulse {
 
 impl Wasm {
     pub fn new() -> Result<Arc<Self>, EngineError> {
-        let mut config = Config::new();
-        config
-            .concurrency_support(false)
-            .consume_fuel(true)
-            .epoch_interruption(true)
-            .cranelift_nan_canonicalization(true)
-            .cranelift_opt_level(OptLevel::Speed)
-            .relaxed_simd_deterministic(true)
-            .max_wasm_stack(WASM_STACK_BYTES)
-            .memory_guard_size(GUARD_BYTES)
-            .memory_init_cow(true)
-            .generate_address_map(false)
-            .native_unwind_info(false)
-            .wasm_memory64(false);
-        let engine = Engine::new(&config).map_err(|error| EngineError(error.into()))?;
+        let engine = engine()?;
         let pulse = Arc::new(Pulse::default());
         let ticker = std::thread::Builder::new()
             .name("plugin-ticker".to_owned())

@@ -18,6 +18,7 @@ mod bindings;
 pub mod budget;
 pub mod cluster;
 pub mod cni;
+pub mod compile;
 mod contract;
 mod controller;
 mod convert;
@@ -41,4 +42,5 @@ mod testing;
 mod wasi;
 
 pub use cni::CniPlugin;
+pub use compile::{Compiler, compile_stdin};
 pub use host::{Embedded, Host, HostConfig, HostError};

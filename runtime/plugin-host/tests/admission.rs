@@ -9,7 +9,7 @@ use pintle_api::meta::GroupVersionKind;
 use pintle_plugin_host::admission::{
     AdmissionRequest, AdmissionUser, Admitted, Document, Operation, Refusal,
 };
-use pintle_plugin_host::{Host, HostConfig};
+use pintle_plugin_host::{Compiler, Host, HostConfig};
 use serde_json::{Value, json};
 use support::cluster::{Memory, config_map};
 use support::{eventually_showing, guests};
@@ -39,8 +39,11 @@ impl Running {
             json!([]),
         ));
         let directory = tempfile::tempdir().unwrap();
-        let config =
-            HostConfig { cache_directory: directory.path().join("cache"), embedded: Vec::new() };
+        let config = HostConfig {
+            cache_directory: directory.path().join("cache"),
+            compiler: Compiler::InProcess,
+            embedded: Vec::new(),
+        };
         let host = Host::new(config, memory.clone()).unwrap();
         let shutdown = CancellationToken::new();
         tokio::spawn({

@@ -3,9 +3,9 @@
 
 mod support;
 
-use pintle_plugin_host::CniPlugin;
 use pintle_plugin_host::cni::{CniError, NetOp, Node, Peer, Reservation, Sandbox};
 use pintle_plugin_host::plugin::BudgetSpec;
+use pintle_plugin_host::{CniPlugin, Compiler};
 use serde_json::{Value, json};
 use support::guests;
 
@@ -31,8 +31,15 @@ fn sandbox() -> Sandbox {
 fn load(config: Value) -> (tempfile::TempDir, Result<CniPlugin, CniError>) {
     let directory = tempfile::tempdir().unwrap();
     let cache = directory.path().join("cache");
-    let plugin =
-        CniPlugin::load(&cache, "counting", &guests::cni(), None, &config, &BudgetSpec::default());
+    let plugin = CniPlugin::load(
+        &cache,
+        &Compiler::InProcess,
+        "counting",
+        &guests::cni(),
+        None,
+        &config,
+        &BudgetSpec::default(),
+    );
     (directory, plugin)
 }
 
@@ -69,8 +76,16 @@ fn another_role_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let budgets = BudgetSpec::default();
     let cache = directory.path().join("cache");
-    let error = CniPlugin::load(&cache, "x", &guests::scheduler(), None, &Value::Null, &budgets)
-        .err()
-        .unwrap();
+    let error = CniPlugin::load(
+        &cache,
+        &Compiler::InProcess,
+        "x",
+        &guests::scheduler(),
+        None,
+        &Value::Null,
+        &budgets,
+    )
+    .err()
+    .unwrap();
     assert!(error.to_string().contains("role CNI needs pintle:plugin/cni@0.1.0"), "{error}");
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use pintle_plugin_host::plugin::Role;
-use pintle_plugin_host::{Embedded, Host, HostConfig};
+use pintle_plugin_host::{Compiler, Embedded, Host, HostConfig};
 use serde_json::{Value, json};
 use support::cluster::{Memory, config_map};
 use support::{eventually, guests};
@@ -24,7 +24,11 @@ struct Running {
 impl Running {
     async fn start(memory: Arc<Memory>, embedded: Vec<Embedded>) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let config = HostConfig { cache_directory: directory.path().join("cache"), embedded };
+        let config = HostConfig {
+            cache_directory: directory.path().join("cache"),
+            compiler: Compiler::InProcess,
+            embedded,
+        };
         let host = Host::new(config, memory.clone()).unwrap();
         let shutdown = CancellationToken::new();
         let task = tokio::spawn({

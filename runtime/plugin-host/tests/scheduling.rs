@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use pintle_plugin_host::{Host, HostConfig};
+use pintle_plugin_host::{Compiler, Host, HostConfig};
 use serde_json::{Value, json};
 use support::cluster::{Memory, node, pod};
 use support::{eventually, eventually_showing, guests};
@@ -27,8 +27,11 @@ fn scheduler(component: &[u8], config: Value) -> Value {
 impl Running {
     async fn start(memory: Arc<Memory>) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let config =
-            HostConfig { cache_directory: directory.path().join("cache"), embedded: Vec::new() };
+        let config = HostConfig {
+            cache_directory: directory.path().join("cache"),
+            compiler: Compiler::InProcess,
+            embedded: Vec::new(),
+        };
         let host = Host::new(config, memory.clone()).unwrap();
         let shutdown = CancellationToken::new();
         let task = tokio::spawn({

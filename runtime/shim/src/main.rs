@@ -79,6 +79,8 @@ fn start(arguments: Arguments) -> io::Result<()> {
         .try_lock()
         .map_err(|error| context("lock the state directory", error))?
         .ok_or_else(|| io::Error::other("another shim already runs for this pod"))?;
+    // A kernel without huge pages has nothing to allow.
+    let _ = sys::allow_huge_pages();
     sys::enter_namespaces(arguments.new_ipc, arguments.hostname.as_deref())
         .map_err(|error| context("enter new namespaces", error))?;
     let (ready, report) = pipe_with(PipeFlags::CLOEXEC)?;

@@ -59,6 +59,13 @@ pub fn become_subreaper() -> io::Result<()> {
     check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }).map(drop)
 }
 
+/// The agent does without transparent huge pages for its own sake, and what it starts inherits
+/// that; containers shall find what the machine's settings promise them.
+pub fn allow_huge_pages() -> io::Result<()> {
+    // SAFETY: takes integers only.
+    check(unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 0, 0, 0, 0) }).map(drop)
+}
+
 /// Enters a new IPC and, with a host name, a new UTS namespace.
 pub fn enter_namespaces(ipc: bool, hostname: Option<&str>) -> io::Result<()> {
     let mut flags = 0;

@@ -47,6 +47,9 @@ pub enum Command {
     Logs(Logs),
     /// Run a command in a container
     Exec(Exec),
+    /// Compile the plugin on standard input; what the server starts to do it
+    #[command(hide = true)]
+    CompileComponent,
     /// Print the versions of this program and of the server
     Version(Connection),
     /// Print a completion script, e.g. `pintle completions bash > /etc/bash_completion.d/pintle`

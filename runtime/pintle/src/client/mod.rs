@@ -45,6 +45,7 @@ pub fn run(command: Command) -> Result<ExitCode> {
             | Command::Agent(_)
             | Command::Reset(_)
             | Command::Image(_)
+            | Command::CompileComponent
             | Command::Completions { .. } => unreachable!("handled by main"),
         }
         .map(|()| ExitCode::SUCCESS)

@@ -20,7 +20,7 @@ use pintle_plugin_host::plugin::{BudgetSpec, Plugin, PluginSpec, Role};
 use serde_json::Value;
 use tracing::{info, warn};
 
-use crate::embedded;
+use crate::{compiler, embedded};
 
 const PLUGINS: &str = "/apis/plugins.pintle.dev/v1alpha1/plugins?watch=true";
 /// The plugin that is used until the cluster says otherwise: a node keeps its
@@ -55,7 +55,8 @@ pub fn load(data_dir: &Path) -> Result<Arc<NodeNetwork>> {
     let wasm = embedded::component(DEFAULT)
         .with_context(|| format!("this binary has no plugin {DEFAULT:?}"))?;
     let (config, budgets) = (Value::Null, BudgetSpec::default());
-    let plugin = CniPlugin::load(&cache_dir, DEFAULT, wasm, None, &config, &budgets)?;
+    let plugin =
+        CniPlugin::load(&cache_dir, &compiler::own(), DEFAULT, wasm, None, &config, &budgets)?;
     let active = ArcSwap::from_pointee(Active { plugin, config, budgets });
     Ok(Arc::new(NodeNetwork { active, cache_dir }))
 }
@@ -116,6 +117,7 @@ impl NodeNetwork {
         let config = spec.config.clone().unwrap_or(Value::Null);
         let plugin = CniPlugin::load(
             &self.cache_dir,
+            &compiler::own(),
             name,
             &wasm,
             spec.digest.as_deref(),

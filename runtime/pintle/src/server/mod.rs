@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::config::{Settings, Storage};
-use crate::embedded;
+use crate::{compiler, embedded};
 
 /// The administrator's certificate is made anew at every start.
 const ADMIN_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -86,6 +86,7 @@ pub async fn start(settings: &Settings, stop: watch::Receiver<bool>) -> Result<R
     let host = Host::new(
         HostConfig {
             cache_directory: data_dir.join("plugin-cache"),
+            compiler: compiler::own(),
             embedded: embedded::with_defaults(settings, ca.certificate_pem()),
         },
         cluster,

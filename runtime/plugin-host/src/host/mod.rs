@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admission::AdmissionChain;
 use crate::artifact::{Artifacts, CacheError};
 use crate::cluster::Cluster;
+use crate::compile::Compiler;
 use crate::engine::{EngineError, Wasm};
 use crate::events::Hub;
 use crate::plugin::Role;
@@ -38,6 +39,7 @@ pub struct Embedded {
 pub struct HostConfig {
     /// Keeps compiled components; created if missing, for this user alone.
     pub cache_directory: PathBuf,
+    pub compiler: Compiler,
     pub embedded: Vec<Embedded>,
 }
 
@@ -60,7 +62,7 @@ pub struct Host {
 impl Host {
     pub fn new(config: HostConfig, cluster: Arc<dyn Cluster>) -> Result<Arc<Self>, HostError> {
         let wasm = Wasm::new()?;
-        let artifacts = Arc::new(Artifacts::open(wasm, &config.cache_directory)?);
+        let artifacts = Arc::new(Artifacts::open(wasm, &config.cache_directory, config.compiler)?);
         let hub = Hub::new(cluster.clone());
         let admission = Arc::new(AdmissionChain::default());
         let embedded: BTreeMap<_, _> =
