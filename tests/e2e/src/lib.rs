@@ -5,8 +5,11 @@
 //! clusters can run at once with the same addresses. [`Cluster`] removes all of
 //! it when dropped, also after a failed assertion.
 
+mod census;
 mod command;
 mod process;
+pub mod workload;
+mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,8 +18,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub use census::{Containers, Observer, kill_9};
 pub use command::{Output, run, run_ok};
 pub use process::Process;
+pub use writer::{Acknowledged, Writer};
 
 /// The server's address on the bridge; nodes count up from .11.
 const SERVER: &str = "10.99.0.1";
@@ -190,6 +195,44 @@ impl Cluster {
         self.start_agent(number, Some(token.trim()));
     }
 
+    /// Cuts a node off from the server, or joins it again.
+    pub fn set_link(&self, number: usize, up: bool) {
+        let state = if up { "up" } else { "down" };
+        run_ok(
+            "ip",
+            &["-n", &self.server_namespace(), "link", "set", &format!("n{number}"), state],
+        );
+    }
+
+    /// What a power cut leaves of a node: its disk. The image of a later start
+    /// finds neither processes nor mounts, namespaces, links or cgroups.
+    pub fn cut_power(&mut self, number: usize) {
+        if let Some(agent) = self.nodes[number].agent.take() {
+            agent.kill_9();
+        }
+        let dir = self.nodes[number].data_dir.clone();
+        let of_node = |uid: &String| dir.join("node/pods").join(uid).is_dir();
+        self.shims_of(&dir).into_iter().for_each(kill_9);
+        let containers = self.containers();
+        containers.iter().filter(|(uid, _)| of_node(uid)).for_each(|(_, pids)| {
+            pids.iter().copied().for_each(kill_9);
+        });
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let below = |path: &&str| Path::new(path).starts_with(&dir);
+        let points = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+        points.filter(below).for_each(|point| {
+            run("umount", &["-l", point]);
+        });
+        let namespace = self.nodes[number].namespace.clone();
+        let links = run_ok("ip", &["-n", &namespace, "-o", "link"]);
+        for line in links.lines() {
+            let link = line.split([':', '@']).nth(1).unwrap_or_default().trim();
+            if !matches!(link, "lo" | "eth0") {
+                run("ip", &["-n", &namespace, "link", "del", link]);
+            }
+        }
+    }
+
     /// Without a token for a node that has joined before.
     pub fn start_agent(&mut self, number: usize, token: Option<&str>) {
         let log = self.dir.path().join(format!("node-{number}.log"));
@@ -212,7 +255,16 @@ impl Cluster {
     }
 
     pub fn try_pintle(&self, arguments: &[&str]) -> Output {
-        self.inside(&self.bin.join("pintle").to_string_lossy(), arguments)
+        self.client().pintle(arguments)
+    }
+
+    /// For a thread of its own.
+    pub fn client(&self) -> Client {
+        Client {
+            pintle: self.bin.join("pintle"),
+            namespace: self.server_namespace(),
+            kubeconfig: self.kubeconfig(),
+        }
     }
 
     pub fn kubectl(&self, arguments: &[&str]) -> String {
@@ -239,14 +291,7 @@ impl Cluster {
     }
 
     fn inside(&self, program: &str, arguments: &[&str]) -> Output {
-        let ns = format!("--net=/run/netns/{}", self.server_namespace());
-        let kubeconfig = self.kubeconfig();
-        let kubeconfig = kubeconfig.to_string_lossy();
-        let environment =
-            [("KUBECONFIG", kubeconfig.as_ref()), ("PINTLE_KUBECONFIG", kubeconfig.as_ref())];
-        let mut all = vec![ns.as_str(), program];
-        all.extend_from_slice(arguments);
-        command::run_with("nsenter", &all, &environment, None)
+        self.client().run(program, arguments)
     }
 
     /// `kubectl apply -f -`, with the thin client.
@@ -311,6 +356,30 @@ impl Cluster {
             }
         }
         text
+    }
+}
+
+/// Runs programs beside the server, with its kubeconfig.
+#[derive(Clone)]
+pub struct Client {
+    pintle: PathBuf,
+    namespace: String,
+    kubeconfig: PathBuf,
+}
+
+impl Client {
+    pub fn pintle(&self, arguments: &[&str]) -> Output {
+        self.run(&self.pintle.to_string_lossy(), arguments)
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) -> Output {
+        let ns = format!("--net=/run/netns/{}", self.namespace);
+        let kubeconfig = self.kubeconfig.to_string_lossy();
+        let environment =
+            [("KUBECONFIG", kubeconfig.as_ref()), ("PINTLE_KUBECONFIG", kubeconfig.as_ref())];
+        let mut all = vec![ns.as_str(), program];
+        all.extend_from_slice(arguments);
+        command::run_with("nsenter", &all, &environment, None)
     }
 }
 

@@ -1,86 +1,217 @@
 //! `kill -9` of everything, and the cluster converges by itself.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
-use pintle_e2e::{Cluster, IMAGE, items, name, require_machine};
+use pintle_e2e::{Cluster, Observer, Writer, items, kill_9, require_machine, workload};
 
-fn sleepers(replicas: usize) -> String {
-    format!(
-        r#"
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: sleepers}}
-spec:
-  replicas: {replicas}
-  selector: {{matchLabels: {{app: sleepers}}}}
-  template:
-    metadata: {{labels: {{app: sleepers}}}}
-    spec:
-      terminationGracePeriodSeconds: 1
-      containers:
-      - {{name: main, image: "{IMAGE}", imagePullPolicy: Never, command: [sleep, "1000000"]}}
-"#
-    )
+const APP: &str = "app=sleepers";
+
+fn sleepers(cluster: &Cluster, replicas: usize) -> String {
+    workload::sleepers(&cluster.marker(), replicas)
 }
 
-/// Processes of the test's containers by pod: their number must stay one each.
-fn containers(cluster: &Cluster) -> BTreeMap<String, usize> {
-    let pods = cluster.get("pods -l app=sleepers");
-    let uids: Vec<&str> =
-        items(&pods).iter().filter_map(|p| p["metadata"]["uid"].as_str()).collect();
-    let mut found = BTreeMap::new();
-    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-        let path = entry.path();
-        let Ok(group) = std::fs::read_to_string(path.join("cgroup")) else { continue };
-        let command = std::fs::read(path.join("cmdline")).unwrap_or_default();
-        if !command.starts_with(b"sleep\0") {
-            continue;
+/// Every ready pod's container runs once, and none runs that no pod wants.
+fn wait_exact(cluster: &Cluster, count: usize) {
+    cluster.wait_ready_pods(APP, count);
+    cluster.wait("each container once, and no other", 60, |c| {
+        let pods = c.ready_pods(APP);
+        let wanted: BTreeSet<&str> =
+            pods.iter().filter_map(|pod| pod["metadata"]["uid"].as_str()).collect();
+        let found = c.containers();
+        wanted.len() == count
+            && found.keys().map(String::as_str).collect::<BTreeSet<_>>() == wanted
+            && found.values().all(|pids| pids.len() == 1)
+    });
+}
+
+/// Deletes the pods; nothing of any pod that ever was may be left on the machine.
+fn wait_clean(cluster: &Cluster, uids: &BTreeSet<String>) {
+    cluster.pintle(&["delete", "deployment", "sleepers"]);
+    cluster.wait("all pods to go", 60, |c| {
+        c.get("pods")["items"].as_array().is_some_and(Vec::is_empty)
+    });
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let left = cluster.leftovers(uids);
+        if left.is_empty() {
+            return;
         }
-        if let Some(uid) = uids.iter().find(|uid| group.contains(&format!("pod{uid}"))) {
-            *found.entry((*uid).to_owned()).or_insert(0) += 1;
-        }
+        assert!(Instant::now() < deadline, "left behind: {left:#?}\n{}", cluster.logs());
+        // The node deletes a pod's object before the last of its files.
+        std::thread::sleep(Duration::from_millis(100));
     }
-    found
+}
+
+/// Kills one of the processes that `find` finds, as soon as there is one.
+fn kill_one(cluster: &Cluster, round: usize, find: impl Fn(&Cluster) -> Vec<i32>) -> bool {
+    let deadline = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < deadline {
+        let found = find(cluster);
+        if !found.is_empty() {
+            kill_9(found[round % found.len()]);
+            return true;
+        }
+        // An OCI runtime lives for milliseconds: looking again at once is the
+        // only way to meet one.
+    }
+    false
 }
 
 #[test]
-fn containers_survive_the_death_of_server_and_agent_and_run_once() {
+fn twenty_kills_under_load_lose_nothing_and_duplicate_nothing() {
+    require_machine!();
+    let mut cluster = Cluster::start(2);
+    cluster.apply(&sleepers(&cluster, 3));
+    cluster.wait_ready_pods(APP, 3);
+    let (writer, observer) = (Writer::start(&cluster), Observer::start(&cluster));
+    let mut runtimes = 0;
+    for round in 0..20 {
+        let replicas = if round % 2 == 0 { 8 } else { 3 };
+        cluster.apply(&sleepers(&cluster, replicas));
+        // The kill meets another stage of starting and stopping each time.
+        std::thread::sleep(Duration::from_millis(60 * (round as u64 % 5)));
+        match round % 4 {
+            0 => {
+                cluster.server.take().unwrap().kill_9();
+                cluster.start_server();
+            }
+            1 => {
+                let node = round / 4 % 2;
+                cluster.nodes[node].agent.take().unwrap().kill_9();
+                cluster.start_agent(node, None);
+            }
+            2 => assert!(kill_one(&cluster, round, Cluster::shims), "no shim in two seconds"),
+            _ => runtimes += usize::from(kill_one(&cluster, round, Cluster::runtimes)),
+        }
+    }
+    assert!(runtimes > 0, "no OCI runtime was met at work");
+    cluster.apply(&sleepers(&cluster, 5));
+    wait_exact(&cluster, 5);
+    writer.finish().check(&cluster);
+    let uids = observer.finish();
+    wait_clean(&cluster, &uids);
+}
+
+#[test]
+fn what_redb_has_acknowledged_survives_twenty_kills() {
+    require_machine!();
+    let mut cluster = Cluster::start_with(0, "redb");
+    let writer = Writer::start(&cluster);
+    for round in 0..20u64 {
+        std::thread::sleep(Duration::from_millis(37 * (round % 7)));
+        cluster.server.take().unwrap().kill_9();
+        cluster.start_server();
+    }
+    writer.finish().check(&cluster);
+}
+
+#[test]
+fn containers_survive_server_and_agent() {
     require_machine!();
     let mut cluster = Cluster::start(1);
-    cluster.apply(&sleepers(3));
-    cluster.wait_ready_pods("app=sleepers", 3);
-    let before = containers(&cluster);
-    assert_eq!(before.len(), 3);
-
-    for round in 0..4 {
-        if round % 2 == 0 {
+    cluster.apply(&sleepers(&cluster, 3));
+    wait_exact(&cluster, 3);
+    let before = cluster.containers();
+    for round in 0..3 {
+        let agent = cluster.nodes[0].agent.take().unwrap();
+        if round == 2 {
+            agent.terminate()
+        } else {
+            agent.kill_9()
+        }
+        if round != 1 {
             cluster.server.take().unwrap().kill_9();
             cluster.start_server();
         }
+        cluster.start_agent(0, None);
+        cluster.wait_ready_pods(APP, 3);
+        assert_eq!(cluster.containers(), before, "the same processes");
+    }
+
+    // The server alone: the node notices soon, not when its session times out.
+    cluster.server.take().unwrap().kill_9();
+    cluster.start_server();
+    let back = Instant::now();
+    cluster.apply(&sleepers(&cluster, 4));
+    cluster.wait_ready_pods(APP, 4);
+    assert!(back.elapsed() < Duration::from_secs(20), "took {:?}", back.elapsed());
+    let after = cluster.containers();
+    assert!(before.iter().all(|(uid, pids)| after.get(uid) == Some(pids)), "the same processes");
+}
+
+#[test]
+fn an_agent_that_dies_while_pods_come_and_go_finishes_its_work() {
+    require_machine!();
+    let mut cluster = Cluster::start(1);
+    let observer = Observer::start(&cluster);
+    for round in 0..8u64 {
+        cluster.apply(&sleepers(&cluster, if round % 2 == 0 { 6 } else { 1 }));
+        std::thread::sleep(Duration::from_millis(45 * round));
         cluster.nodes[0].agent.take().unwrap().kill_9();
         cluster.start_agent(0, None);
-        cluster.wait_ready_pods("app=sleepers", 3);
-        assert_eq!(containers(&cluster), before, "the same three, each once");
     }
+    cluster.apply(&sleepers(&cluster, 3));
+    wait_exact(&cluster, 3);
+    wait_clean(&cluster, &observer.finish());
+}
 
-    // Under load: kills while pods come and go.
-    for round in 0..8 {
-        cluster.apply(&sleepers(if round % 2 == 0 { 8 } else { 2 }));
-        std::thread::sleep(std::time::Duration::from_millis(150 * (round % 4)));
-        if round % 3 == 0 {
-            cluster.server.take().unwrap().kill_9();
-            cluster.start_server();
-        } else {
-            cluster.nodes[0].agent.take().unwrap().kill_9();
-            cluster.start_agent(0, None);
-        }
+#[test]
+fn after_a_power_cut_the_pods_run_again_on_the_same_node() {
+    require_machine!();
+    let mut cluster = Cluster::start(1);
+    let observer = Observer::start(&cluster);
+    cluster.apply(&sleepers(&cluster, 3));
+    wait_exact(&cluster, 3);
+    let before = cluster.containers();
+    cluster.cut_power(0);
+    cluster.wait("everything to be dead", 10, |c| c.containers().is_empty());
+    cluster.start_agent(0, None);
+    wait_exact(&cluster, 3);
+    let after = cluster.containers();
+    assert!(before.keys().eq(after.keys()), "the same pods");
+    let pods = cluster.ready_pods(APP);
+    for pod in &pods {
+        let status = &pod["status"]["containerStatuses"][0];
+        assert!(status["restartCount"].as_i64() >= Some(1), "{status}");
     }
-    cluster.apply(&sleepers(5));
-    cluster.wait_ready_pods("app=sleepers", 5);
-    cluster.wait("five containers, each once", 60, |c| {
-        let found = containers(c);
-        found.len() == 5 && found.values().all(|count| *count == 1)
+    wait_clean(&cluster, &observer.finish());
+}
+
+#[test]
+fn a_node_that_was_cut_off_does_what_it_has_missed() {
+    require_machine!();
+    let mut cluster = Cluster::start(2);
+    let observer = Observer::start(&cluster);
+    cluster.apply(&sleepers(&cluster, 4));
+    wait_exact(&cluster, 4);
+    let before = cluster.containers();
+    let victim = |c: &Cluster| -> Vec<String> {
+        let list = c.get("pods");
+        let of_node = items(&list).iter().filter(|pod| pod["spec"]["nodeName"] == "node-1");
+        of_node.filter_map(|pod| pod["metadata"]["name"].as_str().map(str::to_owned)).collect()
+    };
+    let pods = victim(&cluster);
+    assert_eq!(pods.len(), 2, "spread evenly");
+
+    // One node's link is down for longer than a session lasts without a word,
+    // and meanwhile the server is away as well.
+    cluster.set_link(1, false);
+    cluster.pintle(&["delete", "pod", &pods[0]]);
+    cluster.server.take().unwrap().kill_9();
+    std::thread::sleep(Duration::from_secs(32));
+    assert_eq!(cluster.containers(), before, "nodes keep their pods without a server");
+    cluster.start_server();
+    cluster.set_link(1, true);
+
+    cluster.wait("the deleted pod to go", 40, |c| !victim(c).contains(&pods[0]));
+    wait_exact(&cluster, 4);
+    let after = cluster.containers();
+    let kept = before.iter().filter(|(uid, pids)| after.get(*uid) == Some(*pids)).count();
+    assert_eq!(kept, 3, "only the deleted pod was replaced");
+    cluster.wait("both nodes to be Ready", 30, |c| {
+        let nodes = c.get("nodes");
+        items(&nodes).iter().all(|node| pintle_e2e::condition(node, "Ready") == "True")
     });
-    let pods = cluster.ready_pods("app=sleepers");
-    assert_eq!(pods.len(), 5, "{:?}", pods.iter().map(name).collect::<Vec<_>>());
+    wait_clean(&cluster, &observer.finish());
 }
