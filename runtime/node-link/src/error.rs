@@ -52,6 +52,11 @@ pub enum LinkError {
     Protocol(String),
     #[error("the answer is over the limit of {0} bytes")]
     BodyTooLarge(usize),
+    #[error(
+        "{} is that of node {found:?}, not of {asked:?}: start it as {found:?} again, or end it with `pintle reset` and let {asked:?} join",
+        dir.display()
+    )]
+    OtherNode { dir: std::path::PathBuf, found: String, asked: String },
     #[error("node {0:?} has no session with this server")]
     NoSuchNode(String),
     #[error("{path} cannot be written or read")]

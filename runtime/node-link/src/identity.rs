@@ -30,8 +30,8 @@ impl KeyRequest {
         let bad = |e: rcgen::Error| LinkError::Certificate(e.to_string());
         let key = KeyPair::generate().map_err(bad)?;
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, format!("system:node:{node}"));
-        params.distinguished_name.push(DnType::OrganizationName, "system:nodes");
+        params.distinguished_name.push(DnType::CommonName, format!("{USER_PREFIX}{node}"));
+        params.distinguished_name.push(DnType::OrganizationName, GROUP);
         let csr = params.serialize_request(&key).map_err(bad)?.der().to_vec();
         Ok(Self { key, csr })
     }
@@ -63,12 +63,33 @@ impl Credentials {
         validity(leaf)
     }
 
+    /// The node that the certificate names.
+    fn node(&self) -> Result<String, LinkError> {
+        let leaf = self.chain.first().map(Vec::as_slice).unwrap_or_default();
+        let (_, certificate) =
+            X509Certificate::from_der(leaf).map_err(|e| LinkError::Certificate(e.to_string()))?;
+        let node = named(&certificate)
+            .ok_or_else(|| LinkError::Certificate("it is not that of a node".into()))?;
+        Ok(node.to_owned())
+    }
+
     fn certified_key(&self) -> Result<CertifiedKey, LinkError> {
         let chain = self.chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.clone()));
         CertifiedKey::from_der(chain, key, &rustls::crypto::ring::default_provider())
             .map_err(LinkError::Tls)
     }
+}
+
+const USER_PREFIX: &str = "system:node:";
+const GROUP: &str = "system:nodes";
+
+/// The node that a certificate is for: CN `system:node:NAME`, O `system:nodes`.
+pub(crate) fn named<'a>(certificate: &'a X509Certificate<'_>) -> Option<&'a str> {
+    let subject = certificate.subject();
+    let user = subject.iter_common_name().next()?.as_str().ok()?;
+    let in_group = subject.iter_organization().any(|group| group.as_str() == Ok(GROUP));
+    user.strip_prefix(USER_PREFIX).filter(|_| in_group)
 }
 
 /// `not_before` and `not_after` of a certificate.
@@ -99,6 +120,8 @@ impl std::fmt::Debug for NodeIdentity {
 
 impl NodeIdentity {
     /// `None` when the node has not joined yet, or when its certificate has run out.
+    /// A node that is called something else than when it joined is an error: the
+    /// server would refuse all that it asks for.
     pub fn load(dir: &Path, node: &str, now: SystemTime) -> Result<Option<Arc<Self>>, LinkError> {
         let path = dir.join("node.credentials");
         let bytes = match fs::read(&path) {
@@ -109,6 +132,11 @@ impl NodeIdentity {
         let credentials: Credentials = crate::wire::decode(&bytes)?;
         if credentials.validity()?.1 <= now {
             return Ok(None);
+        }
+        let found = credentials.node()?;
+        if found != node {
+            let (dir, asked) = (dir.to_owned(), node.to_owned());
+            return Err(LinkError::OtherNode { dir, found, asked });
         }
         let path = dir.join("ca.der");
         let ca = fs::read(&path).map_err(|source| LinkError::File { path, source })?.into();

@@ -398,17 +398,12 @@ pub(crate) async fn read_body(
     Ok(body.map_or(first, bytes::BytesMut::freeze))
 }
 
-/// The node that a verified client certificate names: CN `system:node:NAME`.
+/// The node that a verified client certificate names.
 fn identify(connection: &quinn::Connection) -> Option<Peer> {
     let identity = connection.peer_identity()?;
     let chain = identity.downcast_ref::<Vec<CertificateDer<'static>>>()?;
     let (_, certificate) = X509Certificate::from_der(chain.first()?).ok()?;
-    let name = certificate.subject().iter_common_name().next()?.as_str().ok()?;
-    let in_group = certificate
-        .subject()
-        .iter_organization()
-        .any(|group| group.as_str().is_ok_and(|group| group == "system:nodes"));
-    let node = name.strip_prefix("system:node:").filter(|_| in_group)?;
+    let node = crate::identity::named(&certificate)?;
     let seconds = u64::try_from(certificate.validity().not_after.timestamp()).ok()?;
     Some(Peer {
         node: node.to_owned(),

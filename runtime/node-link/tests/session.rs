@@ -173,6 +173,8 @@ async fn a_node_joins_once_and_only_with_a_good_token() {
 
     let now = SystemTime::now();
     assert!(NodeIdentity::load(dir.path(), "n1", now).unwrap().is_some());
+    let other = NodeIdentity::load(dir.path(), "n2", now).unwrap_err();
+    assert!(other.to_string().contains("is that of node \"n1\", not of \"n2\""), "{other}");
     let later = now + Duration::from_secs(7200);
     assert!(NodeIdentity::load(dir.path(), "n1", later).unwrap().is_none(), "expired");
     use std::os::unix::fs::PermissionsExt;
