@@ -8,6 +8,11 @@ busybox=$(command -v busybox) || {
     echo "image.sh: busybox is missing; install it (apt-get install busybox-static)" >&2
     exit 1
 }
+# The image holds nothing but this file, so it must need no libraries.
+if ldd "$busybox" > /dev/null 2>&1; then
+    echo "image.sh: $busybox needs shared libraries; install a static one (apt-get install busybox-static)" >&2
+    exit 1
+fi
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
