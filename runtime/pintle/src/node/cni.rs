@@ -15,12 +15,13 @@ use pintle_agent::net::{
 };
 use pintle_agent::{ApiClient, Lines, LinkClient};
 use pintle_netops::NetOp;
+use pintle_plugin_host::Compiler;
 use pintle_plugin_host::cni::{self, CniPlugin};
 use pintle_plugin_host::plugin::{BudgetSpec, Plugin, PluginSpec, Role};
 use serde_json::Value;
 use tracing::{info, warn};
 
-use crate::{compiler, embedded};
+use crate::embedded;
 
 const PLUGINS: &str = "/apis/plugins.pintle.dev/v1alpha1/plugins?watch=true";
 /// The plugin that is used until the cluster says otherwise: a node keeps its
@@ -32,6 +33,7 @@ const WATCH_RETRY: Duration = Duration::from_secs(1);
 pub struct NodeNetwork {
     active: ArcSwap<Active>,
     cache_dir: PathBuf,
+    compiler: Compiler,
 }
 
 /// The plugin that plans, and what it was made of.
@@ -50,15 +52,14 @@ impl Active {
 }
 
 /// The embedded plugin, loaded.
-pub fn load(data_dir: &Path) -> Result<Arc<NodeNetwork>> {
+pub fn load(data_dir: &Path, compiler: Compiler) -> Result<Arc<NodeNetwork>> {
     let cache_dir = data_dir.join("plugin-cache");
     let wasm = embedded::component(DEFAULT)
         .with_context(|| format!("this binary has no plugin {DEFAULT:?}"))?;
     let (config, budgets) = (Value::Null, BudgetSpec::default());
-    let plugin =
-        CniPlugin::load(&cache_dir, &compiler::own(), DEFAULT, wasm, None, &config, &budgets)?;
+    let plugin = CniPlugin::load(&cache_dir, &compiler, DEFAULT, wasm, None, &config, &budgets)?;
     let active = ArcSwap::from_pointee(Active { plugin, config, budgets });
-    Ok(Arc::new(NodeNetwork { active, cache_dir }))
+    Ok(Arc::new(NodeNetwork { active, cache_dir, compiler }))
 }
 
 impl NodeNetwork {
@@ -117,7 +118,7 @@ impl NodeNetwork {
         let config = spec.config.clone().unwrap_or(Value::Null);
         let plugin = CniPlugin::load(
             &self.cache_dir,
-            &compiler::own(),
+            &self.compiler,
             name,
             &wasm,
             spec.digest.as_deref(),
@@ -335,7 +336,7 @@ mod tests {
     #[test]
     fn a_changed_configuration_swaps_and_an_unchanged_spec_does_not() {
         let dir = tempfile::tempdir().unwrap();
-        let network = load(dir.path()).unwrap();
+        let network = load(dir.path(), Compiler::InProcess).unwrap();
         let swaps = |spec: Value| {
             let mut whole = json!({"role": "CNI", "source": {"embedded": {"name": DEFAULT}}});
             whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
@@ -352,7 +353,7 @@ mod tests {
     #[test]
     fn what_cannot_be_loaded_is_an_error_that_names_it() {
         let dir = tempfile::tempdir().unwrap();
-        let network = load(dir.path()).unwrap();
+        let network = load(dir.path(), Compiler::InProcess).unwrap();
         let check = |source: Value, expect: &str| {
             let spec = json!({"role": "CNI", "source": source});
             let spec: PluginSpec = serde_json::from_value(spec).unwrap();

@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use crate::compiler;
 use crate::config::Settings;
 use crate::server::{RunningServer, private_dir, reachable};
 
@@ -66,7 +67,7 @@ pub async fn start(
         Some(ip) => ip,
         None => own_address(&server).await?,
     };
-    let plugin = cni::load(&data_dir)?;
+    let plugin = cni::load(&data_dir, compiler::own())?;
     let mut config = agent_config(settings, &ip.to_string(), plugin.clone())?;
     config.runtime_binary = runtime.await??;
     let agent = Agent::open(config)?;

@@ -9,6 +9,7 @@ use pintle_agent::Agent;
 
 use super::{agent_config, cni, node_dir};
 use crate::cli::Reset;
+use crate::compiler;
 use crate::config::Settings;
 
 pub fn reset(reset: Reset) -> Result<ExitCode> {
@@ -25,7 +26,7 @@ pub fn reset(reset: Reset) -> Result<ExitCode> {
         node_name: Some("reset".into()),
         ..Settings::default()
     };
-    let network = cni::load(&data_dir)?;
+    let network = cni::load(&data_dir, compiler::own())?;
     let config = agent_config(&settings, "127.0.0.1", network)?;
     let pods = runtime.block_on(async { anyhow::Ok(Agent::open(config)?.reset().await) })?;
     std::fs::remove_dir_all(&dir)
