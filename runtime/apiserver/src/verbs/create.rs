@@ -3,8 +3,9 @@
 
 use bytes::Bytes;
 use pintle_api::kinds::{self, CreateMeta, Resource};
-use pintle_api::names;
+use pintle_api::meta::GroupVersionKind;
 use pintle_api::status::StatusError;
+use pintle_api::{names, schema};
 use pintle_storage::{Expect, Guard};
 use serde_json::{Value, json};
 
@@ -148,11 +149,9 @@ pub(super) fn check_kind(resource: &Resource, object: &Value) -> Result<(), Stat
         return Ok(());
     }
     if !kind.is_empty() && kind != resource.kind {
-        return Err(StatusError::bad_request(format!(
-            "{kind} in version {:?} cannot be handled as a {}: the kind in the data does not match the resource",
-            api_version.rsplit('/').next().unwrap_or_default(),
-            resource.kind
-        )));
+        let found = GroupVersionKind::parse(api_version, kind);
+        let cause = "the kind in the data does not match the resource";
+        return Err(StatusError::bad_request(schema::decode_error(&found, resource.kind, cause)));
     }
     Err(StatusError::bad_request(format!(
         "the API version in the data ({api_version}) does not match the expected API version ({})",

@@ -1,6 +1,7 @@
 //! `fieldValidation`: what happens to fields that the kind does not have.
 
 use pintle_api::kinds::Resource;
+use pintle_api::meta::GroupVersionKind;
 use pintle_api::schema;
 use pintle_api::status::StatusError;
 use serde_json::Value;
@@ -55,10 +56,8 @@ pub fn check_message(
     validation: FieldValidation,
 ) -> Result<Vec<String>, StatusError> {
     let refuse = |cause: &str| {
-        StatusError::bad_request(format!(
-            "{kind} in version {:?} cannot be handled as a {kind}: {cause}",
-            group_version.rsplit('/').next().unwrap_or_default()
-        ))
+        let expected = GroupVersionKind::parse(group_version, kind);
+        StatusError::bad_request(schema::decode_error(&expected, kind, cause))
     };
     if !object.is_object() {
         return Err(refuse("the body is not a JSON object"));

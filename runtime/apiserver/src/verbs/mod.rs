@@ -206,6 +206,24 @@ fn is_empty_list(value: &Value) -> bool {
     value.as_array().is_none_or(Vec::is_empty)
 }
 
+fn check_uid(
+    resource: &Resource,
+    name: &str,
+    preconditions: &Preconditions,
+    current: &Object,
+) -> Result<(), StatusError> {
+    let own = &*current.meta.uid;
+    match &preconditions.uid {
+        Some(uid) if uid != own => {
+            let cause = format!(
+                "Precondition failed: UID in precondition: {uid}, UID in object meta: {own}"
+            );
+            Err(StatusError::conflict(resource.group_resource(), name, &cause))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// `Ok` when the object is the one that the client means.
 fn check_preconditions(
     resource: &Resource,
@@ -213,15 +231,7 @@ fn check_preconditions(
     preconditions: &Preconditions,
     current: &Object,
 ) -> Result<(), StatusError> {
-    if let Some(uid) = &preconditions.uid
-        && uid.as_str() != &*current.meta.uid
-    {
-        let cause = format!(
-            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-            current.meta.uid
-        );
-        return Err(StatusError::conflict(resource.group_resource(), name, &cause));
-    }
+    check_uid(resource, name, preconditions, current)?;
     if let Some(version) = &preconditions.resource_version
         && version.parse() != Ok(current.revision)
     {

@@ -13,8 +13,8 @@ use serde_json::Value;
 use super::commit::Attempt;
 use super::create::{check_kind, check_namespace};
 use super::{
-    MAX_ATTEMPTS, Preconditions, Target, Verbs, WriteOptions, Written, fields, is_empty_list,
-    metadata, metadata_str, set_metadata,
+    MAX_ATTEMPTS, Preconditions, Target, Verbs, WriteOptions, Written, check_uid, fields,
+    is_empty_list, metadata, metadata_str, set_metadata,
 };
 use crate::admission::Operation;
 use crate::user::User;
@@ -225,15 +225,7 @@ pub(super) fn check_version(
     preconditions: &Preconditions,
     current: &Object,
 ) -> Result<(), StatusError> {
-    if let Some(uid) = &preconditions.uid
-        && uid.as_str() != &*current.meta.uid
-    {
-        let cause = format!(
-            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-            current.meta.uid
-        );
-        return Err(StatusError::conflict(row.group_resource(), name, &cause));
-    }
+    check_uid(row, name, preconditions, current)?;
     if let Some(version) = &preconditions.resource_version
         && version.parse() != Ok(current.revision)
     {
