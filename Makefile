@@ -7,7 +7,7 @@ VARIANT := target/guests/variants/scheduler-most-allocated.wasm
 help: ## Print this
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-deps: ## Install what is missing: runc, nftables, iproute2, util-linux, busybox, gcc
+deps: ## Install what is missing: runc, nftables, iproute2, busybox, gcc, the wasm target
 	@docs/examples/deps.sh
 
 build: deps ## Build target/release/pintle and pintle-shim

@@ -36,8 +36,8 @@ has_target() { ls "$(rustc --print target-libdir --target $target)"/libcore-*.rl
 if ! has_target && ! { rustup target add $target > /dev/null 2>&1 && has_target; }; then
     if command -v apt-get > /dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
         echo "rustup cannot add $target: installing Debian's rustc-web cargo-web rust-web-src lld-22"
-        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
-            rustc-web cargo-web rust-web-src lld-22 > /dev/null || {
+        { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+            rustc-web cargo-web rust-web-src lld-22; } > /dev/null || {
             echo "neither rustup nor apt-get can provide $target" >&2
             exit 1
         }
