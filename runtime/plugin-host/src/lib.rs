@@ -26,6 +26,7 @@ pub mod engine;
 mod events;
 pub mod fields;
 pub mod grants;
+mod handover;
 mod host;
 mod lister;
 mod logging;

@@ -42,9 +42,12 @@ impl Running {
         Self { memory, shutdown, task, _directory: directory }
     }
 
-    fn swap(&self, component: &[u8], config: Value) {
+    /// Returns the generation of the spec.
+    fn swap(&self, component: &[u8], config: Value) -> Value {
         let next = scheduler(component, config);
         self.memory.merge("Plugin", "", "scheduler", json!({ "spec": next["spec"] }));
+        let plugin = self.memory.value("Plugin", "", "scheduler").unwrap();
+        plugin["metadata"]["generation"].clone()
     }
 
     async fn status(&self, what: &str, check: impl Fn(&Value) -> bool) -> Value {
@@ -189,13 +192,14 @@ async fn swaps_under_load_lose_nothing_and_bind_nothing_twice() {
         }
     });
     for round in 1..6 {
-        running.swap(&versions[round % 2], json!({ "version": round.to_string() }));
-        running
+        let generation =
+            running.swap(&versions[round % 2], json!({ "version": round.to_string() }));
+        let status = running
             .status("swapped", |status| {
-                status["version"].as_str() == Some(round.to_string().as_str())
-                    && status["phase"] == "Active"
+                status["observedGeneration"] == generation && status["phase"] == "Active"
             })
             .await;
+        assert_eq!(status["version"], round.to_string(), "active means that it decides");
     }
     creating.await.unwrap();
     running.all_bound(2000).await;

@@ -13,6 +13,7 @@ use super::worker::{Live, Worker};
 use crate::bindings::controller::ControllerPlugin;
 use crate::cluster::{Cluster, EventBatch, PluginIdentity};
 use crate::events::{Hub, Sink, Subscription};
+use crate::handover::{Taken, hand_over};
 use crate::program::{LoadError, Program};
 use crate::seed::Seeds;
 use crate::supervise::{Health, Rollout};
@@ -49,6 +50,8 @@ pub(crate) struct Inbox {
 pub(crate) struct Next {
     pub live: Live,
     pub rollout: Rollout,
+    /// Kept until the version decides.
+    pub taken: Taken,
 }
 
 impl ControllerUnit {
@@ -75,7 +78,7 @@ impl ControllerUnit {
         {
             let mut inbox = shared.inbox.lock();
             inbox.queue.delivered(delivered);
-            inbox.next = Some(Next { live, rollout });
+            inbox.next = Some(Next { live, rollout, taken: hand_over().0 });
         }
         let worker = Worker::new(shared.clone(), rollout);
         let thread = std::thread::Builder::new()
@@ -85,15 +88,17 @@ impl ControllerUnit {
         Ok(Self { shared, _subscription: subscription, thread: Some(thread) })
     }
 
-    /// Hands over to another version between two calls.
+    /// Hands over to another version between two calls. Returns when it has.
     pub fn swap(
         &self,
         program: Arc<Program<ControllerPlugin>>,
         rollout: Rollout,
     ) -> Result<(), LoadError> {
         let live = Live::start(program)?;
-        self.shared.inbox.lock().next = Some(Next { live, rollout });
+        let (taken, handed_over) = hand_over();
+        self.shared.inbox.lock().next = Some(Next { live, rollout, taken });
         self.shared.wake.notify_all();
+        handed_over.wait();
         Ok(())
     }
 }

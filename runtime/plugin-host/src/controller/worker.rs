@@ -158,6 +158,7 @@ impl Worker {
     /// Flips to the new version. Its decisions may differ for any object, so
     /// every object is looked at again.
     fn activate(&mut self, next: Next) {
+        let _until_done = next.taken;
         let started = Instant::now();
         self.rollout = next.rollout;
         let version = next.live.version();

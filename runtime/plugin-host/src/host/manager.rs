@@ -294,9 +294,12 @@ impl Manager {
     ) -> Result<(), LoadError> {
         let program = self.program(slot, spec, sourced, artifact)?;
         let rollout = Rollout::from_spec(&spec.rollout);
-        let mut state = slot.state.lock();
-        if let Some(Unit::Controller(unit)) = &state.unit {
-            return unit.swap(program, rollout);
+        // The call that runs may take its time; the status may be read meanwhile.
+        let running = slot.state.lock().unit.take();
+        if let Some(Unit::Controller(unit)) = running {
+            let swapped = unit.swap(program, rollout);
+            slot.state.lock().unit = Some(Unit::Controller(unit));
+            return swapped;
         }
         let unit = ControllerUnit::start(
             program,
@@ -305,7 +308,7 @@ impl Manager {
             self.cluster.clone(),
             slot.health.clone(),
         )?;
-        state.unit = Some(Unit::Controller(unit));
+        slot.state.lock().unit = Some(Unit::Controller(unit));
         Ok(())
     }
 

@@ -23,6 +23,7 @@ use crate::cluster::{
 use crate::convert;
 use crate::events::{Hub, Sink, Subscription};
 use crate::fields;
+use crate::handover::{Taken, hand_over};
 use crate::program::scheduler_interface::Wake;
 use crate::program::{LoadError, Program};
 use crate::seed::Seeds;
@@ -79,6 +80,8 @@ pub(crate) struct Inbox {
 pub(crate) struct Next {
     pub live: Live,
     pub rollout: Rollout,
+    /// Kept until the version decides.
+    pub taken: Taken,
 }
 
 impl SchedulerUnit {
@@ -103,7 +106,7 @@ impl SchedulerUnit {
         let (subscription, _) = hub.add(shared.clone());
         let name = format!("plugin-{}", program.name);
         let live = Live::start(program, &shared)?;
-        shared.inbox.lock().next = Some(Next { live, rollout });
+        shared.inbox.lock().next = Some(Next { live, rollout, taken: hand_over().0 });
         let worker = Worker::new(shared.clone(), rollout);
         let thread = std::thread::Builder::new()
             .name(name)
@@ -113,15 +116,17 @@ impl SchedulerUnit {
     }
 
     /// Prepares another version, which replays the cluster while the present one
-    /// goes on deciding, and hands over between two calls.
+    /// goes on deciding, and hands over between two calls. Returns when it has.
     pub fn swap(
         &self,
         program: Arc<Program<SchedulerPlugin>>,
         rollout: Rollout,
     ) -> Result<(), LoadError> {
         let live = Live::start(program, &self.shared)?;
-        self.shared.inbox.lock().next = Some(Next { live, rollout });
+        let (taken, handed_over) = hand_over();
+        self.shared.inbox.lock().next = Some(Next { live, rollout, taken });
         self.shared.wake.notify_all();
+        handed_over.wait();
         Ok(())
     }
 }

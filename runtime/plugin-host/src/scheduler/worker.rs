@@ -100,6 +100,7 @@ impl Worker {
     /// Flips to the new version. It has replayed the cluster already; what is
     /// left is what happened since, bindings of the old version included.
     fn activate(&mut self, mut next: Next) {
+        let _until_done = next.taken;
         let started = Instant::now();
         self.rollout = next.rollout;
         let assumed = self.assumed();
