@@ -117,9 +117,12 @@ async fn run(
     memory: Arc<Memory>,
     embedded: Vec<Embedded>,
 ) -> (Arc<Host>, CancellationToken) {
+    for plugin in &embedded {
+        memory.create(guests::embedded(&plugin.name, plugin.role.as_str()));
+    }
     let config =
         HostConfig { cache_directory: cache.to_owned(), compiler: Compiler::InProcess, embedded };
-    let host = Host::new(config, memory).expect("a host");
+    let host = Host::new(config, memory.clone()).expect("a host");
     let shutdown = CancellationToken::new();
     tokio::spawn({
         let (host, shutdown) = (host.clone(), shutdown.clone());

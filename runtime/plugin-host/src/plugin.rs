@@ -191,7 +191,14 @@ pub struct PluginStatus {
     pub version: String,
     pub active_digest: String,
     pub previous_digest: String,
-    /// What the active version asked for in its manifest.
+    /// The version of the spec, when it misbehaved and the one before decides again.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub rolled_back_from: String,
+    /// The configuration of the active version, when that is not the spec's version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active_config: Option<Value>,
+    /// What the active version asked for in its manifest; what the spec's
+    /// version asks for when that was not granted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<GrantRule>,
     pub calls: u64,

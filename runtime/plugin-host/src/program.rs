@@ -16,7 +16,7 @@ use crate::grants::Grants;
 use crate::lister::Reader;
 use crate::logging::PluginLog;
 use crate::metrics::Metrics;
-use crate::plugin::Role;
+use crate::plugin::{GrantRule, Role};
 use crate::sandbox::{self, Fault, Sandbox, State, Surroundings};
 
 /// What the four worlds have in common.
@@ -115,7 +115,7 @@ pub enum LoadError {
     #[error("the plugin refuses its configuration: {0}")]
     Config(String),
     #[error("the plugin needs what spec.grants does not give it: {missing}")]
-    NeedsNotGranted { missing: String },
+    NeedsNotGranted { missing: String, needs: Vec<GrantRule> },
     /// The role's own checks of the description.
     #[error("{0}")]
     Description(String),
@@ -199,7 +199,10 @@ impl<W: World> Program<W> {
             GrantPolicy::AsNeeded => Grants::of_manifest(manifest),
             GrantPolicy::Given(grants) => match grants.missing(manifest) {
                 None => grants,
-                Some(missing) => return Err(LoadError::NeedsNotGranted { missing }),
+                Some(missing) => {
+                    let needs = Grants::of_manifest(manifest).rules().to_vec();
+                    return Err(LoadError::NeedsNotGranted { missing, needs });
+                }
             },
         };
         let grants = Arc::new(grants);

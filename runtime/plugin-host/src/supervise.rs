@@ -59,6 +59,7 @@ pub(crate) enum Standing {
     RolledBack {
         reason: &'static str,
         message: String,
+        from: Option<Digest>,
     },
     Failed {
         reason: &'static str,
@@ -81,6 +82,9 @@ pub(crate) struct Report {
 pub(crate) struct Health {
     report: Mutex<Report>,
     metrics: Arc<Metrics>,
+    /// What was rolled back, in another life of the server, to the version that
+    /// is about to be activated.
+    rolled_back_from: Mutex<Option<Digest>>,
     /// Tells the manager that the report says something new.
     changed: Box<dyn Fn() + Send + Sync>,
 }
@@ -98,7 +102,12 @@ pub(crate) enum Remedy {
 
 impl Health {
     pub fn new(metrics: Arc<Metrics>, changed: Box<dyn Fn() + Send + Sync>) -> Arc<Self> {
-        Arc::new(Self { report: Mutex::new(Report::default()), metrics, changed })
+        Arc::new(Self {
+            report: Mutex::default(),
+            metrics,
+            rolled_back_from: Mutex::default(),
+            changed,
+        })
     }
 
     pub fn read(&self) -> Report {
@@ -130,12 +139,29 @@ impl Health {
     pub fn activated(&self, active: Version, previous: Option<Version>, pause: Duration) {
         let mut report = self.report.lock();
         let swapped = report.active.is_some();
-        *report = Report { active: Some(active), previous, ..Report::default() };
+        let standing = match self.rolled_back_from.lock().take() {
+            None => Standing::Running,
+            Some(from) => Standing::RolledBack {
+                reason: "RolledBack",
+                message: format!(
+                    "{from} was rolled back to {} before this server started; \
+                     it gets another try when the spec changes",
+                    active.digest
+                ),
+                from: Some(from),
+            },
+        };
+        *report = Report { standing, active: Some(active), previous, ..Report::default() };
         drop(report);
         if swapped {
             self.metrics.swap(pause);
         }
         (self.changed)();
+    }
+
+    /// What is activated next was rolled back to before the server started.
+    pub fn expect_rolled_back(&self, from: Option<Digest>) {
+        *self.rolled_back_from.lock() = from;
     }
 
     /// Nothing decides any more, because nothing should.
@@ -178,11 +204,11 @@ impl Health {
     /// The previous version decides again.
     pub fn rolled_back(&self, to: Version, fault: &Fault, pause: Duration) {
         let mut report = self.report.lock();
-        let from = report.active.take();
-        let from = from.map_or_else(String::new, |version| format!("{} ", version.digest));
-        let message = format!("{from}was rolled back to {}: {fault}", to.digest);
+        let from = report.active.take().map(|version| version.digest);
+        let what = from.as_ref().map_or_else(String::new, |digest| format!("{digest} "));
+        let message = format!("{what}was rolled back to {}: {fault}", to.digest);
         *report = Report {
-            standing: Standing::RolledBack { reason: fault.reason(), message },
+            standing: Standing::RolledBack { reason: fault.reason(), message, from },
             active: Some(to),
             ..Report::default()
         };

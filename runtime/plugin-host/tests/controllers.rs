@@ -66,8 +66,9 @@ async fn start(config: Value) -> Running {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_embedded_controller_gets_its_object_and_acts() {
+async fn an_embedded_controller_acts() {
     let memory = Memory::new();
+    memory.create(guests::embedded("copier", "Controller"));
     memory.create(config_map("before", json!({})));
     let embedded = Embedded {
         name: "copier".into(),

@@ -35,7 +35,8 @@ pub async fn run(command: PluginCommand) -> Result<()> {
         PluginAction::Get { name } => {
             let mut plugin = client.get(&format!("{PLUGINS}/{name}")).await?;
             shorten(&mut plugin["spec"]["source"]);
-            if let Some(annotations) = plugin["metadata"]["annotations"].as_object_mut() {
+            let annotations = plugin.pointer_mut("/metadata/annotations");
+            if let Some(annotations) = annotations.and_then(Value::as_object_mut) {
                 annotations.remove(PREVIOUS);
             }
             print!("{}", serde_yaml_ng::to_string(&plugin)?);
@@ -122,7 +123,9 @@ async fn swap(client: &Client, name: &str, (source, digest): (Value, Value)) -> 
     // The one that takes over gets the same and no more.
     let grants = match (&before["spec"]["grants"], source["embedded"].is_object()) {
         (_, true) => Value::Null,
-        (Value::Null, false) => before["status"]["needs"].clone(),
+        (Value::Null, false) if before["spec"]["source"]["embedded"].is_object() => {
+            before["status"]["needs"].clone()
+        }
         (granted, false) => granted.clone(),
     };
     let next = Version { source, digest, grants };
@@ -227,8 +230,10 @@ fn report(name: &str, plugin: &Value) -> Result<()> {
 }
 
 fn shorten(source: &mut Value) {
-    if let Some(data) = source["inline"]["data"].as_str() {
-        let size = data.len() / 4 * 3;
-        source["inline"]["data"] = json!(format!("<{size} bytes>"));
+    let data = source.pointer_mut("/inline/data");
+    if let Some(data) = data
+        && let Some(text) = data.as_str()
+    {
+        *data = json!(format!("<{} bytes>", text.len() / 4 * 3));
     }
 }

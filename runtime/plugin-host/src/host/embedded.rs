@@ -1,5 +1,4 @@
-//! Plugin objects for the plugins that came with the server, and the bytes and
-//! configuration behind a source.
+//! The bytes and the configuration behind a source.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,27 +8,8 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::Embedded;
-use crate::action::Action;
-use crate::plugin::{self, PluginSpec, Source};
+use crate::plugin::{PluginSpec, Source};
 use crate::program::LoadError;
-
-/// The object that makes an embedded plugin run, where there is none yet.
-pub(super) fn create(embedded: &Embedded) -> Action {
-    let object = json!({
-        "apiVersion": format!("{}/{}", plugin::GROUP, plugin::VERSION),
-        "kind": plugin::KIND,
-        "metadata": {
-            "name": embedded.name,
-            "labels": { "app.kubernetes.io/managed-by": "pintle" },
-        },
-        "spec": { "role": embedded.role, "source": { "embedded": { "name": embedded.name } } },
-    });
-    Action::Create {
-        kind: plugin::kind(),
-        namespace: String::new(),
-        object: Bytes::from(object.to_string()),
-    }
-}
 
 /// A component's bytes and its configuration.
 pub(super) struct Sourced {
@@ -55,7 +35,7 @@ pub(super) fn source(
     let (component, defaults) = match &spec.source {
         Source { embedded: Some(source), file: None, inline: None } => {
             match embedded.get(&source.name) {
-                Some(found) if found.role == spec.role => (found.wasm.clone(), Some(&found.config)),
+                Some(found) if found.role == spec.role => (found.wasm.clone(), Some(found)),
                 Some(found) => {
                     return fail(format!(
                         "the embedded plugin {} plays role {}, not {}",
@@ -96,19 +76,21 @@ pub(super) fn source(
             );
         }
     };
-    let mut config =
-        defaults.filter(|defaults| !defaults.is_null()).cloned().unwrap_or_else(|| json!({}));
-    if let Some(own) = &spec.config {
+    let config = config(defaults, spec.config.as_ref())?;
+    Ok(Sourced { component, config, is_embedded: spec.source.embedded.is_some() })
+}
+
+/// `own` laid over what the embedded plugin brings along.
+pub(super) fn config(embedded: Option<&Embedded>, own: Option<&Value>) -> Result<Bytes, LoadError> {
+    let defaults = embedded.map(|embedded| &embedded.config).filter(|config| !config.is_null());
+    let mut config = defaults.cloned().unwrap_or_else(|| json!({}));
+    if let Some(own) = own {
         json_patch::merge(&mut config, own);
     }
     if !config.is_object() {
         return Err(LoadError::Config("spec.config must be an object".to_owned()));
     }
-    Ok(Sourced {
-        component,
-        config: Bytes::from(Value::to_string(&config)),
-        is_embedded: spec.source.embedded.is_some(),
-    })
+    Ok(Bytes::from(config.to_string()))
 }
 
 #[cfg(test)]

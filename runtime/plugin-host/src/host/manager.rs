@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::watch as ready_watch;
 use tokio::task::JoinSet;
@@ -15,11 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::Embedded;
 use super::embedded::{self, Sourced};
-use super::slot::{Slot, SlotState, Unit};
+use super::slot::{NotLoaded, Remembered, Slot, SlotState, Unit};
 use super::status::{self, COUNTERS_EVERY, Due};
 use super::watch::{Names, PluginEvents};
 use crate::admission::{AdmissionChain, AdmissionUnit};
-use crate::artifact::{Artifact, Artifacts};
+use crate::artifact::{Artifact, Artifacts, Digest};
 use crate::bindings::cni::CniPlugin;
 use crate::bindings::scheduler::SchedulerPlugin;
 use crate::budget::Budgets;
@@ -74,7 +75,6 @@ impl Manager {
     pub async fn run(self: &Arc<Self>, shutdown: CancellationToken) {
         let sink = PluginEvents { changed: self.changed.clone(), relist: self.relist.clone() };
         let (_subscription, _) = self.hub.add(Arc::new(sink));
-        self.create_embedded().await;
         self.relist.store(true, Ordering::SeqCst);
         let statuses = {
             let (manager, shutdown) = (self.clone(), shutdown.clone());
@@ -118,20 +118,6 @@ impl Manager {
             let manager = self.clone();
             // Reading files, compiling, replaying: nothing for the async threads.
             loads.spawn_blocking(move || manager.look_at(&name));
-        }
-    }
-
-    async fn create_embedded(&self) {
-        for plugin in self.embedded.values() {
-            if self.cluster.get(&plugin::kind(), "", &plugin.name).is_some() {
-                continue;
-            }
-            match self.cluster.apply(&PluginIdentity::Host, embedded::create(plugin)).await {
-                Ok(_) | Err(ApplyError::AlreadyExists(_)) => {}
-                Err(error) => {
-                    tracing::error!(plugin = plugin.name, %error, "cannot create the Plugin object of an embedded plugin");
-                }
-            }
         }
     }
 
@@ -188,8 +174,11 @@ impl Manager {
                 let mut state = slot.state.lock();
                 state.uid = object.map(|object| object.uid().to_owned()).unwrap_or_default();
                 state.spec = None;
-                state.load_error =
-                    Some(("InvalidSpec", format!("the Plugin object cannot be read: {error}")));
+                state.load_error = Some(NotLoaded {
+                    reason: "InvalidSpec",
+                    message: format!("the Plugin object cannot be read: {error}"),
+                    needs: Vec::new(),
+                });
                 drop(state);
                 self.stirred.add(&slot.name);
             }
@@ -209,6 +198,9 @@ impl Manager {
                 drop(state);
                 return self.stirred.add(&slot.name);
             }
+            let first = state.spec.is_none() && state.unit.is_none();
+            state.remembered =
+                if first && !plugin.spec.suspended { Remembered::of(&plugin) } else { None };
             state.spec = Some(plugin.spec.clone());
             state.load_error = None;
             state.loading = !plugin.spec.suspended;
@@ -218,12 +210,23 @@ impl Manager {
             return self.unload(slot);
         }
         let started = Instant::now();
-        let result = self.load(slot, &plugin.spec);
+        let remembered = slot.state.lock().remembered.clone();
+        let result = match remembered {
+            None => self.load(slot, &plugin.spec),
+            Some(remembered) => self.take_up(slot, &plugin.spec, &remembered),
+        };
         {
             let mut state = slot.state.lock();
             state.loading = false;
             if let Err(error) = &result {
-                state.load_error = Some((error.reason(), chain(error)));
+                state.load_error = Some(NotLoaded {
+                    reason: error.reason(),
+                    message: chain(error),
+                    needs: match error {
+                        LoadError::NeedsNotGranted { needs, .. } => needs.clone(),
+                        _ => Vec::new(),
+                    },
+                });
             }
         }
         match result {
@@ -243,7 +246,86 @@ impl Manager {
         let sourced = embedded::source(spec, &self.embedded)?;
         let artifact =
             self.artifacts.load(&sourced.component, spec.digest.as_deref(), spec.role)?;
-        let digest = artifact.digest.to_string();
+        self.hand_over(slot, spec, &sourced, &artifact)
+    }
+
+    /// The first load of a plugin that decided before this server started: a
+    /// version that was rolled back or could not be loaded is not given a
+    /// cluster that the version before it served well.
+    fn take_up(
+        &self,
+        slot: &Arc<Slot>,
+        spec: &PluginSpec,
+        remembered: &Remembered,
+    ) -> Result<String, LoadError> {
+        if remembered.rolled_back_from.is_some() {
+            match self.restore(slot, spec, remembered) {
+                Ok(digest) => return Ok(digest),
+                Err(error) => {
+                    tracing::warn!(plugin = %slot.name, error = chain(&error), "the version that was rolled back to is lost; the spec's version is tried again");
+                }
+            }
+        }
+        let result = self.load(slot, spec);
+        if result.is_err()
+            && spec.role != Role::Cni
+            && let Err(error) = self.restore(slot, spec, remembered)
+        {
+            tracing::warn!(plugin = %slot.name, error = chain(&error), "the version that decided before is lost");
+        }
+        slot.state.lock().remembered = None;
+        result
+    }
+
+    /// Runs the version that decided before this server started.
+    fn restore(
+        &self,
+        slot: &Arc<Slot>,
+        spec: &PluginSpec,
+        remembered: &Remembered,
+    ) -> Result<String, LoadError> {
+        let embedded = self.embedded.values().find(|embedded| {
+            embedded.role == spec.role && Digest::of(&embedded.wasm) == remembered.active
+        });
+        let mut spec = spec.clone();
+        let artifact =
+            match embedded {
+                Some(embedded) => {
+                    // The grants are meant for the other version; this one came with the server.
+                    spec.grants = None;
+                    self.artifacts.load(&embedded.wasm, None, spec.role)?
+                }
+                None => self.artifacts.remembered(&remembered.active, spec.role).ok_or_else(
+                    || LoadError::Source(format!("{} is not in the cache", remembered.active)),
+                )??,
+            };
+        let config = remembered.config.clone().or_else(|| spec.config.clone());
+        let config = embedded::config(embedded, config.as_ref())?;
+        let sourced = Sourced { component: Bytes::new(), config, is_embedded: embedded.is_some() };
+        slot.health.expect_rolled_back(remembered.rolled_back_from.clone());
+        let result = self.hand_over(slot, &spec, &sourced, &artifact);
+        if result.is_err() {
+            slot.health.expect_rolled_back(None);
+        }
+        let mut state = slot.state.lock();
+        if remembered.rolled_back_from.is_some() && result.is_ok() {
+            state.previous_config = state.config.take();
+        }
+        state.remembered = None;
+        result
+    }
+
+    /// Everything from the compiled component to the hand-over. Returns the digest.
+    fn hand_over(
+        &self,
+        slot: &Arc<Slot>,
+        spec: &PluginSpec,
+        sourced: &Sourced,
+        artifact: &Artifact,
+    ) -> Result<String, LoadError> {
+        // Whatever happens to the version that decides, it was loaded with this.
+        let standing = slot.health.read().standing;
+        let in_use = slot.state.lock().config_in_use(&standing).cloned();
         // A plugin changes its role by being another plugin.
         let other_role = {
             let mut state = slot.state.lock();
@@ -254,12 +336,15 @@ impl Manager {
             drop(other_role);
         }
         match spec.role {
-            Role::Controller => self.run_controller(slot, spec, &sourced, &artifact)?,
-            Role::Scheduler => self.run_scheduler(slot, spec, &sourced, &artifact)?,
-            Role::Admission => self.run_admission(slot, spec, &sourced, &artifact)?,
-            Role::Cni => self.check_cni(slot, spec, &sourced, &artifact)?,
+            Role::Controller => self.run_controller(slot, spec, sourced, artifact)?,
+            Role::Scheduler => self.run_scheduler(slot, spec, sourced, artifact)?,
+            Role::Admission => self.run_admission(slot, spec, sourced, artifact)?,
+            Role::Cni => self.check_cni(slot, spec, sourced, artifact)?,
         }
-        Ok(digest)
+        let mut state = slot.state.lock();
+        state.previous_config = in_use;
+        state.config = Some(sourced.config.clone());
+        Ok(artifact.digest.to_string())
     }
 
     fn program<W: World>(
@@ -417,6 +502,7 @@ impl Manager {
         let unit = {
             let mut state = slot.state.lock();
             state.loading = false;
+            (state.config, state.previous_config) = (None, None);
             state.unit.take()
         };
         // Waits for the call that runs.

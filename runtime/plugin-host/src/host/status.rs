@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::slot::{Slot, SlotState};
 use crate::action::{Action, PatchType, Target};
+use crate::artifact::Digest;
 use crate::plugin::{self, Phase, PluginStatus};
 use crate::supervise::Standing;
 
@@ -30,12 +31,14 @@ pub(super) fn target(name: &str) -> Target {
     Target { kind: plugin::kind(), namespace: String::new(), name: name.to_owned() }
 }
 
+/// Replaces the whole status: a merge would keep what is not true any more.
 pub(super) fn patch(name: &str, status: &PluginStatus) -> Action {
+    let body = json!([{ "op": "add", "path": "/status", "value": status }]);
     Action::Patch {
         target: target(name),
         subresource: "status".to_owned(),
-        patch_type: PatchType::Merge,
-        body: Bytes::from(json!({ "status": status }).to_string()),
+        patch_type: PatchType::Json,
+        body: Bytes::from(body.to_string()),
         revision: None,
     }
 }
@@ -91,15 +94,17 @@ fn compose(slot: &Slot, state: &SlotState) -> PluginStatus {
     let (phase, reason, message) = match (&state.load_error, &report.standing) {
         _ if suspended => (Phase::Suspended, "Suspended", "spec.suspended is true".to_owned()),
         _ if state.loading => (Phase::Loading, "Loading", String::new()),
-        (Some((reason, message)), Standing::Failed { .. }) => {
-            (Phase::Failed, *reason, message.clone())
+        (Some(error), Standing::Failed { .. }) => {
+            (Phase::Failed, error.reason, error.message.clone())
         }
-        (Some((reason, message)), _) if report.active.is_some() => {
-            (Phase::Rejected, *reason, format!("{message}; the version before goes on"))
+        // A unit that was just started is about to be active.
+        (Some(error), _) if report.active.is_some() || state.unit.is_some() => {
+            let message = format!("{}; the version before goes on", error.message);
+            (Phase::Rejected, error.reason, message)
         }
-        (Some((reason, message)), _) => (Phase::Failed, *reason, message.clone()),
+        (Some(error), _) => (Phase::Failed, error.reason, error.message.clone()),
         (None, Standing::Failed { reason, message }) => (Phase::Failed, *reason, message.clone()),
-        (None, Standing::RolledBack { reason, message }) => {
+        (None, Standing::RolledBack { reason, message, .. }) => {
             (Phase::RolledBack, *reason, message.clone())
         }
         (None, Standing::Running) if report.active.is_some() => match &report.last_error {
@@ -111,15 +116,38 @@ fn compose(slot: &Slot, state: &SlotState) -> PluginStatus {
     let digest = |version: &Option<crate::supervise::Version>| {
         version.as_ref().map_or_else(String::new, |version| version.digest.to_string())
     };
+    let (mut active_digest, mut rolled_back_from) = (digest(&report.active), String::new());
+    let mut active_config = None;
+    if let Standing::RolledBack { from: Some(from), .. } = &report.standing {
+        rolled_back_from = from.to_string();
+    }
+    if report.active.is_some() && (state.load_error.is_some() || !rolled_back_from.is_empty()) {
+        active_config = state
+            .config_in_use(&report.standing)
+            .and_then(|config| serde_json::from_slice(config).ok());
+    }
+    if let (None, Some(remembered)) = (&report.active, &state.remembered) {
+        // Kept until it has been acted upon: the server may be ended before.
+        active_digest = remembered.active.to_string();
+        rolled_back_from =
+            remembered.rolled_back_from.as_ref().map_or_else(String::new, Digest::to_string);
+        active_config.clone_from(&remembered.config);
+    }
+    let needs = match &state.load_error {
+        Some(error) if !error.needs.is_empty() => error.needs.clone(),
+        _ => report.active.as_ref().map_or_else(Vec::new, |version| version.needs.clone()),
+    };
     PluginStatus {
         phase,
         reason: reason.to_owned(),
         message,
         observed_generation: state.generation,
         version: report.active.as_ref().map_or_else(String::new, |version| version.version.clone()),
-        active_digest: digest(&report.active),
+        active_digest,
         previous_digest: digest(&report.previous),
-        needs: report.active.map_or_else(Vec::new, |version| version.needs),
+        rolled_back_from,
+        active_config,
+        needs,
         calls: counters.calls,
         p50_microseconds: counters.p50_microseconds,
         p99_microseconds: counters.p99_microseconds,

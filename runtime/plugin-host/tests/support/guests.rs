@@ -65,6 +65,16 @@ pub fn plugin(name: &str, role: &str, component: &[u8], config: Value, grants: V
     })
 }
 
+/// A Plugin object of a component that came with the server.
+pub fn embedded(name: &str, role: &str) -> Value {
+    json!({
+        "apiVersion": "plugins.pintle.dev/v1alpha1",
+        "kind": "Plugin",
+        "metadata": { "name": name },
+        "spec": { "role": role, "source": { "embedded": { "name": name } } },
+    })
+}
+
 pub fn copier_grants() -> Value {
     json!([{ "apiGroups": [""], "kinds": ["ConfigMap"], "verbs": ["get", "list", "watch", "create", "patch"] }])
 }

@@ -116,11 +116,19 @@ impl Guest for Counting {
 
     fn schedule(_: Context, pods: Vec<Object>) -> Vec<Decision> {
         VIEW.with_borrow_mut(|view| {
-            if view.config["schedule"] == "trap" {
-                panic!("asked to trap in schedule");
-            }
-            if view.config["schedule"] == "short" {
-                return Vec::new();
+            match view.config["schedule"].as_str() {
+                Some("trap") => panic!("asked to trap in schedule"),
+                Some("short") => return Vec::new(),
+                Some("loop") => loop {
+                    std::hint::black_box(());
+                },
+                Some("hoard") => {
+                    let mut hoard = Vec::new();
+                    loop {
+                        hoard.push(std::hint::black_box(vec![1_u8; 1 << 20]));
+                    }
+                }
+                _ => {}
             }
             pods.into_iter()
                 .map(|pod| {
