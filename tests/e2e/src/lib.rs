@@ -7,6 +7,7 @@
 
 mod census;
 mod command;
+mod compiled;
 mod process;
 pub mod workload;
 mod writer;
@@ -160,8 +161,15 @@ impl Cluster {
             self.storage,
         ];
         let log = self.dir.path().join("server.log");
+        let first = !data_dir.exists();
+        if first {
+            compiled::provide(&data_dir);
+        }
         let ns = self.server_namespace();
         self.server = Some(Process::start(&ns, &self.bin.join("pintle"), &arguments, &log));
+        if first {
+            compiled::keep(&data_dir);
+        }
     }
 
     fn add_node(&mut self, number: usize, image: &Path) {
@@ -184,6 +192,7 @@ impl Cluster {
         run_ok("ip", &["-n", &namespace, "link", "set", "lo", "up"]);
         run_ok("ip", &["-n", &namespace, "link", "set", "eth0", "up"]);
         run_ok("ip", &["-n", &namespace, "route", "add", "default", "via", SERVER]);
+        compiled::provide(&data_dir);
         let pintle = self.bin.join("pintle");
         let data = data_dir.to_string_lossy().into_owned();
         run_ok(
