@@ -12,6 +12,8 @@ mod scenarios;
 mod strategic;
 #[cfg(feature = "schema")]
 mod strategic_list;
+#[cfg(feature = "schema")]
+mod three_way;
 
 use serde_json::Value;
 
@@ -19,6 +21,8 @@ pub use json::json_patch;
 pub use merge::merge_patch;
 #[cfg(feature = "schema")]
 pub use strategic::strategic_merge;
+#[cfg(feature = "schema")]
+pub use three_way::three_way;
 
 /// Levels of objects and lists an object may have. JSON parsers stop at 128, and
 /// an object also travels inside of lists, tables and events.

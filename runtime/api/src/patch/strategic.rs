@@ -14,9 +14,9 @@ use super::strategic_list::{self, ListRules};
 use crate::schema::{Field, FieldType, MessageId, Schema, Shape};
 
 pub(super) const DIRECTIVE: &str = "$patch";
-const RETAIN_KEYS: &str = "$retainKeys";
+pub(super) const RETAIN_KEYS: &str = "$retainKeys";
 const SET_ELEMENT_ORDER: &str = "$setElementOrder/";
-const DELETE_FROM_PRIMITIVE_LIST: &str = "$deleteFromPrimitiveList/";
+pub(super) const DELETE_FROM_PRIMITIVE_LIST: &str = "$deleteFromPrimitiveList/";
 
 /// Patches an object of a message such as `core.v1.Pod`.
 pub fn strategic_merge(target: &mut Value, patch: &Value, message: &str) -> Result<(), PatchError> {
@@ -161,7 +161,7 @@ impl Merger {
         Ok(())
     }
 
-    fn field(self, node: Node, key: &str) -> Option<&'static Field> {
+    pub(super) fn field(self, node: Node, key: &str) -> Option<&'static Field> {
         match node {
             Node::Message(id) => self.schema.field(id, key),
             Node::MapOf(_) | Node::Opaque => None,
@@ -169,7 +169,7 @@ impl Merger {
     }
 }
 
-fn child(node: Node, field: Option<&Field>) -> Node {
+pub(super) fn child(node: Node, field: Option<&Field>) -> Node {
     match (node, field) {
         (Node::MapOf(id), _) => Node::Message(id),
         (_, Some(Field { ty: FieldType::Message(id), shape: Shape::Map, .. })) => Node::MapOf(*id),

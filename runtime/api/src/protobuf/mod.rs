@@ -37,7 +37,7 @@ const MAX_VALUES: usize = 500_000;
 pub enum ProtobufError {
     #[error("body does not start with the k8s protobuf prefix; send {MEDIA_TYPE} or JSON")]
     Magic,
-    #[error("truncated protobuf message at {path}")]
+    #[error("truncated protobuf message at {}", if path.is_empty() { "its envelope" } else { path })]
     Truncated { path: String },
     #[error("malformed protobuf at {path}: {what}")]
     Malformed { path: String, what: &'static str },
@@ -293,6 +293,7 @@ mod tests {
             b"k8s\0\x0a\x07\x0a\x02v9\x12\x01P",
             "no kind \"P\" is registered for version \"v9\"",
         );
+        check(b"k8s\0\xff\xff\xff", "truncated protobuf message at its envelope");
         let head = b"k8s\0\x0a\x09\x0a\x02v1\x12\x03Pod\x12";
         check(&[&head[..], b"\x03\x12\x05\x01"].concat(), "truncated protobuf message at spec");
         check(
