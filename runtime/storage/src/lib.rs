@@ -30,7 +30,7 @@ mod store;
 mod types;
 
 pub use error::StorageError;
-pub use open::{EngineKind, OpenError, Options, open};
+pub use open::{EngineKind, OpenError, Options, engine_in, open};
 pub use store::{Sink, Store};
 pub use types::{
     Batch, CommitError, Committed, Expect, Guard, Op, Page, ReadError, Record, Revision,

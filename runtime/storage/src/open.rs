@@ -95,7 +95,10 @@ pub enum OpenError {
     #[error("data directory {dir} is in use by {}, stop it or use another --data-dir",
         .pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}")))]
     InUse { dir: PathBuf, pid: Option<u32> },
-    #[error("data directory {dir} was created with --storage {found}, not {asked}")]
+    #[error(
+        "data directory {dir} was created with --storage {found}, not {asked}; \
+         leave --storage out or use another --data-dir"
+    )]
     OtherEngine { dir: PathBuf, found: EngineKind, asked: EngineKind },
     #[error("{what} {path}")]
     Io { what: &'static str, path: PathBuf, source: io::Error },
@@ -120,6 +123,13 @@ pub fn open(kind: EngineKind, dir: &Path, options: Options) -> Result<Arc<dyn St
         EngineKind::Sled => open_with::<SledEngine>(kind, dir, &options),
         EngineKind::Redb => open_with::<RedbEngine>(kind, dir, &options),
     }
+}
+
+/// The engine that keeps the data in `dir`; none when the directory is new. What is
+/// damaged counts as new here: [`open`] says what is wrong with it.
+pub fn engine_in(dir: &Path) -> Option<EngineKind> {
+    let current = fs::read_to_string(dir.join(CURRENT)).ok()?;
+    parse_generation(current.split_whitespace().next()?).map(|(kind, _)| kind)
 }
 
 fn open_with<E: Engine>(

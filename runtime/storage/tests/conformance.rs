@@ -473,6 +473,8 @@ fn a_directory_belongs_to_one_process_and_one_engine() {
         };
         let error = open(other, site.path(), Options::default()).err().unwrap();
         assert!(matches!(error, OpenError::OtherEngine { .. }), "{error}");
+        assert_eq!(pintle_storage::engine_in(site.path()), Some(site.kind));
+        assert_eq!(pintle_storage::engine_in(&site.path().join("new")), None);
         let store = site.open();
         assert_eq!(store.cluster_id(), id);
         assert_eq!(read(&*store, "/a", None).await.as_deref(), Some("1"));
