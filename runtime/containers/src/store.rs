@@ -281,6 +281,8 @@ pub enum StoreError {
     },
     #[error("archive is truncated or damaged")]
     Damaged(#[source] io::Error),
+    #[error("not a tar archive, neither plain nor packed by gzip or zstd")]
+    NotAnArchive,
     #[error("archive entry {entry:?}: {reason}")]
     BadEntry { entry: String, reason: &'static str },
     #[error(
@@ -303,8 +305,10 @@ pub enum StoreError {
     },
     #[error("{what}: {reason}")]
     Unsupported { what: String, reason: String },
-    #[error("the image has no name; give it one")]
+    #[error("the image has no name; give it one with --name")]
     NoName,
+    #[error("{0:?} cannot be an image's name; it looks like registry.example/team/web:1")]
+    BadName(String),
     #[error("{count} images are in the archive, so one name cannot be given to them")]
     ManyImages { count: usize },
     #[error("cannot unpack layer {digest}")]

@@ -338,8 +338,23 @@ fn names_are_needed_once_and_for_one_image() {
     let named: Vec<(&str, &[u8])> = nameless.iter().map(|(n, b)| (*n, b.as_slice())).collect();
     let archive = tar(&named);
     assert!(matches!(it.store.import_reader(&archive[..], None), Err(StoreError::NoName)));
+    for bad in ["", "two words", "-x", "a\u{1b}[2J"] {
+        let error = it.store.import_reader(&archive[..], Some(bad)).unwrap_err();
+        assert!(matches!(error, StoreError::BadName(_)), "{error}");
+    }
     let records = it.store.import_reader(&archive[..], Some("given:1")).unwrap();
     assert_eq!(records[0].name, "given:1");
+}
+
+#[test]
+fn what_is_no_tar_is_called_so() {
+    let it = open();
+    for noise in [&b"not a tar"[..], &[0xa7; 512], &[0xa7; 4000]] {
+        let error = it.store.import_reader(noise, None).unwrap_err();
+        assert!(matches!(error, StoreError::NotAnArchive), "{error}");
+    }
+    let error = it.store.import_reader(&[0; 1024][..], None).unwrap_err();
+    assert!(matches!(error, StoreError::NotAnImage), "{error}");
 }
 
 #[test]

@@ -99,7 +99,13 @@ pub(super) fn stage(
     staging: &Staging,
     limits: &ImportLimits,
 ) -> Result<Files, StoreError> {
-    let mut archive = tar::Archive::new(decompress(reader).map_err(StoreError::Damaged)?);
+    let mut content = decompress(reader).map_err(StoreError::Damaged)?;
+    let mut header = Vec::new();
+    content.by_ref().take(TAR_BLOCK).read_to_end(&mut header).map_err(StoreError::Damaged)?;
+    if !may_be_tar(&header) {
+        return Err(StoreError::NotAnArchive);
+    }
+    let mut archive = tar::Archive::new(io::Cursor::new(header).chain(content));
     let (mut files, mut links) = (BTreeMap::new(), BTreeMap::new());
     let mut count = 0;
     for entry in archive.entries().map_err(StoreError::Damaged)? {
@@ -192,6 +198,21 @@ pub(crate) fn decompress<'a>(reader: impl Read + 'a) -> io::Result<Box<dyn Read 
     } else {
         Box::new(whole)
     })
+}
+
+const TAR_BLOCK: u64 = 512;
+
+/// Whether this is the first block of a tar: the sum of its bytes, those of the sum itself
+/// taken as spaces, stands in it. What is too short or all zero is left to the reader of entries.
+fn may_be_tar(block: &[u8]) -> bool {
+    if block.len() < TAR_BLOCK as usize || block.iter().all(|byte| *byte == 0) {
+        return block.iter().all(|byte| *byte == 0);
+    }
+    let mut header = tar::Header::new_old();
+    header.as_mut_bytes().copy_from_slice(block);
+    let Ok(stated) = header.cksum() else { return false };
+    header.set_cksum();
+    header.cksum().is_ok_and(|real| real == stated)
 }
 
 /// `./a/b` as `a/b`; `None` for a path that is absolute or climbs.

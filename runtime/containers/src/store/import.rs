@@ -102,6 +102,10 @@ impl<'a> Import<'a> {
             }
             (None, _) => {}
         }
+        let names = images.iter().flat_map(|image| &image.names);
+        if let Some(bad) = names.into_iter().find(|name| !is_name(name)) {
+            return Err(StoreError::BadName(bad.chars().take(100).collect()));
+        }
         for image in &images {
             self.unpack(&image.layers)?;
         }
@@ -351,4 +355,13 @@ fn open_plain(path: &Path) -> std::io::Result<File> {
 fn parse<T: serde::de::DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, StoreError> {
     serde_json::from_slice(bytes)
         .map_err(|source| StoreError::Malformed { what: what.to_owned(), source })
+}
+
+/// Whether a text may name an image: what registries allow, so that a name is safe to print and
+/// to type.
+fn is_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@+".contains(&byte);
+    name.len() <= 512
+        && name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && name.bytes().all(allowed)
 }
