@@ -127,6 +127,9 @@ async fn exec_refuses_before_it_upgrades() {
         client.send("POST", &format!("{PODS}/one/exec?command=ls&stdout=true"), &spdy, "").await;
     assert_eq!(answer.status, 400);
     assert!(answer.message().contains("only WebSocket upgrades"), "{}", answer.message());
+    let no_such_container = format!("{PODS}/one/exec?command=ls&stdout=true&container=x");
+    let answer = client.send("POST", &no_such_container, &spdy, "").await;
+    assert_eq!(answer.message(), "container x is not valid for pod one");
     let mut dev = server.user("dev", &["devs"]).await;
     let refused = upgrade(&mut dev, "one/exec?command=ls&stdout=true").await;
     assert_eq!(refused.status(), 403);

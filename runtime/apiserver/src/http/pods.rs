@@ -111,7 +111,6 @@ async fn stream(
     kind: &'static str,
     command: Option<Value>,
 ) -> Result<Response<Body>, StatusError> {
-    let handshake = websocket::handshake(call.headers)?;
     let mut place = locate(call, resource)?;
     let mut any = false;
     for channel in ["stdin", "stdout", "stderr"] {
@@ -134,6 +133,9 @@ async fn stream(
         place.body["command"] = command;
     }
     admit(call, resource, kind, &place.body).await?;
+    // Last: kubectl tries SPDY when a WebSocket is refused, and shows only what it
+    // is told then, which must be what is wrong with the request.
+    let handshake = websocket::handshake(call.headers)?;
     let body = serde_json::to_vec(&place.body).map_err(StatusError::internal)?.into();
     let node = call.server.nodes.open(&place.node, NodeRequest { kind, body }).await?;
     handshake.relay(extensions, node)
