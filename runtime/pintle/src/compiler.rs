@@ -3,7 +3,6 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
 use pintle_plugin_host::Compiler;
 
 /// As the command line knows it.
@@ -16,9 +15,15 @@ pub fn own() -> Compiler {
 }
 
 /// The part of the child.
-pub fn run() -> Result<ExitCode> {
-    pintle_plugin_host::compile_stdin()?;
-    Ok(ExitCode::SUCCESS)
+pub fn run() -> ExitCode {
+    match pintle_plugin_host::compile_stdin() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Shown on the Plugin object, where this program's name says nothing.
+            eprintln!("{:#}", anyhow::Error::from(error));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
+use pintle_api::names;
 use pintle_storage::EngineKind;
 use serde::Deserialize;
 
@@ -175,9 +176,9 @@ impl Settings {
                 .to_string_lossy()
                 .to_lowercase(),
         };
-        match pintle_api::names::dns_subdomain(&name) {
+        match names::dns_subdomain(&name) {
             None => Ok(name),
-            Some(problem) => anyhow::bail!("{name:?} cannot be a node's name: {problem}"),
+            Some(problem) => bail!("{name:?} cannot be a node's name: {problem}"),
         }
     }
 
@@ -189,23 +190,59 @@ impl Settings {
                 let (key, value) = label
                     .split_once('=')
                     .with_context(|| format!("node label {label:?} must look like key=value"))?;
-                Ok((key.to_owned(), value.to_owned()))
+                match names::qualified_name(key).or_else(|| names::label_value(value)) {
+                    None => Ok((key.to_owned(), value.to_owned())),
+                    Some(problem) => bail!("node label {label:?} is not valid: {problem}"),
+                }
             })
             .collect()
     }
 
+    /// What the server would trip over long after its start.
+    pub fn check_server(&self) -> Result<()> {
+        let range = self.cluster_cidr();
+        ensure!(
+            is_range(range),
+            "--cluster-cidr {range:?} is not a range of addresses such as 10.244.0.0/16"
+        );
+        for name in self.tls_san.iter().flatten() {
+            let host = name.strip_prefix("*.").unwrap_or(name);
+            let known = host.parse::<IpAddr>().is_ok() || names::dns_subdomain(host).is_none();
+            ensure!(known, "--tls-san {name:?} is neither a DNS name nor an address");
+        }
+        Ok(())
+    }
+
+    /// What the node would trip over long after its start.
+    pub fn check_node(&self) -> Result<()> {
+        self.node_name()?;
+        self.node_labels()?;
+        self.shim().map(drop)
+    }
+
     pub fn shim(&self) -> Result<PathBuf> {
         if let Some(shim) = &self.shim {
+            ensure!(shim.is_file(), "--shim {} is no file", shim.display());
             return Ok(shim.clone());
         }
         let own = std::env::current_exe().context("cannot tell where this program lies")?;
         let shim = own.with_file_name("pintle-shim");
-        anyhow::ensure!(
+        ensure!(
             shim.is_file(),
             "{} is missing; it is built together with pintle, or name another place with --shim",
             shim.display()
         );
         Ok(shim)
+    }
+}
+
+/// `10.244.0.0/16`
+fn is_range(text: &str) -> bool {
+    let Some((address, prefix)) = text.split_once('/') else { return false };
+    match (address.parse::<IpAddr>(), prefix.parse::<u8>()) {
+        (Ok(IpAddr::V4(_)), Ok(prefix)) => prefix <= 32,
+        (Ok(IpAddr::V6(_)), Ok(prefix)) => prefix <= 128,
+        _ => false,
     }
 }
 
@@ -240,5 +277,26 @@ mod tests {
         check("dataa-dir = '/x'", "dataa-dir");
         check("listen = 'nowhere'", "listen");
         check("storage = 'etcdd'", "etcdd");
+    }
+
+    #[test]
+    fn what_cannot_work_is_said_before_the_start() {
+        let check = |settings: Settings, expect: &str| {
+            let error = settings.check_server().and_then(|()| settings.check_node()).unwrap_err();
+            assert!(error.to_string().contains(expect), "{error}");
+        };
+        let some = |text: &str| Some(text.to_owned());
+        let list = |text: &str| Some(vec![text.to_owned()]);
+        let none = Settings::default;
+        check(Settings { cluster_cidr: some("bad"), ..none() }, "--cluster-cidr \"bad\"");
+        check(Settings { cluster_cidr: some("10.0.0.0/33"), ..none() }, "--cluster-cidr");
+        check(Settings { tls_san: list("bad name"), ..none() }, "--tls-san \"bad name\"");
+        check(Settings { node_name: some("Bad_Name"), ..none() }, "cannot be a node's name");
+        check(Settings { node_labels: list("bad key=1"), ..none() }, "node label \"bad key=1\"");
+        check(Settings { node_labels: list("key"), ..none() }, "must look like key=value");
+        check(Settings { shim: Some("/nonexistent/x".into()), ..none() }, "--shim /nonexistent/x");
+        for name in ["example.org", "*.example.org", "192.0.2.1", "2001:db8::1"] {
+            Settings { tls_san: list(name), ..none() }.check_server().unwrap();
+        }
     }
 }

@@ -15,6 +15,15 @@ pub fn store_dir(data_dir: &Path) -> PathBuf {
 
 pub fn run(command: ImageCommand) -> Result<ExitCode> {
     let data_dir = command.data_dir.unwrap_or_else(|| PathBuf::from("/var/lib/pintle"));
+    let making = matches!(command.action, ImageAction::Import { .. });
+    // Only an import makes a directory: a mistyped one would look like an empty node.
+    if !making && !store_dir(&data_dir).is_dir() {
+        bail!(
+            "{} holds no images; name the node's directory with --data-dir, or import one with \
+             `pintle image import`",
+            data_dir.display()
+        );
+    }
     crate::server::private_dir(&data_dir)?;
     let store = ContentStore::open(store_dir(&data_dir))?;
     match command.action {

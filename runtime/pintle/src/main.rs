@@ -17,7 +17,7 @@ mod server;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::FromArgMatches;
 
 use crate::cli::{Cli, Command};
 
@@ -26,7 +26,8 @@ use crate::cli::{Cli, Command};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let result = match cli.command {
         Command::Up(run) => run::start(run, run::Parts::Both),
         Command::Server(run) => run::start(run, run::Parts::Server),
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
         Command::Image(command) => image::run(command),
         Command::CompileComponent => compiler::run(),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "pintle", &mut std::io::stdout());
+            clap_complete::generate(shell, &mut cli::command(), "pintle", &mut std::io::stdout());
             return ExitCode::SUCCESS;
         }
         other => client::run(other),
@@ -44,8 +45,28 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             // One line with all causes: what failed, and why.
-            eprintln!("pintle: {error:#}");
+            eprintln!("pintle: {}", printable(&format!("{error:#}")));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Errors may quote what files and servers sent; a terminal must not obey it.
+fn printable(text: &str) -> String {
+    let shown = |c: char| match c {
+        '\n' | '\t' => c.to_string(),
+        c if c.is_control() => c.escape_default().to_string(),
+        c => c.to_string(),
+    };
+    text.chars().map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn errors_cannot_drive_the_terminal() {
+        assert_eq!(printable("no \u{1b}[2J in\n  µ"), "no \\u{1b}[2J in\n  µ");
     }
 }

@@ -22,6 +22,12 @@ pub enum Parts {
 
 pub fn start(run: Run, parts: Parts) -> Result<ExitCode> {
     let settings = run.settings.with_file(run.config.as_deref())?;
+    if parts != Parts::Node {
+        settings.check_server()?;
+    }
+    if parts != Parts::Server {
+        settings.check_node()?;
+    }
     logging(&settings)?;
     // The allocator asks for huge pages, which on a small server are mostly air:
     // without this an idle one keeps twice the memory resident.

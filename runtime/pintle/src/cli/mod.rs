@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+
+mod examples;
 
 use crate::config::Settings;
 
@@ -16,6 +18,21 @@ use crate::config::Settings;
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// The command line as people see it: every command takes the settings of both
+/// halves, so that one environment or file serves all, but shows only its own;
+/// and shows how it is used.
+pub fn command() -> clap::Command {
+    let hide = |heading: &'static str| {
+        move |arg: clap::Arg| {
+            let other = arg.get_help_heading() == Some(heading);
+            if other { arg.hide(true) } else { arg }
+        }
+    };
+    examples::add(Cli::command())
+        .mut_subcommand("server", |server| server.mut_args(hide("Node")))
+        .mut_subcommand("agent", |agent| agent.mut_args(hide("Server")))
 }
 
 #[derive(Debug, Subcommand)]
@@ -53,7 +70,11 @@ pub enum Command {
     /// Print the versions of this program and of the server
     Version(Connection),
     /// Print a completion script, e.g. `pintle completions bash > /etc/bash_completion.d/pintle`
-    Completions { shell: Shell },
+    #[command(alias = "completion")]
+    Completions {
+        /// For this shell
+        shell: Shell,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -102,9 +123,11 @@ pub enum Output {
 
 #[derive(Debug, Args)]
 pub struct Get {
-    /// Kind in any form that kubectl takes: pods, po, deployment, deploy/web
+    /// Kind in any form that kubectl takes: pods, po, deployment, deploy/web, several with commas
+    /// between them, or all
     #[arg(value_name = "KIND[/NAME]")]
     pub kind: String,
+    /// Name of one object; all without it
     pub name: Option<String>,
     #[command(flatten)]
     pub namespace: Namespace,
@@ -114,8 +137,10 @@ pub struct Get {
     /// Label selector, `app=web,tier in (a,b)`
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     pub selector: Option<String>,
+    /// Field selector, `spec.nodeName=a,status.phase!=Running`
     #[arg(long, value_name = "SELECTOR")]
     pub field_selector: Option<String>,
+    /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
     /// Go on printing changes
@@ -127,7 +152,7 @@ pub struct Get {
 
 #[derive(Debug, Args)]
 pub struct Apply {
-    /// YAML or JSON, several documents allowed; `-` reads standard input
+    /// YAML or JSON, several documents allowed; a folder of such files; `-` reads standard input
     #[arg(short, long, value_name = "FILE", required = true)]
     pub filename: Vec<PathBuf>,
     #[command(flatten)]
@@ -138,9 +163,12 @@ pub struct Apply {
 
 #[derive(Debug, Args)]
 pub struct Delete {
+    /// Kind in any form that kubectl takes: pod, deployment, deploy/web
     #[arg(value_name = "KIND[/NAME]", required_unless_present = "filename")]
     pub kind: Option<String>,
+    /// Name of the object
     pub name: Option<String>,
+    /// Deletes everything that this file or folder names; `-` reads standard input
     #[arg(short, long, value_name = "FILE", conflicts_with = "kind")]
     pub filename: Option<PathBuf>,
     #[command(flatten)]
@@ -154,8 +182,11 @@ pub struct Delete {
 
 #[derive(Debug, Args)]
 pub struct Logs {
+    /// Name of a pod, or `deploy/web` for one of its pods
+    #[arg(value_name = "POD")]
     pub pod: String,
-    #[arg(short, long)]
+    /// Container [default: the first]
+    #[arg(short, long, value_name = "NAME")]
     pub container: Option<String>,
     /// Go on printing new lines
     #[arg(short, long)]
@@ -163,8 +194,10 @@ pub struct Logs {
     /// Of the container before the last restart
     #[arg(short, long)]
     pub previous: bool,
+    /// Only the last lines
     #[arg(long, value_name = "LINES")]
     pub tail: Option<u64>,
+    /// Put the time before each line
     #[arg(long)]
     pub timestamps: bool,
     #[command(flatten)]
@@ -175,8 +208,11 @@ pub struct Logs {
 
 #[derive(Debug, Args)]
 pub struct Exec {
+    /// Name of a pod, or `deploy/web` for one of its pods
+    #[arg(value_name = "POD")]
     pub pod: String,
-    #[arg(short, long)]
+    /// Container [default: the first]
+    #[arg(short, long, value_name = "NAME")]
     pub container: Option<String>,
     /// Pass standard input on
     #[arg(short = 'i', long)]
@@ -188,6 +224,7 @@ pub struct Exec {
     pub namespace: Namespace,
     #[command(flatten)]
     pub connection: Connection,
+    /// What to run, after `--`
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<String>,
 }
@@ -215,11 +252,15 @@ pub enum TokenAction {
     },
     /// Make a token useless
     Revoke {
+        /// Its id from `pintle token list`, or the whole token
         id: String,
         #[command(flatten)]
         connection: Connection,
     },
 }
+
+/// Ten years; what lives longer is better made anew.
+const MAX_SECONDS: u64 = 3650 * 86_400;
 
 /// `90`, `90s`, `30m`, `24h`, `7d` in seconds.
 fn duration(text: &str) -> Result<u64, String> {
@@ -235,7 +276,10 @@ fn duration(text: &str) -> Result<u64, String> {
         _ => return Err(format!("{unit:?} is no unit; use s, m, h or d")),
     };
     let number: u64 = digits.parse().map_err(|_| "a number and a unit, like 24h".to_owned())?;
-    number.checked_mul(scale).filter(|s| *s > 0).ok_or_else(|| "out of range".to_owned())
+    number
+        .checked_mul(scale)
+        .filter(|s| (1..=MAX_SECONDS).contains(s))
+        .ok_or_else(|| "must lie between 1s and 3650d".to_owned())
 }
 
 #[derive(Debug, Args)]
@@ -260,7 +304,10 @@ pub enum ImageAction {
     /// Print the images of this node
     List,
     /// Remove an image; its layers go when nothing else uses them
-    Rm { name: String },
+    Rm {
+        /// Name as `pintle image list` prints it
+        name: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -276,9 +323,13 @@ pub enum PluginAction {
     /// Print all plugins
     List,
     /// Print one plugin whole, as YAML
-    Get { name: String },
+    Get {
+        /// Name of the plugin
+        name: String,
+    },
     /// Load a component as a new plugin
     Load {
+        /// Name of the new plugin
         name: String,
         /// The component (.wasm)
         file: PathBuf,
@@ -294,6 +345,7 @@ pub enum PluginAction {
     },
     /// Replace a plugin's component while it works
     Swap {
+        /// Name of the plugin
         name: String,
         /// The component (.wasm); leave out with --embedded
         #[arg(required_unless_present = "embedded")]
@@ -303,19 +355,39 @@ pub enum PluginAction {
         embedded: bool,
     },
     /// Go back to the component that was active before the last swap
-    Rollback { name: String },
+    Rollback {
+        /// Name of the plugin
+        name: String,
+    },
     /// Unload and delete a plugin
-    Rm { name: String },
+    Rm {
+        /// Name of the plugin
+        name: String,
+    },
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_sound() {
-        Cli::command().debug_assert();
+        command().debug_assert();
+    }
+
+    #[test]
+    fn everything_that_can_be_said_is_explained() {
+        fn check(command: &clap::Command) {
+            for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
+                let name = format!("{} {}", command.get_name(), arg.get_id());
+                assert!(arg.get_help().is_some(), "{name} has no help");
+            }
+            for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
+                assert!(below.get_about().is_some(), "{} has no help", below.get_name());
+                check(below);
+            }
+        }
+        check(&command());
     }
 
     #[test]
@@ -328,6 +400,8 @@ mod tests {
         check("24h", Ok(86_400));
         check("1w", Err("\"w\" is no unit; use s, m, h or d"));
         check("h", Err("a number and a unit, like 24h"));
-        check("0s", Err("out of range"));
+        check("0s", Err("must lie between 1s and 3650d"));
+        check("9999999999999d", Err("must lie between 1s and 3650d"));
+        check("99999d", Err("must lie between 1s and 3650d"));
     }
 }

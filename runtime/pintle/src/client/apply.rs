@@ -1,21 +1,26 @@
 //! `pintle apply` and `pintle delete`.
 //!
-//! Apply here is create or merge patch: fields that vanish from the file stay in
-//! the object. kubectl's three-way apply works against the server as well.
+//! Apply is kubectl's: what the file said last time is kept in an annotation, and
+//! the server gets a patch made of that and of what the file says now. So both
+//! may be used on the same objects.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use http::Method;
 use pintle_api::kinds::{Registry, Resource, Scope};
-use serde::Deserialize;
+use pintle_api::patch::three_way;
+use pintle_api::schema::decode_strict;
 use serde_json::{Value, json};
 
 use super::http::{Client, is_conflict, is_not_found};
 use super::target::{Target, path};
 use crate::cli::{Apply, Delete};
+
+/// Where kubectl and this program remember what was applied.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// One document of a file, with the place it belongs to.
 struct Document {
@@ -37,42 +42,97 @@ impl Document {
 
 pub async fn apply(command: Apply) -> Result<()> {
     let client = Client::connect(&command.connection)?;
-    for file in &command.filename {
-        for document in read(file, command.namespace.namespace.as_deref(), &client)? {
+    let (mut seen, mut failed) = (0, 0);
+    let mut last = None;
+    for file in files(&command.filename)? {
+        for document in read(&file, command.namespace.namespace.as_deref(), &client)? {
+            seen += 1;
             let verdict = apply_one(&client, &document)
                 .await
-                .with_context(|| format!("{} in {}", document.display(), file.display()))?;
-            println!("{} {verdict}", document.display());
+                .with_context(|| format!("{} in {}", document.display(), shown(&file)));
+            match verdict {
+                Ok(verdict) => println!("{} {verdict}", document.display()),
+                // The others may well be fine; the last error is told by the caller.
+                Err(error) => {
+                    failed += 1;
+                    if let Some(before) = last.replace(error) {
+                        eprintln!("pintle: {before:#}");
+                    }
+                }
+            }
         }
     }
-    Ok(())
+    match last {
+        None => Ok(()),
+        Some(error) if seen == 1 => Err(error),
+        Some(error) => {
+            eprintln!("pintle: {error:#}");
+            bail!("{failed} of {seen} objects were not applied")
+        }
+    }
 }
 
 async fn apply_one(client: &Client, document: &Document) -> Result<&'static str> {
-    let body = Bytes::from(serde_json::to_vec(&document.object)?);
+    let now = with_record(&document.object);
     let strict = "?fieldValidation=Strict";
-    let patch = async || {
-        let path = format!("{}{strict}", document.path(true));
-        let headers = [("content-type", "application/merge-patch+json")];
-        client.json(Method::PATCH, &path, &headers, body.clone()).await
-    };
     let before = match client.get(&document.path(true)).await {
         Ok(before) => before,
         Err(error) if is_not_found(&error) => {
             let path = format!("{}{strict}", document.path(false));
             let headers = [("content-type", "application/json")];
-            match client.json(Method::POST, &path, &headers, body.clone()).await {
+            let body = Bytes::from(serde_json::to_vec(&now)?);
+            match client.json(Method::POST, &path, &headers, body).await {
                 Ok(_) => return Ok("created"),
                 // Somebody else was first: then it is a change.
-                Err(error) if is_conflict(&error) => return patch().await.map(|_| "configured"),
+                Err(error) if is_conflict(&error) => client.get(&document.path(true)).await?,
                 Err(error) => return Err(error),
             }
         }
         Err(error) => return Err(error),
     };
-    let after = patch().await?;
-    let revision = |o: &Value| o["metadata"]["resourceVersion"].clone();
-    Ok(if revision(&before) == revision(&after) { "unchanged" } else { "configured" })
+    let patch = three_way(&recorded(&before), &now, document.resource.schema)?;
+    let path = format!("{}{strict}", document.path(true));
+    let headers = [("content-type", "application/strategic-merge-patch+json")];
+    let body = Bytes::from(serde_json::to_vec(&patch)?);
+    let after = client.json(Method::PATCH, &path, &headers, body).await?;
+    Ok(if wanted_of(&before) == wanted_of(&after) { "unchanged" } else { "configured" })
+}
+
+/// The object with the annotation that remembers it.
+fn with_record(object: &Value) -> Value {
+    let mut plain = object.clone();
+    if let Some(annotations) = plain.pointer_mut("/metadata/annotations") {
+        if let Some(annotations) = annotations.as_object_mut() {
+            annotations.remove(LAST_APPLIED);
+        }
+    }
+    let record = format!("{plain}\n");
+    if !plain["metadata"]["annotations"].is_object() {
+        plain["metadata"]["annotations"] = json!({});
+    }
+    plain["metadata"]["annotations"][LAST_APPLIED] = record.into();
+    plain
+}
+
+/// What was applied last time; nothing for an object that was made otherwise.
+fn recorded(object: &Value) -> Value {
+    object["metadata"]["annotations"][LAST_APPLIED]
+        .as_str()
+        .and_then(|text| serde_json::from_str(text).ok())
+        .filter(Value::is_object)
+        .unwrap_or_else(|| json!({}))
+}
+
+/// The part of an object that people decide: controllers write the status at any time.
+fn wanted_of(object: &Value) -> Value {
+    let mut wanted = object.clone();
+    if let Some(fields) = wanted.as_object_mut() {
+        fields.remove("status");
+    }
+    if let Some(meta) = wanted["metadata"].as_object_mut() {
+        meta.remove("resourceVersion");
+    }
+    wanted
 }
 
 pub async fn delete(command: Delete) -> Result<()> {
@@ -85,15 +145,17 @@ pub async fn delete(command: Delete) -> Result<()> {
     };
     let options = Bytes::from(serde_json::to_vec(&options)?);
     let headers = [("content-type", "application/json")];
-    if let Some(file) = &command.filename {
-        for document in read(file, command.namespace.namespace.as_deref(), &client)? {
-            let path = document.path(true);
-            match client.json(Method::DELETE, &path, &headers, options.clone()).await {
-                Ok(_) => println!("{} deleted", document.display()),
-                Err(error) if is_not_found(&error) => {
-                    println!("{} not found", document.display());
+    if let Some(file) = command.filename {
+        for file in files(&[file])? {
+            for document in read(&file, command.namespace.namespace.as_deref(), &client)? {
+                let path = document.path(true);
+                match client.json(Method::DELETE, &path, &headers, options.clone()).await {
+                    Ok(_) => println!("{} deleted", document.display()),
+                    Err(error) if is_not_found(&error) => {
+                        println!("{} not found", document.display());
+                    }
+                    Err(error) => return Err(error),
                 }
-                Err(error) => return Err(error),
             }
         }
         return Ok(());
@@ -110,6 +172,39 @@ pub async fn delete(command: Delete) -> Result<()> {
     Ok(())
 }
 
+/// The files themselves, and what lies in folders, by name.
+fn files(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in named {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let context = || format!("cannot read {}", path.display());
+        let mut inside = Vec::new();
+        for entry in std::fs::read_dir(path).with_context(context)? {
+            let file = entry.with_context(context)?.path();
+            let extension = file.extension().and_then(|extension| extension.to_str());
+            if matches!(extension, Some("yaml" | "yml" | "json")) && file.is_file() {
+                inside.push(file);
+            }
+        }
+        if inside.is_empty() {
+            bail!("{} has no .yaml, .yml or .json files in it", path.display());
+        }
+        inside.sort();
+        files.append(&mut inside);
+    }
+    Ok(files)
+}
+
+fn shown(file: &Path) -> String {
+    match file == Path::new("-") {
+        true => "standard input".to_owned(),
+        false => file.display().to_string(),
+    }
+}
+
 fn read(file: &Path, namespace: Option<&str>, client: &Client) -> Result<Vec<Document>> {
     let text = if file == Path::new("-") {
         let mut text = String::new();
@@ -119,10 +214,10 @@ fn read(file: &Path, namespace: Option<&str>, client: &Client) -> Result<Vec<Doc
         std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?
     };
     let namespace = namespace.unwrap_or_else(|| client.default_namespace());
-    let documents = documents(&text, namespace)
-        .with_context(|| format!("{} cannot be used", file.display()))?;
+    let documents =
+        documents(&text, namespace).with_context(|| format!("{} cannot be used", shown(file)))?;
     if documents.is_empty() {
-        bail!("{} has no objects in it", file.display());
+        bail!("{} has no objects in it", shown(file));
     }
     Ok(documents)
 }
@@ -130,8 +225,11 @@ fn read(file: &Path, namespace: Option<&str>, client: &Client) -> Result<Vec<Doc
 fn documents(text: &str, default_namespace: &str) -> Result<Vec<Document>> {
     let mut found = Vec::new();
     for (at, document) in serde_yaml_ng::Deserializer::from_str(text).enumerate() {
-        let object = Value::deserialize(document)
+        let (object, duplicates) = decode_strict(document)
             .with_context(|| format!("document {} is not valid YAML", at + 1))?;
+        if !duplicates.is_empty() {
+            bail!("document {} has keys twice: {}", at + 1, duplicates.join(", "));
+        }
         if object.is_null() {
             continue;
         }
@@ -180,6 +278,29 @@ mod tests {
     }
 
     #[test]
+    fn what_was_applied_is_remembered_and_does_not_nest() {
+        let object = json!({"metadata": {"name": "a"}, "data": {"x": "1"}});
+        let mut made = with_record(&object);
+        assert_eq!(recorded(&made), object);
+        assert_eq!(recorded(&with_record(&made))["data"], object["data"]);
+        assert_eq!(recorded(&object), json!({}));
+        made["status"] = json!({"replicas": 1});
+        made["metadata"]["resourceVersion"] = json!("7");
+        assert_eq!(wanted_of(&made), with_record(&object));
+    }
+
+    #[test]
+    fn folders_give_their_manifests_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["b.yaml", "a.json", "notes.txt"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let found = files(&[dir.path().to_owned(), "-".into()]).unwrap();
+        let expect = [dir.path().join("a.json"), dir.path().join("b.yaml"), "-".into()];
+        assert_eq!(found, expect);
+    }
+
+    #[test]
     fn what_is_wrong_with_a_document_is_said() {
         let check = |text: &str, expect: &str| {
             let error = format!("{:#}", documents(text, "d").err().unwrap());
@@ -189,5 +310,6 @@ mod tests {
         check("apiVersion: v1\nkind: Gadget\nmetadata: {name: a}", "no kind Gadget in v1");
         check("apiVersion: v1\nkind: Pod", "no metadata.name");
         check("a: [", "document 1 is not valid YAML");
+        check("kind: Pod\nmetadata: {name: a, name: b}", "has keys twice: metadata.name");
     }
 }

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::{Error, Message, client::IntoClientRequest};
 
 use super::http::{Client, error_of};
+use super::pods::choose;
 use super::target::query_escape;
 use crate::cli::Exec;
 
@@ -29,13 +30,14 @@ pub async fn run(exec: Exec) -> Result<ExitCode> {
     let client = Client::connect(&exec.connection)?;
     let namespace =
         exec.namespace.namespace.as_deref().unwrap_or_else(|| client.default_namespace());
+    let chosen = choose(&client, namespace, &exec.pod, exec.container.as_deref()).await?;
     let tty = exec.tty && std::io::stdin().is_terminal();
     if exec.tty && !tty {
         eprintln!("Unable to use a TTY - input is not a terminal or the right kind of file");
     }
     let mut query: Vec<String> =
         exec.command.iter().map(|word| format!("command={}", query_escape(word))).collect();
-    if let Some(container) = &exec.container {
+    if let Some(container) = &chosen.container {
         query.push(format!("container={}", query_escape(container)));
     }
     for (name, on) in [("stdin", exec.stdin), ("stdout", true), ("stderr", !tty), ("tty", tty)] {
@@ -43,7 +45,7 @@ pub async fn run(exec: Exec) -> Result<ExitCode> {
     }
     let url = format!(
         "wss://server/api/v1/namespaces/{namespace}/pods/{}/exec?{}",
-        query_escape(&exec.pod),
+        query_escape(&chosen.pod),
         query.join("&")
     );
     let mut request = url.into_client_request()?;

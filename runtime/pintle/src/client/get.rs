@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::Method;
 use http_body_util::BodyExt;
 use pintle_api::kinds::Scope;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::http::{Client, error_of};
 use super::out;
@@ -17,14 +17,103 @@ const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/js
 
 pub async fn run(get: Get) -> Result<()> {
     let client = Client::connect(&get.connection)?;
-    let target = Target::parse(&get.kind, get.name.as_deref())?;
-    if get.all_namespaces && target.name.is_some() {
+    let targets = Target::parse_list(&get.kind, get.name.as_deref())?;
+    if get.all_namespaces && targets.iter().any(|target| target.name.is_some()) {
         bail!("an object cannot be named together with --all-namespaces");
     }
     let namespace = (!get.all_namespaces).then(|| {
         get.namespace.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned())
     });
-    let mut path = target.path(namespace.as_deref());
+    let namespace = namespace.as_deref();
+    match &targets[..] {
+        [target] if get.watch => watch_one(&client, &get, target, namespace).await,
+        _ if get.watch => bail!("a watch follows one kind"),
+        [target] => {
+            let answer = fetch(&client, &get, target, namespace).await?;
+            if is_empty_table(&answer) {
+                say_nothing_found(Some(target), namespace);
+                return Ok(());
+            }
+            print(&answer, &get, target, &mut printer(&get, target, false))
+        }
+        several => get_several(&client, &get, several, namespace).await,
+    }
+}
+
+/// Tables one below the other, or one list of all objects.
+async fn get_several(
+    client: &Client,
+    get: &Get,
+    targets: &[Target],
+    namespace: Option<&str>,
+) -> Result<()> {
+    let mut items: Vec<Value> = Vec::new();
+    let mut printed = false;
+    for target in targets {
+        let mut answer = fetch(client, get, target, namespace).await?;
+        match get.output {
+            Output::Table | Output::Wide if is_empty_table(&answer) => {}
+            Output::Table | Output::Wide => {
+                if std::mem::replace(&mut printed, true) {
+                    out::print("\n")?;
+                }
+                print(&answer, get, target, &mut printer(get, target, true))?;
+            }
+            Output::Name => print(&answer, get, target, &mut printer(get, target, true))?,
+            Output::Yaml | Output::Json => match answer["items"].as_array_mut() {
+                Some(found) => items.append(found),
+                None => items.push(answer),
+            },
+        }
+    }
+    match get.output {
+        Output::Table | Output::Wide if !printed => say_nothing_found(None, namespace),
+        Output::Yaml | Output::Json => {
+            let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
+            print(&list, get, &targets[0], &mut Printer::default())?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+async fn watch_one(
+    client: &Client,
+    get: &Get,
+    target: &Target,
+    namespace: Option<&str>,
+) -> Result<()> {
+    let path = request(get, target, namespace);
+    let headers = [("accept", accept(get))];
+    let response = client.open(Method::GET, &path, &headers, Bytes::new()).await?;
+    let mut printer = printer(get, target, false);
+    let events = watch(response, |object| print(object, get, target, &mut printer).map(|()| false));
+    tokio::select! {
+        result = events => result,
+        () = out::reader_gone() => Ok(()),
+    }
+}
+
+async fn fetch(
+    client: &Client,
+    get: &Get,
+    target: &Target,
+    namespace: Option<&str>,
+) -> Result<Value> {
+    let path = request(get, target, namespace);
+    client.json(Method::GET, &path, &[("accept", accept(get))], Bytes::new()).await
+}
+
+fn accept(get: &Get) -> &'static str {
+    match get.output {
+        Output::Table | Output::Wide => TABLE,
+        Output::Name | Output::Yaml | Output::Json => "application/json",
+    }
+}
+
+/// Path and query.
+fn request(get: &Get, target: &Target, namespace: Option<&str>) -> String {
+    let mut path = target.path(namespace);
     let mut query = Vec::new();
     if let Some(selector) = &get.selector {
         query.push(format!("labelSelector={}", query_escape(selector)));
@@ -34,7 +123,7 @@ pub async fn run(get: Get) -> Result<()> {
         && let Some(name) = &target.name
     {
         // A watch goes over the collection, narrowed down to the one object.
-        path = Target { resource: target.resource, name: None }.path(namespace.as_deref());
+        path = Target { resource: target.resource, name: None }.path(namespace);
         fields = format!("metadata.name={name}");
     }
     if !fields.is_empty() {
@@ -46,32 +135,27 @@ pub async fn run(get: Get) -> Result<()> {
     if !query.is_empty() {
         path = format!("{path}?{}", query.join("&"));
     }
-    let table = matches!(get.output, Output::Table | Output::Wide);
-    let accept = if table { TABLE } else { "application/json" };
+    path
+}
+
+fn printer(get: &Get, target: &Target, with_kind: bool) -> Printer {
     let with_namespace = get.all_namespaces && target.resource.scope == Scope::Namespaced;
     let mut printer = Printer::new(get.output == Output::Wide, with_namespace);
+    printer.kind = with_kind.then(|| target.qualified_kind());
+    printer
+}
 
-    if get.watch {
-        let headers = [("accept", accept)];
-        let response = client.open(Method::GET, &path, &headers, Bytes::new()).await?;
-        let events =
-            watch(response, |object| print(object, &get, &target, &mut printer).map(|()| false));
-        return tokio::select! {
-            result = events => result,
-            () = out::reader_gone() => Ok(()),
-        };
-    }
-    let answer = client.json(Method::GET, &path, &[("accept", accept)], Bytes::new()).await?;
-    if table && answer["rows"].as_array().is_some_and(Vec::is_empty) {
-        match &namespace {
-            Some(ns) if target.resource.scope == Scope::Namespaced => {
-                eprintln!("No resources found in {ns} namespace.");
-            }
-            _ => eprintln!("No resources found"),
+fn is_empty_table(answer: &Value) -> bool {
+    answer["rows"].as_array().is_some_and(Vec::is_empty)
+}
+
+fn say_nothing_found(target: Option<&Target>, namespace: Option<&str>) {
+    match namespace {
+        Some(namespace) if target.is_none_or(|t| t.resource.scope == Scope::Namespaced) => {
+            eprintln!("No resources found in {namespace} namespace.");
         }
-        return Ok(());
+        _ => eprintln!("No resources found"),
     }
-    print(&answer, &get, &target, &mut printer)
 }
 
 fn print(object: &Value, get: &Get, target: &Target, printer: &mut Printer) -> Result<()> {

@@ -8,6 +8,7 @@ use http::Method;
 use http_body_util::BodyExt;
 
 use super::http::{Client, error_of};
+use super::pods::choose;
 use super::target::query_escape;
 use crate::cli::Logs;
 
@@ -15,8 +16,9 @@ pub async fn run(logs: Logs) -> Result<()> {
     let client = Client::connect(&logs.connection)?;
     let namespace =
         logs.namespace.namespace.as_deref().unwrap_or_else(|| client.default_namespace());
+    let chosen = choose(&client, namespace, &logs.pod, logs.container.as_deref()).await?;
     let mut query = Vec::new();
-    if let Some(container) = &logs.container {
+    if let Some(container) = &chosen.container {
         query.push(format!("container={}", query_escape(container)));
     }
     for (name, on) in
@@ -31,7 +33,7 @@ pub async fn run(logs: Logs) -> Result<()> {
     }
     let path = format!(
         "/api/v1/namespaces/{namespace}/pods/{}/log?{}",
-        query_escape(&logs.pod),
+        query_escape(&chosen.pod),
         query.join("&")
     );
     let response = client.open(Method::GET, &path, &[], Bytes::new()).await?;

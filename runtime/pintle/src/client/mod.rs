@@ -9,6 +9,7 @@ mod kubeconfig;
 mod logs;
 mod out;
 mod plugin;
+mod pods;
 mod table;
 mod target;
 mod token;

@@ -8,6 +8,8 @@ use serde_json::Value;
 pub struct Printer {
     pub wide: bool,
     pub with_namespace: bool,
+    /// Stands before the names, as in `deployment.apps/web`, when several kinds are printed.
+    pub kind: Option<String>,
     columns: Vec<(usize, String)>,
     widths: Vec<usize>,
 }
@@ -41,6 +43,9 @@ impl Printer {
         for row in table["rows"].as_array().into_iter().flatten() {
             let mut cells: Vec<String> =
                 self.columns.iter().map(|(at, _)| cell(&row["cells"][*at])).collect();
+            if let (Some(kind), Some(name)) = (&self.kind, cells.first_mut()) {
+                name.insert_str(0, &format!("{kind}/"));
+            }
             if self.with_namespace {
                 cells.insert(0, cell(&row["object"]["metadata"]["namespace"]));
             }
@@ -93,6 +98,8 @@ mod tests {
         });
         let narrow = Printer::new(false, false).render(&table);
         assert_eq!(narrow, "NAME    READY\nweb-1   1/1\nw       <none>\n");
+        let mut of_kind = Printer { kind: Some("pod".into()), ..Printer::default() };
+        assert!(of_kind.render(&table).contains("\npod/web-1   1/1\n"));
         let wide = Printer::new(true, true).render(&table);
         assert!(wide.starts_with("NAMESPACE   NAME    READY    IP\na           web-1"), "{wide}");
     }

@@ -19,16 +19,41 @@ impl Target {
         Ok(Self { resource: resource(kind)?, name })
     }
 
+    /// Several kinds with commas between them, or `all`.
+    pub fn parse_list(kinds: &str, name: Option<&str>) -> Result<Vec<Self>> {
+        if !kinds.contains('/') && (kinds.contains(',') || kinds == "all") && name.is_some() {
+            bail!("a name belongs to one kind, not to {kinds:?}");
+        }
+        let mut found: Vec<Self> = Vec::new();
+        for kind in kinds.split(',').filter(|kind| !kind.is_empty()) {
+            if kind == "all" {
+                let rows = Registry::builtin().iter().filter(|row| row.categories.contains(&"all"));
+                found.extend(rows.map(|resource| Self { resource, name: None }));
+            } else {
+                found.push(Self::parse(kind, name)?);
+            }
+        }
+        if found.is_empty() {
+            bail!("name a kind, for example pods");
+        }
+        Ok(found)
+    }
+
     pub fn path(&self, namespace: Option<&str>) -> String {
         path(self.resource, namespace, self.name.as_deref())
     }
 
     /// `deployment.apps/web`, as kubectl writes it.
     pub fn display(&self, name: &str) -> String {
+        format!("{}/{name}", self.qualified_kind())
+    }
+
+    /// `deployment.apps`
+    pub fn qualified_kind(&self) -> String {
         let singular = self.resource.singular;
         match self.resource.group {
-            "" => format!("{singular}/{name}"),
-            group => format!("{singular}.{group}/{name}"),
+            "" => singular.to_owned(),
+            group => format!("{singular}.{group}"),
         }
     }
 }
@@ -49,7 +74,9 @@ fn resource(kind: &str) -> Result<&'static Resource> {
                 || r.short_names.contains(&word)
                 || r.kind.eq_ignore_ascii_case(word)
         })
-        .with_context(|| format!("there is no kind {kind:?} in this cluster"))
+        .with_context(|| {
+            format!("there is no kind {kind:?} here; `pintle get --help` shows examples")
+        })
 }
 
 pub fn path(resource: &Resource, namespace: Option<&str>, name: Option<&str>) -> String {
@@ -101,6 +128,20 @@ mod tests {
         check("no", Some("n1"), "/api/v1/nodes/n1");
         assert!(Target::parse("gadget", None).is_err());
         assert!(Target::parse("po/a", Some("b")).is_err());
+    }
+
+    #[test]
+    fn kinds_come_in_lists() {
+        let check = |kinds: &str, name: Option<&str>, expect: &[&str]| {
+            let found = Target::parse_list(kinds, name)
+                .map(|targets| targets.iter().map(|target| target.path(None)).collect::<Vec<_>>());
+            assert_eq!(found.unwrap_or_default(), expect, "{kinds}");
+        };
+        check("po,deploy/web", None, &["/api/v1/pods", "/apis/apps/v1/deployments/web"]);
+        check("no", Some("n1"), &["/api/v1/nodes/n1"]);
+        check("po,svc", Some("x"), &[]);
+        check(",", None, &[]);
+        assert!(Target::parse_list("all", None).unwrap().len() >= 4);
     }
 
     #[test]

@@ -47,7 +47,8 @@ pub async fn run(command: TokenCommand) -> Result<()> {
         }
         TokenAction::Revoke { id, connection } => {
             let client = Client::connect(&connection)?;
-            let path = format!("{SECRETS}/{}", tokens::secret_name(&id));
+            let id = id_of(&id);
+            let path = format!("{SECRETS}/{}", tokens::secret_name(id));
             match client.json(Method::DELETE, &path, &[], Bytes::new()).await {
                 Ok(_) => println!("token {id} revoked"),
                 Err(error) if is_not_found(&error) => {
@@ -58,4 +59,23 @@ pub async fn run(command: TokenCommand) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The id of a token that is given whole, as `token create` printed it, or by id.
+fn id_of(text: &str) -> &str {
+    let token = text.rsplit_once("::").map_or(text, |(_, token)| token);
+    token.split_once('.').map_or(token, |(id, _)| id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_known_by_its_id_or_whole() {
+        let check = |text: &str, expect: &str| assert_eq!(id_of(text), expect);
+        check("egsixo", "egsixo");
+        check("egsixo.15nudc0bw0pnpag1", "egsixo");
+        check("74f5e565::egsixo.15nudc0bw0pnpag1", "egsixo");
+    }
 }

@@ -53,8 +53,13 @@ pub async fn start(settings: &Settings, stop: watch::Receiver<bool>) -> Result<R
     let registry = Registry::builtin();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
 
-    let engine = settings.storage.unwrap_or(Storage::Sled).into();
-    let store = pintle_storage::open(engine, &data_dir.join("storage"), Default::default())?;
+    let storage_dir = data_dir.join("storage");
+    // An existing directory knows its engine; only another one that is asked for is an error.
+    let engine = match settings.storage {
+        Some(asked) => asked.into(),
+        None => pintle_storage::engine_in(&storage_dir).unwrap_or(Storage::Sled.into()),
+    };
+    let store = pintle_storage::open(engine, &storage_dir, Default::default())?;
     let bus = Bus::new(registry, Default::default());
     bus.load(store.clone()).await.context("the stored objects cannot be read")?;
     info!(elapsed_ms = began.elapsed().as_millis() as u64, "storage open");
