@@ -222,13 +222,20 @@ fn container_status(
         Phase::Running { started_at } => {
             json!({"running": {"startedAt": format_seconds(*started_at)}})
         }
-        Phase::Exited(end) if restarts => {
-            last = Some(end);
-            match &runtime.failure {
-                Some(failure) => waiting(&failure.reason, &failure.message),
-                None => waiting("CrashLoopBackOff", &crash_message(pod, container, runtime, end)),
+        Phase::Exited(end) if restarts => match &runtime.failure {
+            Some(failure) => {
+                last = Some(end);
+                waiting(&failure.reason, &failure.message)
             }
-        }
+            // It starts again at once: there is no loop yet, and nothing to wait for.
+            None if runtime.crash.delay_after(end.finished_at) == 0 => {
+                json!({"terminated": terminated(end)})
+            }
+            None => {
+                last = Some(end);
+                waiting("CrashLoopBackOff", &crash_message(pod, container, runtime, end))
+            }
+        },
         Phase::Exited(end) => json!({"terminated": terminated(end)}),
         Phase::NotCreated | Phase::Beginning => match &runtime.failure {
             Some(failure) => waiting(&failure.reason, &failure.message),
@@ -381,6 +388,8 @@ mod tests {
         assert!(got["conditions"].as_array().unwrap().iter().all(|c| c["status"] == "True"));
 
         observed.exited("c", end(1));
+        let state = &show(&pod, &observed)["containerStatuses"][0]["state"];
+        assert_eq!(state["terminated"]["reason"], "Error", "the first restart waits for nothing");
         observed.begin(&pod, "c", 1, 2_000);
         observed.running("c", 2_000, true, true);
         observed.exited("c", end(1));
