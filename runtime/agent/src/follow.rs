@@ -170,6 +170,10 @@ impl Node {
             Ok(false) => {}
             Ok(true) => {
                 info!(node = self.name, "the node has its pod address range");
+                // What was set before knew nothing of the range.
+                if matches!(self.routes, Routes::Set) {
+                    self.routes = Routes::Failed { retry_at: 0 };
+                }
                 self.pods.read().values().for_each(PodHandle::retry);
             }
             Err(error) => {

@@ -213,6 +213,11 @@ impl Cluster {
         );
     }
 
+    /// The routes of a node, one per line.
+    pub fn routes(&self, number: usize) -> String {
+        run_ok("ip", &["-n", &self.nodes[number].namespace, "route"])
+    }
+
     /// What a power cut leaves of a node: its disk. The image of a later start
     /// finds neither processes nor mounts, namespaces, links or cgroups.
     pub fn cut_power(&mut self, number: usize) {

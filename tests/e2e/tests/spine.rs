@@ -57,6 +57,15 @@ fn a_deployment_runs_on_two_nodes_and_heals() {
         assert_eq!(page.trim(), format!("hello from {}", name(to)));
     }
 
+    // What no pod has of a node's range goes nowhere, instead of out and back.
+    for (number, pod) in [(0, a[0]), (1, b[0])] {
+        let ip = text(pod, "/status/podIP");
+        let range = format!("{}.0/24", ip.rsplit_once('.').expect("IPv4").0);
+        let routes = cluster.routes(number);
+        assert!(routes.contains(&format!("blackhole {range}")), "{routes}");
+        assert!(routes.contains(&format!("{ip} dev pt")), "{routes}");
+    }
+
     // Logs and exit codes come back as they are.
     assert_eq!(cluster.pintle(&["logs", name(a[0])]), "serving\n");
     let output = cluster.try_pintle(&[
