@@ -4,10 +4,12 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use pintle_shim::cgroup::Hierarchies;
 use pintle_shim::layout::{Layout, make_private_dir, read_json, write_json};
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use super::{SandboxError, lost};
@@ -16,6 +18,9 @@ use crate::spec::SandboxSpec;
 
 /// Size of a pod's `/dev/shm`, as container runtimes have it by default.
 const SHM_OPTIONS: &str = "mode=1777,size=67108864";
+
+/// How long a shim may take to end once it has said that it will.
+const END_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Every state directory below `root` that holds a pod, for the start of an agent.
 pub fn discover(root: &Path) -> io::Result<Vec<PathBuf>> {
@@ -134,7 +139,7 @@ fn spawn(spec: &SandboxSpec) -> Result<(), SandboxError> {
 
 /// Removes everything of a pod whose shim ends or has ended, and its directory.
 pub(super) fn remove(layout: &Layout, spec: &SandboxSpec) -> Result<(), SandboxError> {
-    let Some(_lock) = wait_for_lock(layout)? else {
+    let Some(_lock) = wait_for_lock(layout, END_PATIENCE)? else {
         return Ok(());
     };
     release(layout, spec)?;
@@ -145,7 +150,7 @@ pub(super) fn remove(layout: &Layout, spec: &SandboxSpec) -> Result<(), SandboxE
 pub(super) fn release(layout: &Layout, spec: &SandboxSpec) -> Result<(), SandboxError> {
     let shm = shm_dir(layout);
     match unmount(&shm, UnmountFlags::DETACH) {
-        Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
+        Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
         Err(error) => return Err(SandboxError::io("unmount", &shm, error.into())),
     }
     hierarchies()?
@@ -167,13 +172,28 @@ pub(super) fn try_lock(layout: &Layout) -> Result<Option<File>, SandboxError> {
     layout.try_lock().map_err(|source| SandboxError::io("lock", &layout.lock(), source))
 }
 
-/// Waits until the ending shim has let go; `None` when the directory is gone already.
-fn wait_for_lock(layout: &Layout) -> Result<Option<File>, SandboxError> {
+/// Waits until the ending shim has let go; `None` when the directory is gone already. A shim that
+/// does not end is an error: it may be one that an earlier caller had started and did not live to
+/// see, and can be reconnected to.
+fn wait_for_lock(layout: &Layout, patience: Duration) -> Result<Option<File>, SandboxError> {
     match File::options().read(true).write(true).open(layout.lock()) {
         Ok(file) => {
-            flock(&file, FlockOperation::LockExclusive)
-                .map_err(|source| SandboxError::io("lock", &layout.lock(), source.into()))?;
-            Ok(Some(file))
+            let give_up = Instant::now() + patience;
+            loop {
+                match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                    Ok(()) => return Ok(Some(file)),
+                    // Waiting in the kernel has no time limit.
+                    Err(Errno::WOULDBLOCK) if Instant::now() < give_up => {
+                        std::thread::sleep(Duration::from_millis(2));
+                    }
+                    Err(Errno::WOULDBLOCK) => {
+                        return Err(SandboxError::AlreadyRunning(layout.dir().to_owned()));
+                    }
+                    Err(error) => {
+                        return Err(SandboxError::io("lock", &layout.lock(), error.into()));
+                    }
+                }
+            }
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             if layout.dir().exists() {
@@ -210,4 +230,23 @@ fn remove_dir(layout: &Layout) -> Result<(), SandboxError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_waited_for_but_not_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let held = layout.try_lock().unwrap();
+        let refused = wait_for_lock(&layout, Duration::from_millis(20)).unwrap_err();
+        assert!(matches!(refused, SandboxError::AlreadyRunning(_)), "{refused}");
+        let waiting = std::thread::spawn(move || wait_for_lock(&layout, END_PATIENCE));
+        drop(held);
+        assert!(waiting.join().unwrap().unwrap().is_some());
+        let gone = Layout::new(dir.path().join("gone"));
+        assert!(wait_for_lock(&gone, Duration::ZERO).unwrap().is_none());
+    }
 }
