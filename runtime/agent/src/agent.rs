@@ -152,6 +152,7 @@ impl Agent {
             facts: facts.clone(),
         });
         let shared = shared(&config, &api, &recorder, facts, store, network.clone());
+        // Each pod says once that it has ended, so the pods are its bound.
         let (ended, mut endings) = mpsc::unbounded_channel();
         let (ready, readiness) = watch::channel(readiness(network.as_deref()));
         let (disturbed, disturbances) = watch::channel(0u64);

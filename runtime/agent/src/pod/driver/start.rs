@@ -12,6 +12,7 @@ use crate::events::Kind;
 use crate::pod::hooks::{self, Target};
 use crate::pod::images::{Refusal, blocking};
 use crate::pod::model::Container;
+use crate::pod::record::Record;
 use crate::pod::runtime::{Phase, Termination};
 use crate::pod::spec::{Inputs, container_spec};
 use crate::pod::{env, volumes};
@@ -87,13 +88,8 @@ impl Driver {
             let log_limits = self.shared.log_limits;
             let lowest_oom_score = self.shared.facts.lowest_oom_score;
             blocking(move || {
-                let files =
-                    [record.log_dir(&container.name), record.termination(&container.name, attempt)];
-                let made = std::fs::create_dir_all(&files[0])
-                    .and_then(|()| files[1].parent().map_or(Ok(()), std::fs::create_dir_all))
-                    .and_then(|()| std::fs::write(&files[1], b""))
-                    .and_then(|()| world_writable(&files[1]));
-                made.map_err(|error| format!("cannot make the container's files: {error}"))?;
+                make_files(&record, &container.name, attempt)
+                    .map_err(|error| format!("cannot make the container's files: {error}"))?;
                 let inputs = Inputs {
                     pod: &pod,
                     container: &container,
@@ -364,10 +360,17 @@ impl Driver {
     }
 }
 
-fn world_writable(path: &std::path::Path) -> std::io::Result<()> {
+/// The place of the logs, and the file of the termination message.
+fn make_files(record: &Record, container: &str, attempt: u32) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
+    std::fs::create_dir_all(record.log_dir(container))?;
+    let termination = record.termination(container, attempt);
+    if let Some(dir) = termination.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
+    std::fs::write(&termination, b"")?;
     // The container's user, whoever that is, writes its last words there.
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))
+    std::fs::set_permissions(&termination, std::fs::Permissions::from_mode(0o666))
 }
 
 fn event_reason(reason: &str) -> &str {
