@@ -74,9 +74,12 @@ fn short(digest: &str) -> &str {
 }
 
 fn size(bytes: u64) -> String {
-    match bytes {
-        ..=999_999 => format!("{:.1} kB", bytes as f64 / 1e3),
-        ..=999_999_999 => format!("{:.1} MB", bytes as f64 / 1e6),
-        _ => format!("{:.1} GB", bytes as f64 / 1e9),
-    }
+    let (amount, unit) = if bytes < 1_000_000 {
+        (bytes as f64 / 1e3, "kB")
+    } else if bytes < 1_000_000_000 {
+        (bytes as f64 / 1e6, "MB")
+    } else {
+        (bytes as f64 / 1e9, "GB")
+    };
+    format!("{amount:.1} {unit}")
 }
