@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         Command::Agent(run) => run::start(run, run::Parts::Node),
         Command::Reset(reset) => node::reset(reset),
         Command::Image(command) => image::run(command),
-        Command::CompileComponent => compiler::run(),
+        Command::CompileComponent => return compiler::run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut cli::command(), "pintle", &mut std::io::stdout());
             return ExitCode::SUCCESS;

@@ -22,6 +22,8 @@ pub mod compile;
 mod contract;
 mod controller;
 mod convert;
+#[cfg(test)]
+mod documented;
 pub mod engine;
 mod events;
 pub mod fields;

@@ -21,6 +21,9 @@ const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/js
 /// What goes into the object itself; larger components stay in a file on the server.
 const MAX_INLINE_BYTES: usize = 1 << 20;
 
+/// Of all annotations of an object, names and values, as Kubernetes counts them.
+const MAX_ANNOTATION_BYTES: usize = 256 << 10;
+
 /// Where a swap remembers what it replaced, for `rollback`.
 const PREVIOUS: &str = "plugins.pintle.dev/previous-source";
 
@@ -178,9 +181,15 @@ async fn replace(
     for (kind, value) in next.source.as_object().into_iter().flatten() {
         source[kind] = value.clone();
     }
-    // All annotations together may hold 256 KiB; what is larger is not remembered.
+    // What is larger than the annotations have room for is not remembered.
+    let others = before["metadata"]["annotations"].as_object().into_iter().flatten();
+    let used: usize = others
+        .filter(|(name, _)| *name != PREVIOUS)
+        .map(|(name, value)| name.len() + value.as_str().map_or(0, str::len))
+        .sum();
     let remembered = serde_json::to_string(remembered)?;
-    let remembered = if remembered.len() < 200 << 10 { json!(remembered) } else { Value::Null };
+    let fits = used + PREVIOUS.len() + remembered.len() <= MAX_ANNOTATION_BYTES;
+    let remembered = if fits { json!(remembered) } else { Value::Null };
     let change = json!({
         "metadata": {
             "resourceVersion": before["metadata"]["resourceVersion"],
