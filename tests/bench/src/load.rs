@@ -140,6 +140,7 @@ async fn settle(access: &Access, count: usize) -> Result<()> {
             ensure!(tainted == 0, "{tainted} taints are left on the nodes");
             return Ok(());
         }
+        // A bench may look again; thousands of watch events would be in the figures.
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }

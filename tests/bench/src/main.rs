@@ -64,6 +64,7 @@ async fn api(report: &mut Report) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let data = dir.path().join("server");
     let server = Pintle::server(&data)?;
+    // Idle is what is left some time after the start: the allocator gives back late.
     tokio::time::sleep(Duration::from_secs(2)).await;
     report.row(
         "resident, idle server",
@@ -146,6 +147,7 @@ async fn large_cluster(report: &mut Report, options: &Options) -> Result<()> {
         "≤ 25 ms",
         "peer 129 ms".into(),
     );
+    // The allocator gives back late.
     tokio::time::sleep(Duration::from_secs(3)).await;
     report.row(
         &format!("resident, server with {size} nodes and {size} pods"),

@@ -75,6 +75,7 @@ async fn measure(
     scratch: &Path,
     image: &Path,
 ) -> Result<()> {
+    // The allocator gives back late.
     tokio::time::sleep(Duration::from_secs(2)).await;
     report.row(
         "resident, idle agent",
