@@ -27,7 +27,8 @@ pub use writer::{Acknowledged, Writer};
 /// The server's address on the bridge; nodes count up from .11.
 const SERVER: &str = "10.99.0.1";
 pub const API: &str = "10.99.0.1:6443";
-const LINK: &str = "10.99.0.1:6444";
+/// The server's address for nodes.
+pub const LINK: &str = "10.99.0.1:6444";
 
 pub const IMAGE: &str = "pintle.dev/test/busybox:1";
 
@@ -204,6 +205,17 @@ impl Cluster {
         self.start_agent(number, Some(token.trim()));
     }
 
+    /// Does `work` on a thread that is in the node's network namespace.
+    pub fn in_network_of<T: Send>(&self, number: usize, work: impl FnOnce() -> T + Send) -> T {
+        let path = format!("/run/netns/{}", self.nodes[number].namespace);
+        let namespace = std::fs::File::open(path).expect("the namespace is there");
+        let inside = move || {
+            nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).expect("as root");
+            work()
+        };
+        std::thread::scope(|scope| scope.spawn(inside).join().expect("the work is done"))
+    }
+
     /// Cuts a node off from the server, or joins it again.
     pub fn set_link(&self, number: usize, up: bool) {
         let state = if up { "up" } else { "down" };
@@ -259,6 +271,30 @@ impl Cluster {
             arguments.extend(["--join", token]);
         }
         node.agent = Some(Process::start(&node.namespace, &pintle, &arguments, &log));
+    }
+
+    /// What another machine with the name of that node gets when it joins.
+    pub fn join_under_the_name_of(&self, number: usize, token: &str) -> Output {
+        let node = &self.nodes[number];
+        let namespace = format!("--net=/run/netns/{}", node.namespace);
+        let pintle = self.bin.join("pintle");
+        let data_dir = self.dir.path().join("elsewhere");
+        run(
+            "nsenter",
+            &[
+                &namespace,
+                &pintle.to_string_lossy(),
+                "agent",
+                "--data-dir",
+                &data_dir.to_string_lossy(),
+                "--node-name",
+                &node.name,
+                "--server",
+                LINK,
+                "--join",
+                token,
+            ],
+        )
     }
 
     /// `pintle ARGS` as the administrator; its output.

@@ -23,6 +23,8 @@ spec:
         imagePullPolicy: Never
         command: [sleep, "1000000"]
         env: [{marker}]
+        volumeMounts: [{{name: scratch, mountPath: /scratch}}]
+      volumes: [{{name: scratch, emptyDir: {{medium: Memory}}}}]
 "#
     )
 }

@@ -7,6 +7,11 @@ use pintle_e2e::{Cluster, Observer, Writer, items, kill_9, require_machine, work
 
 const APP: &str = "app=sleepers";
 
+/// Kills per scenario; `PINTLE_E2E_KILLS=500` for an evening's run.
+fn kills() -> usize {
+    std::env::var("PINTLE_E2E_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(20)
+}
+
 fn sleepers(cluster: &Cluster, replicas: usize) -> String {
     workload::sleepers(&cluster.marker(), replicas)
 }
@@ -66,11 +71,11 @@ fn twenty_kills_under_load_lose_nothing_and_duplicate_nothing() {
     cluster.wait_ready_pods(APP, 3);
     let (writer, observer) = (Writer::start(&cluster), Observer::start(&cluster));
     let mut runtimes = 0;
-    for round in 0..20 {
+    for round in 0..kills() {
         let replicas = if round % 2 == 0 { 8 } else { 3 };
         cluster.apply(&sleepers(&cluster, replicas));
         // The kill meets another stage of starting and stopping each time.
-        std::thread::sleep(Duration::from_millis(60 * (round as u64 % 5)));
+        std::thread::sleep(Duration::from_millis(35 * (round as u64 * 7 % 11)));
         match round % 4 {
             0 => {
                 cluster.server.take().unwrap().kill_9();
@@ -79,6 +84,11 @@ fn twenty_kills_under_load_lose_nothing_and_duplicate_nothing() {
             1 => {
                 let node = round / 4 % 2;
                 cluster.nodes[node].agent.take().unwrap().kill_9();
+                // Every other time a pod's shim dies unseen.
+                if round % 8 == 5 {
+                    let dir = cluster.nodes[node].data_dir.clone();
+                    kill_one(&cluster, round, |c| c.shims_of(&dir));
+                }
                 cluster.start_agent(node, None);
             }
             2 => assert!(kill_one(&cluster, round, Cluster::shims), "no shim in two seconds"),
@@ -98,7 +108,7 @@ fn what_redb_has_acknowledged_survives_twenty_kills() {
     require_machine!();
     let mut cluster = Cluster::start_with(0, "redb");
     let writer = Writer::start(&cluster);
-    for round in 0..20u64 {
+    for round in 0..kills() as u64 {
         std::thread::sleep(Duration::from_millis(37 * (round % 7)));
         cluster.server.take().unwrap().kill_9();
         cluster.start_server();
