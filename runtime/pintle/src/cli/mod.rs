@@ -97,10 +97,10 @@ pub struct Reset {
 #[derive(Debug, Clone, Default, Args)]
 pub struct Connection {
     /// Kubeconfig to use [default: $KUBECONFIG, the data directory's, ~/.kube/config]
-    #[arg(long, env = "PINTLE_KUBECONFIG", value_name = "FILE")]
+    #[arg(long, env = "PINTLE_KUBECONFIG", value_name = "FILE", global = true)]
     pub kubeconfig: Option<PathBuf>,
     /// Data directory whose admin.kubeconfig is used when no other is given
-    #[arg(long, env = "PINTLE_DATA_DIR", value_name = "DIR")]
+    #[arg(long, env = "PINTLE_DATA_DIR", value_name = "DIR", global = true)]
     pub data_dir: Option<PathBuf>,
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use pintle_agent::{Agent, AgentConfig, Clock, LinkClient};
 use pintle_containers::probe_runtime;
 use pintle_node_link::{JoinToken, Link, LinkConfig, LinkState, NodeIdentity};
@@ -51,6 +51,10 @@ pub async fn start(
     own: Option<&RunningServer>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<RunningNode> {
+    ensure!(
+        nix::unistd::geteuid().is_root(),
+        "a node needs root, for namespaces, mounts and cgroups; without it run `pintle server` only"
+    );
     let data_dir = settings.data_dir();
     let dir = node_dir(&data_dir);
     private_dir(&dir)?;
