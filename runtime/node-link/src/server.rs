@@ -90,6 +90,11 @@ impl Sessions {
         self.0.read().keys().cloned().collect()
     }
 
+    /// Whether the node is connected, as far as this server knows.
+    pub fn has(&self, node: &str) -> bool {
+        self.0.read().contains_key(node)
+    }
+
     /// Opens a stream to a node's handler. `header` says what it is for.
     pub async fn open(&self, node: &str, header: Bytes) -> Result<NodeStream, LinkError> {
         let connection = self

@@ -205,3 +205,16 @@ fn bad_input_gets_errors_a_person_can_act_on() {
     let output = cluster.try_pintle(&["get", "gadgets"]);
     assert!(output.stderr.contains("no kind \"gadgets\""), "{}", output.stderr);
 }
+
+#[test]
+fn a_machine_with_the_name_of_another_is_refused() {
+    require_machine!();
+    let cluster = Cluster::start(1);
+    let token = cluster.pintle(&["token", "create"]);
+    let output = cluster.join_under_the_name_of(0, token.trim());
+    assert!(!output.success);
+    assert!(output.stderr.contains("another machine is connected as node"), "{}", output.stderr);
+    // The token was not used up by that.
+    let (id, _) = token.trim().rsplit_once("::").unwrap().1.split_once('.').unwrap();
+    assert!(cluster.pintle(&["token", "list"]).contains(id));
+}

@@ -101,10 +101,8 @@ async fn apply_one(client: &Client, document: &Document) -> Result<&'static str>
 /// The object with the annotation that remembers it.
 fn with_record(object: &Value) -> Value {
     let mut plain = object.clone();
-    if let Some(annotations) = plain.pointer_mut("/metadata/annotations") {
-        if let Some(annotations) = annotations.as_object_mut() {
-            annotations.remove(LAST_APPLIED);
-        }
+    if let Some(Value::Object(annotations)) = plain.pointer_mut("/metadata/annotations") {
+        annotations.remove(LAST_APPLIED);
     }
     let record = format!("{plain}\n");
     if !plain["metadata"]["annotations"].is_object() {

@@ -113,7 +113,12 @@ pub async fn start(settings: &Settings, stop: watch::Receiver<bool>) -> Result<R
         ca: ca.certificate().clone(),
         reset_secret: ca.derived_secret("node-link stateless reset"),
     };
-    let gateway = nodes::NodeGateway { api: api.clone(), ca: ca.clone(), clock: clock.clone() };
+    let gateway = nodes::NodeGateway {
+        api: api.clone(),
+        ca: ca.clone(),
+        clock: clock.clone(),
+        sessions: sessions.clone(),
+    };
     let node_server = NodeServer::bind(settings.node_listen(), identity, Arc::new(gateway))?;
     sessions.set(node_server.sessions());
     let node_address = node_server.local_addr()?;

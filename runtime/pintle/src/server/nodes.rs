@@ -22,6 +22,7 @@ pub struct NodeGateway {
     pub api: Arc<ApiServer>,
     pub ca: Arc<Ca>,
     pub clock: Arc<dyn Clock>,
+    pub sessions: Arc<SessionProxy>,
 }
 
 impl NodeGateway {
@@ -40,9 +41,18 @@ impl NodeService for NodeGateway {
             return Err(Refusal(format!("{:?} cannot be a node's name: {problem}", request.node)));
         }
         let now = self.clock.now_unix_ms();
-        tokens::redeem(&self.api, &request.token_id, &request.secret, now)
-            .await
-            .map_err(Refusal)?;
+        let token =
+            tokens::check(&self.api, &request.token_id, &request.secret, now).map_err(Refusal)?;
+        // Machines made from one image have one name; under it they would run the
+        // same pods twice. A node that has lost its identity has no session either.
+        if self.sessions.has(&request.node) {
+            return Err(Refusal(format!(
+                "another machine is connected as node {:?}; give this one a name of its own with \
+                 --node-name, or stop the agent there first",
+                request.node
+            )));
+        }
+        tokens::use_up(&self.api, &token).await.map_err(Refusal)?;
         self.sign(&request.csr_der, &request.node)
     }
 
@@ -108,6 +118,10 @@ pub struct SessionProxy(OnceLock<Sessions>);
 impl SessionProxy {
     pub fn set(&self, sessions: Sessions) {
         let _ = self.0.set(sessions);
+    }
+
+    fn has(&self, node: &str) -> bool {
+        self.0.get().is_some_and(|sessions| sessions.has(node))
     }
 }
 

@@ -2,12 +2,15 @@
 //! `bootstrap.kubernetes.io/token` named `bootstrap-token-<id>` in kube-system.
 //! A token admits one node and is deleted by that.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pintle_api::kinds::Registry;
 use pintle_api::time;
 use pintle_apiserver::verbs::{DeleteOptions, Preconditions};
 use pintle_apiserver::{ApiServer, User};
+use pintle_watch::Object;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
@@ -57,13 +60,13 @@ pub fn data(secret: &Value, field: &str) -> Option<String> {
 const USELESS: &str =
     "the join token is unknown or used; make a new one with `pintle token create`";
 
-/// Checks a token and uses it up. Of two nodes with one token, one gets in.
-pub async fn redeem(
+/// Checks a token without using it up.
+pub fn check(
     api: &ApiServer,
     id: &str,
     secret: &str,
     now_unix_ms: i64,
-) -> Result<(), String> {
+) -> Result<Arc<Object>, String> {
     let row = Registry::builtin().by_kind("", "v1", "Secret").ok_or(USELESS)?;
     let name = secret_name(id);
     let object = api.verbs().get(row, NAMESPACE, &name).map_err(|_| USELESS)?;
@@ -79,15 +82,21 @@ pub async fn redeem(
     if expires.is_some_and(|expires| expires <= now_unix_ms) {
         return Err("the join token has expired; make a new one with `pintle token create`".into());
     }
+    Ok(object)
+}
+
+/// Uses a checked token up. Of two nodes with one token, one gets in.
+pub async fn use_up(api: &ApiServer, token: &Object) -> Result<(), String> {
+    let row = Registry::builtin().by_kind("", "v1", "Secret").ok_or(USELESS)?;
     let options = DeleteOptions {
         preconditions: Preconditions {
-            uid: Some(object.meta.uid.to_string()),
-            resource_version: Some(object.revision.to_string()),
+            uid: Some(token.meta.uid.to_string()),
+            resource_version: Some(token.revision.to_string()),
         },
         ..DeleteOptions::default()
     };
     let user = User::system("system:pintle:node-link");
-    match api.verbs().delete(&user, row, NAMESPACE, &name, &options).await {
+    match api.verbs().delete(&user, row, NAMESPACE, &token.meta.name, &options).await {
         Ok(_) => Ok(()),
         Err(error) if error.is_not_found() || error.is_conflict() => Err(USELESS.into()),
         Err(error) => Err(format!("the join token cannot be checked now: {}", error.message())),
