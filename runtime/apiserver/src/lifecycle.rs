@@ -8,11 +8,10 @@ use pintle_storage::{Expect, Guard};
 use pintle_watch::Bus;
 use serde_json::{Value, json};
 
-/// Made on first start.
+/// Made on first start. Deleting one of these would take the cluster apart: nodes
+/// keep their leases in the last.
 pub const BUILTIN_NAMESPACES: &[&str] =
     &["default", "kube-system", "kube-public", "kube-node-lease"];
-/// Deleting one of these would take the cluster apart.
-const IMMORTAL: &[&str] = &["default", "kube-system", "kube-public"];
 
 pub(crate) struct Namespaces {
     bus: Bus,
@@ -62,7 +61,7 @@ impl Namespaces {
 
     /// Whether this object may be deleted at all.
     pub fn check_delete(&self, resource: &Resource, name: &str) -> Result<(), StatusError> {
-        if self.is_namespace(resource) && IMMORTAL.contains(&name) {
+        if self.is_namespace(resource) && BUILTIN_NAMESPACES.contains(&name) {
             let cause = "this namespace may not be deleted";
             return Err(StatusError::forbidden(resource.group_resource(), name, cause));
         }

@@ -96,6 +96,13 @@ async fn reads_and_paths() {
             "this namespace may not be deleted",
         ),
         (
+            "DELETE",
+            "/api/v1/namespaces/kube-node-lease",
+            403,
+            "Forbidden",
+            "this namespace may not be deleted",
+        ),
+        (
             "GET",
             "/api/v1/namespaces/default/pods/x/binding",
             405,
