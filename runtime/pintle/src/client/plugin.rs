@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::http::Client;
+use super::http::{Client, is_conflict};
 use super::table::Printer;
 use crate::cli::{PluginAction, PluginCommand};
 
@@ -121,18 +121,19 @@ async fn load(
 }
 
 async fn swap(client: &Client, name: &str, (source, digest): (Value, Value)) -> Result<()> {
-    let before = client.get(&format!("{PLUGINS}/{name}")).await?;
-    // An embedded plugin has what it asks for without being granted it by name.
-    // The one that takes over gets the same and no more.
-    let grants = match (&before["spec"]["grants"], source["embedded"].is_object()) {
-        (_, true) => Value::Null,
-        (Value::Null, false) if before["spec"]["source"]["embedded"].is_object() => {
-            before["status"]["needs"].clone()
-        }
-        (granted, false) => granted.clone(),
+    let next = |before: &Value| {
+        // An embedded plugin has what it asks for without being granted it by name.
+        // The one that takes over gets the same and no more.
+        let grants = match (&before["spec"]["grants"], source["embedded"].is_object()) {
+            (_, true) => Value::Null,
+            (Value::Null, false) if before["spec"]["source"]["embedded"].is_object() => {
+                before["status"]["needs"].clone()
+            }
+            (granted, false) => granted.clone(),
+        };
+        Ok(Version { source: source.clone(), digest: digest.clone(), grants })
     };
-    let next = Version { source, digest, grants };
-    replace(client, name, &before, &next, &Version::of(&before)).await?;
+    replace(client, name, next).await?;
     report(name, &settled(client, name).await?)
 }
 
@@ -158,13 +159,15 @@ impl Version {
 }
 
 async fn rollback(client: &Client, name: &str) -> Result<()> {
-    let before = client.get(&format!("{PLUGINS}/{name}")).await?;
-    let remembered = before["metadata"]["annotations"][PREVIOUS].as_str().with_context(|| {
-        format!("plugin {name} was not swapped, there is nothing to go back to")
-    })?;
-    let remembered: Version = serde_json::from_str(remembered)
-        .with_context(|| format!("the annotation {PREVIOUS} was changed by hand"))?;
-    replace(client, name, &before, &remembered, &Version::of(&before)).await?;
+    let next = |before: &Value| {
+        let remembered =
+            before["metadata"]["annotations"][PREVIOUS].as_str().with_context(|| {
+                format!("plugin {name} was not swapped, there is nothing to go back to")
+            })?;
+        serde_json::from_str(remembered)
+            .with_context(|| format!("the annotation {PREVIOUS} was changed by hand"))
+    };
+    replace(client, name, next).await?;
     report(name, &settled(client, name).await?)
 }
 
@@ -172,10 +175,30 @@ async fn rollback(client: &Client, name: &str) -> Result<()> {
 async fn replace(
     client: &Client,
     name: &str,
-    before: &Value,
-    next: &Version,
-    remembered: &Version,
+    next: impl Fn(&Value) -> Result<Version>,
 ) -> Result<()> {
+    let path = format!("{PLUGINS}/{name}");
+    let mut before = client.get(&path).await?;
+    loop {
+        let refused = match patch(client, name, &change(&before, &next(&before)?)?).await {
+            Err(error) if is_conflict(&error) => error,
+            result => return result,
+        };
+        // The status counts calls, so the object changes all the time. A spec
+        // that somebody else has changed is another matter.
+        let now = client.get(&path).await?;
+        let spec = |plugin: &Value| {
+            (plugin["metadata"]["uid"].clone(), plugin["metadata"]["generation"].clone())
+        };
+        if spec(&now) != spec(&before) {
+            return Err(refused);
+        }
+        before = now;
+    }
+}
+
+/// The patch that brings in `next` if the object is still as it was `before`.
+fn change(before: &Value, next: &Version) -> Result<Value> {
     // Exactly one kind of source may stay, so the others are taken out.
     let mut source = json!({"embedded": null, "file": null, "inline": null});
     for (kind, value) in next.source.as_object().into_iter().flatten() {
@@ -187,17 +210,16 @@ async fn replace(
         .filter(|(name, _)| *name != PREVIOUS)
         .map(|(name, value)| name.len() + value.as_str().map_or(0, str::len))
         .sum();
-    let remembered = serde_json::to_string(remembered)?;
+    let remembered = serde_json::to_string(&Version::of(before))?;
     let fits = used + PREVIOUS.len() + remembered.len() <= MAX_ANNOTATION_BYTES;
     let remembered = if fits { json!(remembered) } else { Value::Null };
-    let change = json!({
+    Ok(json!({
         "metadata": {
             "resourceVersion": before["metadata"]["resourceVersion"],
             "annotations": {PREVIOUS: remembered},
         },
         "spec": {"source": source, "digest": next.digest, "grants": next.grants},
-    });
-    patch(client, name, &change).await
+    }))
 }
 
 async fn patch(client: &Client, name: &str, change: &Value) -> Result<()> {
@@ -244,5 +266,30 @@ fn shorten(source: &mut Value) {
         && let Some(text) = data.as_str()
     {
         *data = json!(format!("<{} bytes>", text.len() / 4 * 3));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_leaves_one_source_and_remembers_the_version_before() {
+        let before = json!({
+            "metadata": {"resourceVersion": "7", "annotations": {"a": "b"}},
+            "spec": {"source": {"embedded": {"name": "scheduler"}}, "grants": null},
+        });
+        let next = Version {
+            source: json!({"inline": {"data": "AA=="}}),
+            digest: json!("sha256:1"),
+            grants: json!([]),
+        };
+        let change = change(&before, &next).unwrap();
+        assert_eq!(change["metadata"]["resourceVersion"], "7", "refused if it changes meanwhile");
+        let source = json!({"embedded": null, "file": null, "inline": {"data": "AA=="}});
+        assert_eq!(change["spec"], json!({"source": source, "digest": "sha256:1", "grants": []}));
+        let remembered = change["metadata"]["annotations"][PREVIOUS].as_str().unwrap();
+        let remembered: Version = serde_json::from_str(remembered).unwrap();
+        assert_eq!(remembered.source, before["spec"]["source"]);
     }
 }
