@@ -7,7 +7,7 @@ use http::HeaderMap;
 use hyper::body::SizeHint;
 use pintle_api::meta::GroupVersionKind;
 use pintle_api::status::StatusError;
-use pintle_api::{protobuf, schema};
+use pintle_api::{protobuf, schema, yaml};
 use serde_json::Value;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
@@ -124,9 +124,7 @@ fn yaml(body: &[u8]) -> Result<Decoded, StatusError> {
 pub fn encode_as(value: &Value, encoding: Encoding) -> Result<Bytes, StatusError> {
     match encoding {
         Encoding::Json => serde_json::to_vec(value).map(Bytes::from).map_err(StatusError::internal),
-        Encoding::Yaml => {
-            serde_yaml_ng::to_string(value).map(Bytes::from).map_err(StatusError::internal)
-        }
+        Encoding::Yaml => Ok(yaml::to_string(value).into()),
         Encoding::Protobuf => {
             let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default();
             let gvk = GroupVersionKind::parse(text("apiVersion"), text("kind"));
@@ -143,6 +141,18 @@ mod tests {
     use http::header::CONTENT_TYPE;
 
     use super::*;
+
+    #[test]
+    fn what_is_printed_as_yaml_is_read_back() {
+        let object = serde_json::json!({
+            "kind": "ConfigMap", "apiVersion": "v1",
+            "data": {"a": "yes", "b": "1_000", "c": "- x", "d": "one\n\n  two: 2\n\n",
+                "e": "a: b #c", "f": "\u{1b}[2J\u{85}", "8080": "1e3", "": "", "null": " "},
+            "list": [[1, [true, null]], {"a": [{}, []]}, "x\ny"],
+        });
+        let text = encode_as(&object, Encoding::Yaml).unwrap();
+        assert_eq!(yaml(&text).unwrap().value, object, "{}", String::from_utf8_lossy(&text));
+    }
 
     #[test]
     fn yaml_aliases_do_not_multiply_without_bound() {

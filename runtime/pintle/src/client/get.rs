@@ -5,6 +5,7 @@ use bytes::Bytes;
 use http::Method;
 use http_body_util::BodyExt;
 use pintle_api::kinds::Scope;
+use pintle_api::yaml;
 use serde_json::{Value, json};
 
 use super::http::{Client, error_of};
@@ -162,7 +163,7 @@ fn print(object: &Value, get: &Get, target: &Target, printer: &mut Printer) -> R
     match get.output {
         Output::Table | Output::Wide => out::print(&printer.render(object))?,
         Output::Json => out::print(&format!("{}\n", serde_json::to_string_pretty(object)?))?,
-        Output::Yaml => out::print(&serde_yaml_ng::to_string(object)?)?,
+        Output::Yaml => out::print(&yaml::to_string(object))?,
         Output::Name => {
             let one = [object.clone()];
             let items = object["items"].as_array().map_or(&one[..], Vec::as_slice);

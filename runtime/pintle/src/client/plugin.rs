@@ -42,7 +42,7 @@ pub async fn run(command: PluginCommand) -> Result<()> {
             if let Some(annotations) = annotations.and_then(Value::as_object_mut) {
                 annotations.remove(PREVIOUS);
             }
-            print!("{}", serde_yaml_ng::to_string(&plugin)?);
+            print!("{}", pintle_api::yaml::to_string(&plugin));
         }
         PluginAction::Load { name, file, role, config, grant } => {
             load(&client, &name, &file, &role, config.as_deref(), grant).await?;
@@ -107,7 +107,7 @@ async fn load(
     let mut plugin = settled(client, name).await?;
     let needs = plugin["status"]["needs"].clone();
     if plugin["status"]["reason"] == "NeedsNotGranted" {
-        println!("The plugin asks for:\n{}", serde_yaml_ng::to_string(&needs)?);
+        println!("The plugin asks for:\n{}", pintle_api::yaml::to_string(&needs));
         if !grant {
             bail!(
                 "nothing is granted yet: repeat with --grant after `pintle plugin rm {name}`, \
