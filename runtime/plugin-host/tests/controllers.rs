@@ -18,12 +18,19 @@ struct Running {
     host: Arc<Host>,
     shutdown: CancellationToken,
     task: tokio::task::JoinHandle<()>,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Running {
     async fn start(memory: Arc<Memory>, embedded: Vec<Embedded>) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), memory, embedded).await
+    }
+
+    async fn start_in(
+        directory: tempfile::TempDir,
+        memory: Arc<Memory>,
+        embedded: Vec<Embedded>,
+    ) -> Self {
         let config = HostConfig {
             cache_directory: directory.path().join("cache"),
             compiler: Compiler::InProcess,
@@ -36,12 +43,19 @@ impl Running {
             async move { host.run(shutdown).await }
         });
         host.ready().await;
-        Self { memory, host, shutdown, task, _directory: directory }
+        Self { memory, host, shutdown, task, directory }
     }
 
-    async fn stop(self) {
+    async fn stop(self) -> tempfile::TempDir {
         self.shutdown.cancel();
         self.task.await.unwrap();
+        self.directory
+    }
+
+    /// Another life of the server, with the same cache.
+    async fn restart(self) -> Self {
+        let memory = self.memory.clone();
+        Self::start_in(self.stop().await, memory, Vec::new()).await
     }
 
     async fn status(&self, what: &str, check: impl Fn(&Value) -> bool) -> Value {
@@ -213,6 +227,52 @@ async fn a_version_that_faults_within_the_window_is_rolled_back_and_its_input_de
             .then_some(())
     })
     .await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_version_that_worked_outlives_the_server_until_the_spec_changes() {
+    let good = guests::controller();
+    let change = |memory: &Memory, component: &[u8], config: Value| {
+        let next =
+            guests::plugin("copier", "Controller", component, config, guests::copier_grants());
+        memory.merge("Plugin", "", "copier", json!({ "spec": next["spec"] }));
+        // What the API server does.
+        let old = memory.value("Plugin", "", "copier").unwrap();
+        let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
+        memory.merge("Plugin", "", "copier", json!({ "metadata": { "generation": generation } }));
+    };
+    let mut running = start(json!({ "behaves": true, "version": "good" })).await;
+    running.status("active", |status| status["phase"] == "Active").await;
+    // Only the configuration differs, so the digest alone would not tell which one is which.
+    change(&running.memory, &good, json!({ "behaves": null, "version": "bad" }));
+    running.status("swapped", |status| status["version"] == "bad").await;
+    running.memory.create(config_map("bad", json!({ "do": "trap" })));
+    running.status("rolled back", |status| status["phase"] == "RolledBack").await;
+    for round in 0..2 {
+        running = running.restart().await;
+        let status = running.status("taken up", |status| status["phase"] == "RolledBack").await;
+        assert_eq!(status["rolledBackFrom"], guests::digest(&good), "{status}");
+        let name = format!("x{round}");
+        running.memory.create(config_map(&name, json!({})));
+        let copy = eventually("decided", || {
+            running.memory.value("ConfigMap", "default", &format!("{name}-copy"))
+        })
+        .await;
+        assert_eq!(copy["data"]["by"], "good");
+    }
+    change(&running.memory, b"#!/bin/sh", json!({ "version": "no component" }));
+    running.status("rejected", |status| status["phase"] == "Rejected").await;
+    running = running.restart().await;
+    let status = running
+        .status("taken up", |status| status["phase"] == "Rejected" && status["version"] == "good")
+        .await;
+    assert_eq!(status["reason"], "NotAComponent", "{status}");
+    assert_eq!(status["activeDigest"], guests::digest(&good), "{status}");
+    change(&running.memory, &good, json!({ "behaves": true, "version": "mended" }));
+    let status = running.status("active", |status| status["phase"] == "Active").await;
+    assert_eq!(status["version"], "mended");
+    assert!(status["rolledBackFrom"].is_null() && status["activeConfig"].is_null(), "{status}");
     running.stop().await;
 }
 

@@ -267,13 +267,23 @@ impl Manager {
             }
         }
         let result = self.load(slot, spec);
-        if result.is_err()
-            && spec.role != Role::Cni
-            && let Err(error) = self.restore(slot, spec, remembered)
-        {
-            tracing::warn!(plugin = %slot.name, error = chain(&error), "the version that decided before is lost");
+        if result.is_ok() {
+            return result;
         }
-        slot.state.lock().remembered = None;
+        let restored = match spec.role {
+            // Nodes run these, and remember nothing.
+            Role::Cni => false,
+            _ => match self.restore(slot, spec, remembered) {
+                Ok(_) => true,
+                Err(error) => {
+                    tracing::warn!(plugin = %slot.name, error = chain(&error), "the version that decided before is lost");
+                    false
+                }
+            },
+        };
+        if !restored {
+            slot.state.lock().remembered = None;
+        }
         result
     }
 
@@ -307,11 +317,10 @@ impl Manager {
         if result.is_err() {
             slot.health.expect_rolled_back(None);
         }
-        let mut state = slot.state.lock();
         if remembered.rolled_back_from.is_some() && result.is_ok() {
+            let mut state = slot.state.lock();
             state.previous_config = state.config.take();
         }
-        state.remembered = None;
         result
     }
 

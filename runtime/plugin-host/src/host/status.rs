@@ -118,10 +118,14 @@ fn compose(slot: &Slot, state: &SlotState) -> PluginStatus {
     };
     let (mut active_digest, mut rolled_back_from) = (digest(&report.active), String::new());
     let mut active_config = None;
-    if let Standing::RolledBack { from: Some(from), .. } = &report.standing {
+    let rolled_back = matches!(report.standing, Standing::RolledBack { .. });
+    // A spec that could not be loaded is another one than was rolled back.
+    if let (Standing::RolledBack { from: Some(from), .. }, None) =
+        (&report.standing, &state.load_error)
+    {
         rolled_back_from = from.to_string();
     }
-    if report.active.is_some() && (state.load_error.is_some() || !rolled_back_from.is_empty()) {
+    if report.active.is_some() && (state.load_error.is_some() || rolled_back) {
         active_config = state
             .config_in_use(&report.standing)
             .and_then(|config| serde_json::from_slice(config).ok());
