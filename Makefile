@@ -24,7 +24,7 @@ test: deps ## Everything that CI runs
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo build --workspace
-	cargo test --workspace
+	cargo test --workspace --no-fail-fast
 
 bench: build ## Print the table of figures, next to floors and peers
 	@cargo run --release --quiet -p pintle-plugin-build -- pintle-plugin-scheduler $(VARIANT) most-allocated

@@ -75,7 +75,7 @@ async fn bodies_may_be_yaml_or_protobuf() {
     let yaml = [("content-type", "application/yaml"), ("accept", "application/yaml")];
     let answer = client.send("POST", &path, &yaml, "metadata:\n  name: y\ndata:\n  a: b\n").await;
     assert_eq!(answer.status, 201);
-    assert!(String::from_utf8_lossy(&answer.bytes).contains("name: y\n"));
+    assert!(String::from_utf8_lossy(&answer.bytes).contains("name: \"y\"\n"));
     let value = json!({"metadata": {"name": "p"}, "data": {"a": "b"}});
     let body = pintle_api::protobuf::encode(&GroupVersionKind::new("", "v1", "ConfigMap"), &value)
         .unwrap();
