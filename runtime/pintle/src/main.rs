@@ -11,6 +11,7 @@ mod compiler;
 mod config;
 mod embedded;
 mod image;
+mod memory;
 mod node;
 mod run;
 mod server;

@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::Run;
 use crate::config::{LogFormat, Settings};
-use crate::{node, server};
+use crate::{memory, node, server};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parts {
@@ -29,11 +29,7 @@ pub fn start(run: Run, parts: Parts) -> Result<ExitCode> {
         settings.check_node()?;
     }
     logging(&settings)?;
-    // The allocator asks for huge pages, which on a small server are mostly air:
-    // without this an idle one keeps twice the memory resident.
-    if let Err(error) = nix::sys::prctl::set_thp_disable(true) {
-        tracing::debug!(%error, "transparent huge pages stay on");
-    }
+    memory::no_huge_pages();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("pintle")
@@ -95,6 +91,7 @@ async fn serve(settings: Settings, parts: Parts) -> Result<()> {
     // Scripts wait for this line, so it must not sit in a buffer.
     println!("{line}");
     std::io::stdout().flush()?;
+    memory::give_back();
 
     tokio::select! {
         _ = interrupt.recv() => {}
