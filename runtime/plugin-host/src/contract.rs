@@ -57,6 +57,7 @@ fn offered(import: &str, role: Role) -> bool {
     let offered = match interface {
         // `types` and `actions` hold types only.
         "types" | "actions" | "log" => true,
+        "extensions" => role == Role::Scheduler,
         "lister" => matches!(role, Role::Controller | Role::Admission),
         _ => false,
     };

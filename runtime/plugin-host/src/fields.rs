@@ -51,6 +51,34 @@ pub fn differ(before: &[u8], after: &[u8], path: &str) -> bool {
     }
 }
 
+/// The document with only the fields at `paths` and their parents.
+pub fn cut(json: &[u8], paths: &[String]) -> Vec<u8> {
+    let mut kept = serde_json::Map::new();
+    for path in paths {
+        let Some(value) = raw(json, path).and_then(|text| serde_json::from_str(text).ok()) else {
+            continue;
+        };
+        put(&mut kept, path, value);
+    }
+    // Maps with text keys always serialize.
+    serde_json::to_vec(&kept).unwrap_or_default()
+}
+
+fn put(into: &mut serde_json::Map<String, Value>, path: &str, value: Value) {
+    match path.split_once('.') {
+        None => {
+            into.insert(path.to_owned(), value);
+        }
+        Some((head, rest)) => {
+            let inner = into.entry(head).or_insert_with(|| Value::Object(serde_json::Map::new()));
+            // Otherwise a shorter path has brought the whole of it already.
+            if let Value::Object(inner) = inner {
+                put(inner, rest, value);
+            }
+        }
+    }
+}
+
 struct At<'p> {
     rest: &'p str,
 }
@@ -151,6 +179,20 @@ mod tests {
 
     const POD: &[u8] = br#"{"kind":"Pod","metadata":{"name":"web","labels":{"app":"web"},"deletionTimestamp":null},
         "spec":{"nodeName":"","priority":7,"containers":[{"name":"c"}],"note":"a\"b"},"spec2":true}"#;
+
+    #[test]
+    fn documents_are_cut_down_to_fields_and_their_parents() {
+        fn check(paths: &[&str], expect: &str) {
+            let json =
+                br#"{"kind":"Pod","metadata":{"name":"a","labels":{"x":"y"}},"spec":{"n":1}}"#;
+            let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
+            assert_eq!(String::from_utf8(cut(json, &paths)).unwrap(), expect);
+        }
+        check(&[], "{}");
+        check(&["spec.n", "metadata.name"], r#"{"metadata":{"name":"a"},"spec":{"n":1}}"#);
+        check(&["metadata.labels.x", "metadata.none"], r#"{"metadata":{"labels":{"x":"y"}}}"#);
+        check(&["metadata.labels", "metadata.labels.x"], r#"{"metadata":{"labels":{"x":"y"}}}"#);
+    }
 
     #[test]
     fn finds_text_at_a_path() {

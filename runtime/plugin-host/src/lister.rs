@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::bindings::{lister, types};
 use crate::cluster::{Cluster, ListQuery, ObjectHandle};
 use crate::convert;
+use crate::fields;
 use crate::grants::Grants;
 
 /// More than one call may carry into a plugin; far above any sensible list.
@@ -45,6 +46,19 @@ impl Reader {
             return Err(ReadError::TooLarge);
         }
         Ok(found.iter().map(|object| convert::object(&**object, with_json)).collect())
+    }
+
+    /// As `list`, each object cut down to some of its fields.
+    pub fn list_fields(
+        &self,
+        query: lister::Query,
+        paths: &[String],
+    ) -> Result<Vec<types::Object>, ReadError> {
+        let mut objects = self.list(query)?;
+        for object in &mut objects {
+            object.json = fields::cut(&object.json, paths);
+        }
+        Ok(objects)
     }
 
     pub fn count(&self, query: lister::Query) -> u32 {

@@ -84,6 +84,19 @@ pub struct PluginSpec {
     /// Admission: lower numbers are asked first, equal ones by name.
     #[serde(default)]
     pub priority: i32,
+    /// Scheduler extensions: how much the scores of this one count against
+    /// those of others; 1 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
+    /// Scheduler extensions: what becomes of a pod that this one cannot answer for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_policy: Option<FailurePolicy>,
+    /// Whose signature the component must carry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Verification>,
+    /// A signature of the component, in base64, for sources that cannot carry one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
     /// Loaded by nobody until false again.
     #[serde(default)]
     pub suspended: bool,
@@ -102,6 +115,9 @@ pub struct Source {
     /// In the object itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inline: Option<InlineSource>,
+    /// An artifact in a registry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oci: Option<OciSource>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,6 +135,42 @@ pub struct FileSource {
 pub struct InlineSource {
     /// The component in base64.
     pub data: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OciSource {
+    /// `registry.example/team/scorer:1.2` or, better, with `@sha256:<hex>` of the manifest.
+    pub reference: String,
+    /// Plain HTTP, for a registry on the same machine.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub insecure: bool,
+    /// A Secret of type `kubernetes.io/dockerconfigjson` with the credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_secret: Option<SecretReference>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretReference {
+    pub name: String,
+    pub namespace: String,
+}
+
+/// What a call that cannot be answered means.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailurePolicy {
+    /// As if the plugin had nothing to say.
+    #[default]
+    Ignore,
+    /// As if it had refused.
+    Fail,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Verification {
+    /// Public keys in PEM (ECDSA P-256); a signature by one of them suffices.
+    pub public_keys: Vec<String>,
 }
 
 /// Kinds × verbs × namespaces.
@@ -150,9 +202,13 @@ pub struct BudgetSpec {
     pub memory_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline_milliseconds: Option<u64>,
+    /// Thousandths of a processor over time; no limit when absent. A plugin that
+    /// has used them up waits, alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_millicores: Option<u32>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RolloutSpec {
     /// How long the previous version is kept warm to roll back to; 60 when absent.
@@ -161,6 +217,36 @@ pub struct RolloutSpec {
     /// So many faulty calls in a row and the plugin is stopped; 5 when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_strikes: Option<u32>,
+    /// Compare a new version with the active one before it may decide.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<ShadowSpec>,
+}
+
+/// How long a new version is compared, and what follows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ShadowSpec {
+    /// After so many decisions.
+    #[serde(default = "default_shadow_decisions")]
+    pub decisions: u64,
+    /// Of 100 decisions, so many may differ; 0 when absent.
+    #[serde(default)]
+    pub max_divergence_percent: f64,
+    #[serde(default)]
+    pub then: AfterShadow,
+}
+
+fn default_shadow_decisions() -> u64 {
+    100
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AfterShadow {
+    /// It takes over.
+    #[default]
+    Promote,
+    /// It stops, and a person decides.
+    Stop,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,6 +255,11 @@ pub enum Phase {
     Pending,
     Loading,
     Active,
+    /// The version of the spec is compared; the one before it decides.
+    Shadowing,
+    /// The version of the spec was compared and waits for a person; the one
+    /// before it decides.
+    Shadowed,
     /// The version of the spec misbehaved; the one before it decides again.
     RolledBack,
     /// The version of the spec could not be loaded; the one before it goes on.
@@ -179,6 +270,32 @@ pub enum Phase {
 }
 
 /// Counters are those of this server process since the plugin was loaded.
+/// The comparison of the version of the spec with the active one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ShadowStatus {
+    /// The version that is compared.
+    pub digest: String,
+    /// Decisions of both that were compared, and how they came out.
+    pub decisions: u64,
+    pub agreements: u64,
+    pub divergences: u64,
+    /// Decisions that were not compared, because the shadow could not keep up.
+    pub skipped: u64,
+}
+
+/// An input that a plugin trips over again and again; it is left alone until
+/// it changes or another version decides.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ParkedInput {
+    /// `Pod default/web-1`.
+    pub object: String,
+    pub strikes: u32,
+    pub reason: String,
+    pub message: String,
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PluginStatus {
@@ -201,6 +318,11 @@ pub struct PluginStatus {
     /// version asks for when that was not granted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<GrantRule>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<ShadowStatus>,
+    /// At most twenty of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parked: Vec<ParkedInput>,
     pub calls: u64,
     pub p50_microseconds: u64,
     pub p99_microseconds: u64,
@@ -214,6 +336,7 @@ pub struct PluginStatus {
     pub conflicts: u64,
     pub queue_depth: u64,
     pub swaps: u64,
+    pub rollbacks: u64,
     pub last_swap_pause_microseconds: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_transition_time: Option<String>,

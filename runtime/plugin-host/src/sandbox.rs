@@ -172,6 +172,14 @@ impl lister::Host for State {
         Ok(self.reader()?.list(query)?)
     }
 
+    fn list_fields(
+        &mut self,
+        query: lister::Query,
+        fields: Vec<String>,
+    ) -> wasmtime::Result<Vec<types::Object>> {
+        Ok(self.reader()?.list_fields(query, &fields)?)
+    }
+
     fn count(&mut self, query: lister::Query) -> wasmtime::Result<u32> {
         Ok(self.reader()?.count(query))
     }

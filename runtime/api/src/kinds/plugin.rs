@@ -12,8 +12,8 @@ use super::{Column, Hooks, Resource, Scope, Subresource};
 use crate::names;
 use crate::status::FieldError;
 
-const ROLES: &[&str] = &["Admission", "CNI", "Controller", "Scheduler"];
-const SOURCES: [&str; 3] = ["embedded", "file", "inline"];
+const ROLES: &[&str] = &["Admission", "CNI", "Controller", "Scheduler", "SchedulerExtension"];
+const SOURCES: [&str; 4] = ["embedded", "file", "inline", "oci"];
 const VERBS: &[&str] = &[
     "*",
     "bind",
@@ -130,12 +130,25 @@ fn validate(plugin: &Value, old: Option<&Value>) -> Vec<FieldError> {
     }
     grants(spec, &mut check);
     let mut budgets = check.field("budgets");
-    for field in ["fuelPerCall", "memoryBytes", "deadlineMilliseconds"] {
+    for field in ["fuelPerCall", "memoryBytes", "deadlineMilliseconds", "cpuMillicores"] {
         positive(value_at(spec, &["budgets"]), field, &mut budgets);
     }
     let mut rollout = check.field("rollout");
     rollout.not_negative(value_at(spec, &["rollout"]), "windowSeconds");
     positive(value_at(spec, &["rollout"]), "maxStrikes", &mut rollout);
+    let shadow = value_at(spec, &["rollout", "shadow"]);
+    if shadow.is_object() {
+        let mut check = rollout.field("shadow");
+        positive(shadow, "decisions", &mut check);
+        check.one_of(shadow, "then", &["Promote", "Stop"]);
+        if let Some(percent) = shadow.get("maxDivergencePercent").and_then(Value::as_f64)
+            && !(0.0..=100.0).contains(&percent)
+        {
+            check.invalid("maxDivergencePercent", percent, "must lie between 0 and 100");
+        }
+    }
+    positive(spec, "weight", &mut check);
+    check.one_of(spec, "failurePolicy", &["Fail", "Ignore"]);
     if let Some(old) = old {
         check.immutable(spec, value_at(old, &["spec"]), "role");
     }
@@ -147,7 +160,7 @@ fn source(spec: &Value, check: &mut Check<'_>) {
     let given: Vec<&str> = SOURCES.into_iter().filter(|kind| is_set(source, kind)).collect();
     let one = match given.as_slice() {
         [] => {
-            check.required("source", "must specify one of: `embedded`, `file` or `inline`");
+            check.required("source", "must specify one of: `embedded`, `file`, `inline` or `oci`");
             return;
         }
         [one] => *one,
@@ -176,6 +189,11 @@ fn source(spec: &Value, check: &mut Check<'_>) {
             }
             _ => {}
         },
+        "oci" => {
+            if str_at(body, &["reference"]).is_empty() {
+                inner.required("reference", "");
+            }
+        }
         _ => match str_at(body, &["data"]) {
             "" => inner.required("data", ""),
             data => {
@@ -186,8 +204,13 @@ fn source(spec: &Value, check: &mut Check<'_>) {
             }
         },
     }
-    if one != "embedded" && str_at(spec, &["digest"]).is_empty() {
-        check.required("digest", "must be specified unless the source is `embedded`");
+    // The reference of an artifact may carry the digest of its manifest.
+    let pinned = str_at(body, &["reference"]).contains("@sha256:");
+    if one != "embedded" && !pinned && str_at(spec, &["digest"]).is_empty() {
+        check.required(
+            "digest",
+            "must be specified unless the source is `embedded` or an `oci` reference with a digest",
+        );
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) fn source(
         )))
     };
     let (component, defaults) = match &spec.source {
-        Source { embedded: Some(source), file: None, inline: None } => {
+        Source { embedded: Some(source), file: None, inline: None, oci: None } => {
             match embedded.get(&source.name) {
                 Some(found) if found.role == spec.role => (found.wasm.clone(), Some(found)),
                 Some(found) => {
@@ -52,7 +52,7 @@ pub(super) fn source(
                 }
             }
         }
-        Source { embedded: None, file: Some(file), inline: None } => {
+        Source { embedded: None, file: Some(file), inline: None, oci: None } => {
             needs_digest("a file")?;
             match fs::read(&file.path) {
                 Ok(bytes) => (Bytes::from(bytes), None),
@@ -61,7 +61,7 @@ pub(super) fn source(
                 }
             }
         }
-        Source { embedded: None, file: None, inline: Some(inline) } => {
+        Source { embedded: None, file: None, inline: Some(inline), oci: None } => {
             needs_digest("the object itself")?;
             match base64::engine::general_purpose::STANDARD.decode(inline.data.trim()) {
                 Ok(bytes) => (Bytes::from(bytes), None),

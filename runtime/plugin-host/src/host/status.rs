@@ -152,6 +152,8 @@ fn compose(slot: &Slot, state: &SlotState) -> PluginStatus {
         rolled_back_from,
         active_config,
         needs,
+        shadow: None,
+        parked: Vec::new(),
         calls: counters.calls,
         p50_microseconds: counters.p50_microseconds,
         p99_microseconds: counters.p99_microseconds,
@@ -164,6 +166,7 @@ fn compose(slot: &Slot, state: &SlotState) -> PluginStatus {
         conflicts: counters.conflicts,
         queue_depth: counters.queue_depth,
         swaps: counters.swaps,
+        rollbacks: 0,
         last_swap_pause_microseconds: counters.last_swap_pause_microseconds,
         last_transition_time: None,
     }
@@ -207,7 +210,9 @@ fn announce(
         Phase::Rejected => (true, "Rejected", now.message.clone()),
         Phase::Failed => (true, "Failed", now.message.clone()),
         Phase::Suspended => (false, "Suspended", "the plugin was unloaded".to_owned()),
-        Phase::Active | Phase::Pending | Phase::Loading => return None,
+        Phase::Active | Phase::Pending | Phase::Loading | Phase::Shadowing | Phase::Shadowed => {
+            return None;
+        }
     };
     Some(Action::Event {
         regarding: target(&slot.name),

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::http::{Client, is_conflict};
-use super::table::Printer;
+use crate::client::http::{Client, is_conflict};
+use crate::client::table::Printer;
 use crate::cli::{PluginAction, PluginCommand};
 
 const PLUGINS: &str = "/apis/plugins.pintle.dev/v1alpha1/plugins";
