@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use pintle_plugin_scheduler::{Config, Plugin};
+use pintle_sdk::NoExtensions;
 use pintle_sdk::prelude::*;
 use pintle_sdk::scheduler::{Decision, Delta, Scheduler};
 use serde_json::json;
@@ -55,7 +56,7 @@ fn main() {
         let mut bound = 0;
         for (batch, pods) in pods.chunks(100).enumerate() {
             let context = Context { now_unix_ms: 0, seed: batch as u64, revision: 1 };
-            let decisions = plugin.schedule(&context, pods.to_vec());
+            let decisions = plugin.schedule(&context, &NoExtensions, pods.to_vec());
             bound += decisions
                 .iter()
                 .filter(|decision| matches!(decision, Decision::Bind { .. }))

@@ -37,7 +37,7 @@ pub mod view;
 
 use pintle_sdk::prelude::{EVENT, Manifest, NODE, POD};
 use pintle_sdk::scheduler::{Decision, Delta, Description, Scheduler};
-use pintle_sdk::{Context, Object, log};
+use pintle_sdk::{Context, Extensions, Object, log};
 
 use crate::decide::Decider;
 use crate::score::{Strategy, Weights};
@@ -109,7 +109,12 @@ impl Scheduler for Plugin {
         }
     }
 
-    fn schedule(&mut self, context: &Context, pods: Vec<Object>) -> Vec<Decision> {
+    fn schedule(
+        &mut self,
+        context: &Context,
+        _: &dyn Extensions,
+        pods: Vec<Object>,
+    ) -> Vec<Decision> {
         self.decider.expire_nominations(context.now_unix_ms);
         pods.iter().map(|pod| self.decider.decide(context, pod)).collect()
     }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use pintle_plugin_scheduler::{Config, Plugin};
+use pintle_sdk::NoExtensions;
 use pintle_sdk::prelude::*;
 use pintle_sdk::scheduler::{Decision, Delta, Scheduler};
 use proptest::prelude::*;
@@ -94,7 +95,7 @@ proptest! {
                         continue;
                     }
                     let context = Context { now_unix_ms: 0, seed: seed ^ round as u64, revision: 1 };
-                    let decision = plugin.schedule(&context, vec![pod(index, cpu, priority, group, "")]).remove(0);
+                    let decision = plugin.schedule(&context, &NoExtensions, vec![pod(index, cpu, priority, group, "")]).remove(0);
                     let fits = |name: &String, (capacity, pods): &(i64, i64)| {
                         let (used, count) = model.used(name);
                         (cpu == 0 || used + cpu <= *capacity) && count < *pods

@@ -1,6 +1,7 @@
 //! Scenarios that read like what a person would try.
 
 use pintle_plugin_scheduler::{Config, Plugin};
+use pintle_sdk::NoExtensions;
 use pintle_sdk::prelude::*;
 use pintle_sdk::scheduler::{Decision, Delta, Scheduler};
 use serde_json::{Value, json};
@@ -55,7 +56,7 @@ fn context() -> Context {
 }
 
 fn schedule(plugin: &mut Plugin, pod: &Object) -> Decision {
-    plugin.schedule(&context(), vec![pod.clone()]).remove(0)
+    plugin.schedule(&context(), &NoExtensions, vec![pod.clone()]).remove(0)
 }
 
 fn bound_to(plugin: &mut Plugin, pod: &Object) -> String {
@@ -278,7 +279,7 @@ fn the_same_seed_decides_the_same() {
     let run = |seed| {
         let mut plugin = plugin(&nodes);
         let pods = (0..100).map(|index| pod(&format!("p{index}"), "1", json!({}))).collect();
-        plugin.schedule(&Context { seed, ..context() }, pods)
+        plugin.schedule(&Context { seed, ..context() }, &NoExtensions, pods)
     };
     assert_eq!(run(7), run(7));
     assert_ne!(run(7), run(8));

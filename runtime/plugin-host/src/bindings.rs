@@ -13,6 +13,7 @@ pub mod scheduler {
     wasmtime::component::bindgen!({
         path: "../../wit",
         world: "scheduler-plugin",
+        imports: { default: trappable },
         with: {
             "pintle:plugin/types": super::types,
             "pintle:plugin/log": super::log,

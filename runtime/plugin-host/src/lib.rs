@@ -26,6 +26,7 @@ mod convert;
 mod documented;
 pub mod engine;
 mod events;
+mod extension;
 pub mod fields;
 pub mod grants;
 mod handover;

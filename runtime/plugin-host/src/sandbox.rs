@@ -11,9 +11,11 @@ use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{ResourceLimiter, Store, StoreContextMut, Trap, UpdateDeadline};
 
 use crate::artifact::Artifact;
+use crate::bindings::scheduler::pintle::plugin::extensions;
 use crate::bindings::{actions, lister, log, types};
 use crate::budget::Budgets;
 use crate::engine::{TICK, Wasm};
+use crate::extension::{Evaluation, ExtensionAnswers};
 use crate::lister::{ReadError, Reader};
 use crate::logging::PluginLog;
 use crate::wasi::Wasi;
@@ -75,6 +77,8 @@ pub(crate) struct State {
     limits: Limits,
     reader: Option<Arc<Reader>>,
     log: Arc<PluginLog>,
+    /// What a scheduler is told by extensions; None: there are none.
+    answers: Option<Box<dyn ExtensionAnswers>>,
     clock: CallClock,
     pub(crate) wasi: Option<Wasi>,
 }
@@ -192,6 +196,31 @@ impl log::Host for State {
     }
 }
 
+impl extensions::Host for State {
+    fn numbering(&mut self) -> wasmtime::Result<u64> {
+        Ok(self.answers.as_mut().map_or(0, |answers| answers.numbering()))
+    }
+
+    fn nodes(&mut self) -> wasmtime::Result<Vec<String>> {
+        let nodes = self.answers.as_mut().map(|answers| answers.nodes());
+        Ok(nodes.map(Arc::unwrap_or_clone).unwrap_or_default())
+    }
+
+    fn evaluate(&mut self, pod_uid: String) -> wasmtime::Result<u64> {
+        match &mut self.answers {
+            None => Ok(0),
+            Some(answers) => Ok(answers.evaluate(&pod_uid)?),
+        }
+    }
+
+    fn read(&mut self, version: u64) -> wasmtime::Result<Evaluation> {
+        match &mut self.answers {
+            None => Ok(Evaluation { rejections: Vec::new(), scores: Vec::new() }),
+            Some(answers) => Ok(Arc::unwrap_or_clone(answers.read(version)?)),
+        }
+    }
+}
+
 impl types::Host for State {}
 impl actions::Host for State {}
 
@@ -217,6 +246,7 @@ pub(crate) fn linker(wasm: &Wasm, artifact: &Artifact) -> wasmtime::Result<Linke
     log::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     types::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     actions::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    extensions::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     if artifact.wasi {
         crate::wasi::add_to_linker(&mut linker)?;
     }
@@ -248,6 +278,7 @@ impl<W> Sandbox<W> {
             },
             reader: surroundings.reader.clone(),
             log: surroundings.log.clone(),
+            answers: None,
             clock: CallClock::default(),
             wasi: wasi.then(Wasi::new),
         };
@@ -292,6 +323,11 @@ impl<W> Sandbox<W> {
             fault(&self.store, &self.budgets, &error)
         });
         (result, usage)
+    }
+
+    /// What the import `extensions` answers from now on; None: there are none.
+    pub fn set_answers(&mut self, answers: Option<Box<dyn ExtensionAnswers>>) {
+        self.store.data_mut().answers = answers;
     }
 
     /// Sets what a WASI guest sees as time and randomness in the next call.

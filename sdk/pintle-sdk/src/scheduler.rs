@@ -4,6 +4,7 @@
 use serde::de::DeserializeOwned;
 
 use crate::context::Context;
+use crate::extension::Extensions;
 use crate::manifest::Manifest;
 use crate::object::{KindRef, Object};
 
@@ -21,7 +22,14 @@ pub trait Scheduler: Sized {
 
     /// One decision per pod, in the same order. A pod that is bound counts from
     /// then on as if its delta had arrived; [`Scheduler::forget`] takes that back.
-    fn schedule(&mut self, context: &Context, pods: Vec<Object>) -> Vec<Decision>;
+    /// What third parties' rules say about a pod is in `extensions`, for a
+    /// scheduler that wants to know.
+    fn schedule(
+        &mut self,
+        context: &Context,
+        extensions: &dyn Extensions,
+        pods: Vec<Object>,
+    ) -> Vec<Decision>;
 
     /// These pods were not bound after all: release what was assumed for them.
     fn forget(&mut self, pod_uids: Vec<String>);

@@ -6,6 +6,8 @@ pub use crate::bindings::controller::pintle::plugin::types::{
     Context as WitContext, Delta as WitDelta, Object as WitObject,
 };
 use crate::bindings::scheduler::exports::pintle::plugin::scheduler as wit;
+use crate::bindings::scheduler::pintle::plugin::extensions;
+use crate::extension::{Evaluation, Extensions, Rejection};
 use crate::scheduler::{Decision, Delta, Scheduler, Wake};
 
 pub fn describe<T: Scheduler>(slot: &Slot<T>, config: &[u8]) -> Result<wit::Description, String> {
@@ -41,7 +43,7 @@ pub fn schedule<T: Scheduler>(
     let ignored = pods.len();
     let pods = pods.into_iter().map(object).collect();
     let decisions = slot
-        .with(|plugin| plugin.schedule(&context, pods))
+        .with(|plugin| plugin.schedule(&context, &HostExtensions, pods))
         .unwrap_or_else(|| vec![Decision::Ignore(NOT_DESCRIBED.to_owned()); ignored]);
     decisions.into_iter().map(decision).collect()
 }
@@ -49,6 +51,33 @@ pub fn schedule<T: Scheduler>(
 pub fn forget<T: Scheduler>(slot: &Slot<T>, pod_uids: Vec<String>) {
     if slot.with(|plugin| plugin.forget(pod_uids)).is_none() {
         crate::log::error(NOT_DESCRIBED);
+    }
+}
+
+/// Asks the host.
+struct HostExtensions;
+
+impl Extensions for HostExtensions {
+    fn numbering(&self) -> u64 {
+        extensions::numbering()
+    }
+
+    fn nodes(&self) -> Vec<String> {
+        extensions::nodes()
+    }
+
+    fn evaluate(&self, pod_uid: &str) -> u64 {
+        extensions::evaluate(pod_uid)
+    }
+
+    fn read(&self, version: u64) -> Evaluation {
+        let evaluation = extensions::read(version);
+        let rejection =
+            |found: extensions::Rejection| Rejection { reason: found.reason, nodes: found.nodes };
+        Evaluation {
+            rejections: evaluation.rejections.into_iter().map(rejection).collect(),
+            scores: evaluation.scores,
+        }
     }
 }
 
