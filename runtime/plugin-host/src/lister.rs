@@ -12,6 +12,21 @@ use crate::grants::Grants;
 /// More than one call may carry into a plugin; far above any sensible list.
 const MAX_LIST_BYTES: usize = 256 << 20;
 
+/// Who answers the lister: the cluster, or a record of what it answered before.
+pub(crate) trait Reads: Send + Sync {
+    fn get(&self, reference: types::ObjectRef) -> Result<Option<types::Object>, ReadError>;
+    fn list(&self, query: lister::Query) -> Result<Vec<types::Object>, ReadError>;
+    /// As `list`, each object cut down to some of its fields.
+    fn list_fields(
+        &self,
+        query: lister::Query,
+        fields: &[String],
+    ) -> Result<Vec<types::Object>, ReadError>;
+    fn count(&self, query: lister::Query) -> Result<u32, ReadError>;
+    /// The reads that follow belong to a call at this revision.
+    fn pin(&self, _revision: u64) {}
+}
+
 pub(crate) struct Reader {
     pub cluster: Arc<dyn Cluster>,
     pub grants: Arc<Grants>,
@@ -25,6 +40,31 @@ pub(crate) enum ReadError {
     TooLarge,
     #[error("this role has no lister")]
     NoReader,
+    /// Only in a replay.
+    #[error("this read was not recorded: {0}")]
+    NotRecorded(String),
+}
+
+impl Reads for Reader {
+    fn get(&self, reference: types::ObjectRef) -> Result<Option<types::Object>, ReadError> {
+        Ok(Reader::get(self, reference))
+    }
+
+    fn list(&self, query: lister::Query) -> Result<Vec<types::Object>, ReadError> {
+        Reader::list(self, query)
+    }
+
+    fn list_fields(
+        &self,
+        query: lister::Query,
+        fields: &[String],
+    ) -> Result<Vec<types::Object>, ReadError> {
+        Reader::list_fields(self, query, fields)
+    }
+
+    fn count(&self, query: lister::Query) -> Result<u32, ReadError> {
+        Ok(Reader::count(self, query))
+    }
 }
 
 impl Reader {

@@ -14,6 +14,8 @@ const MAX_LINE_BYTES: usize = 4096;
 /// One plugin's voice.
 pub(crate) struct PluginLog {
     plugin: Arc<str>,
+    /// Says nothing: the active instance has said it, or says it again.
+    silent: bool,
     state: Mutex<State>,
 }
 
@@ -27,7 +29,12 @@ struct State {
 impl PluginLog {
     pub fn new(plugin: Arc<str>) -> Self {
         let state = State { tokens: BURST, refilled: Instant::now(), dropped: 0, last_error: None };
-        Self { plugin, state: Mutex::new(state) }
+        Self { plugin, silent: false, state: Mutex::new(state) }
+    }
+
+    /// Keeps the last error for the fault's text and writes nothing.
+    pub fn silent(plugin: Arc<str>) -> Self {
+        Self { silent: true, ..Self::new(plugin) }
     }
 
     pub fn line(&self, level: Level, message: &str) {
@@ -35,6 +42,9 @@ impl PluginLog {
         let mut state = self.state.lock();
         if level == Level::Error {
             state.last_error = Some(message.to_owned());
+        }
+        if self.silent {
+            return;
         }
         let now = Instant::now();
         state.tokens = (state.tokens

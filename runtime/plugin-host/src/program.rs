@@ -13,7 +13,7 @@ use crate::budget::Budgets;
 use crate::cluster::Cluster;
 use crate::engine::Wasm;
 use crate::grants::Grants;
-use crate::lister::Reader;
+use crate::lister::{Reader, Reads};
 use crate::logging::PluginLog;
 use crate::metrics::Metrics;
 use crate::plugin::{GrantRule, Role};
@@ -206,8 +206,9 @@ impl<W: World> Program<W> {
             },
         };
         let grants = Arc::new(grants);
-        let reader =
-            ingredients.cluster.map(|cluster| Arc::new(Reader { cluster, grants: grants.clone() }));
+        let reader = ingredients.cluster.map(|cluster| -> Arc<dyn Reads> {
+            Arc::new(Reader { cluster, grants: grants.clone() })
+        });
         Ok(Self {
             name: ingredients.name,
             digest: artifact.digest.clone(),
@@ -226,6 +227,24 @@ impl<W: World> Program<W> {
     pub fn start(&self) -> Result<Sandbox<W>, Fault> {
         start::<W>(&self.wasm, self.wasi, &self.pre, &self.surroundings, &self.config)
             .map(|(sandbox, _)| sandbox)
+    }
+
+    /// A fresh instance that reads elsewhere, under other budgets or says
+    /// nothing: what runs beside the active one, or long after it.
+    pub fn start_with(&self, change: impl FnOnce(&mut Surroundings)) -> Result<Sandbox<W>, Fault> {
+        let mut surroundings = self.surroundings.clone();
+        change(&mut surroundings);
+        start::<W>(&self.wasm, self.wasi, &self.pre, &surroundings, &self.config)
+            .map(|(sandbox, _)| sandbox)
+    }
+
+    /// The configuration as the plugin gets it.
+    pub fn config(&self) -> &Bytes {
+        &self.config
+    }
+
+    pub fn surroundings(&self) -> &Surroundings {
+        &self.surroundings
     }
 
     /// Needs a thread that may block.

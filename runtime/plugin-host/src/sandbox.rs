@@ -16,7 +16,7 @@ use crate::bindings::{actions, lister, log, types};
 use crate::budget::Budgets;
 use crate::engine::{TICK, Wasm};
 use crate::extension::{Evaluation, ExtensionAnswers};
-use crate::lister::{ReadError, Reader};
+use crate::lister::{ReadError, Reads};
 use crate::logging::PluginLog;
 use crate::wasi::Wasi;
 
@@ -75,7 +75,7 @@ pub(crate) struct Usage {
 /// What the host keeps beside an instance.
 pub(crate) struct State {
     limits: Limits,
-    reader: Option<Arc<Reader>>,
+    reader: Option<Arc<dyn Reads>>,
     log: Arc<PluginLog>,
     /// What a scheduler is told by extensions; None: there are none.
     answers: Option<Box<dyn ExtensionAnswers>>,
@@ -169,7 +169,7 @@ fn thread_time() -> Duration {
 
 impl lister::Host for State {
     fn get(&mut self, reference: types::ObjectRef) -> wasmtime::Result<Option<types::Object>> {
-        Ok(self.reader()?.get(reference))
+        Ok(self.reader()?.get(reference)?)
     }
 
     fn list(&mut self, query: lister::Query) -> wasmtime::Result<Vec<types::Object>> {
@@ -185,7 +185,7 @@ impl lister::Host for State {
     }
 
     fn count(&mut self, query: lister::Query) -> wasmtime::Result<u32> {
-        Ok(self.reader()?.count(query))
+        Ok(self.reader()?.count(query)?)
     }
 }
 
@@ -225,7 +225,7 @@ impl types::Host for State {}
 impl actions::Host for State {}
 
 impl State {
-    fn reader(&self) -> Result<&Reader, ReadError> {
+    fn reader(&self) -> Result<&dyn Reads, ReadError> {
         self.reader.as_deref().ok_or(ReadError::NoReader)
     }
 }
@@ -235,7 +235,7 @@ impl State {
 pub(crate) struct Surroundings {
     pub budgets: Budgets,
     /// None for roles without a lister.
-    pub reader: Option<Arc<Reader>>,
+    pub reader: Option<Arc<dyn Reads>>,
     pub log: Arc<PluginLog>,
 }
 
