@@ -15,8 +15,9 @@ pub(crate) trait Sink: Send + Sync {
     /// the stream has come.
     fn observe(&self, batch: &EventBatch);
 
-    /// Events were lost; what was derived from them has to be derived from lists again.
-    fn resync(&self);
+    /// Events were lost; what was derived from them has to be derived from lists
+    /// again. The stream goes on behind `revision`.
+    fn resync(&self, revision: u64);
 }
 
 pub(crate) struct Hub {
@@ -68,7 +69,7 @@ impl Hub {
                 inner.sinks.clone()
             };
             for (_, sink) in sinks {
-                sink.resync();
+                sink.resync(revision);
             }
             loop {
                 let next = tokio::select! {

@@ -28,6 +28,7 @@ pub mod engine;
 mod events;
 mod extension;
 pub mod fields;
+mod follow;
 pub mod grants;
 mod handover;
 mod host;
@@ -47,4 +48,4 @@ mod wasi;
 
 pub use cni::CniPlugin;
 pub use compile::{Compiler, compile_stdin};
-pub use host::{Embedded, Host, HostConfig, HostError};
+pub use host::{Embedded, FollowError, Host, HostConfig, HostError};

@@ -11,6 +11,7 @@ use super::request::Operation;
 use crate::bindings::admission::AdmissionPlugin;
 use crate::bindings::types::{Context, KindRef};
 use crate::cluster::Cluster;
+use crate::follow::{AdmissionTurn, Follower, FollowerHandle, Followers, Reviewed};
 use crate::plugin;
 use crate::program::admission_interface::{
     Operation as Operations, Phase, Request, Response, Rule, Verdict,
@@ -29,6 +30,8 @@ pub(crate) struct AdmissionUnit {
     seeds: Seeds,
     live: ArcSwap<Live>,
     supervision: Mutex<Supervision>,
+    /// Passed on from unit to unit.
+    followers: Arc<Followers<AdmissionTurn>>,
     max_idle: usize,
 }
 
@@ -97,6 +100,7 @@ impl AdmissionUnit {
             health,
             live: ArcSwap::from_pointee(live),
             supervision: Mutex::new(Supervision { rollout, previous: None, stopped: false }),
+            followers: Arc::default(),
             max_idle: std::thread::available_parallelism().map_or(2, usize::from),
         })
     }
@@ -127,6 +131,7 @@ impl AdmissionUnit {
             seeds: Seeds::starting_at(self.seeds.next()),
             live: ArcSwap::from_pointee(live),
             supervision: Mutex::new(Supervision { rollout, previous, stopped: false }),
+            followers: self.followers.clone(),
             max_idle: self.max_idle,
         })
     }
@@ -145,6 +150,20 @@ impl AdmissionUnit {
             Phase::Validating => &live.program.description.validating,
         };
         rules.iter().any(|rule| covers(rule, kind, subresource, operation))
+    }
+
+    /// What answers at present; None when it was stopped.
+    pub fn active(&self) -> Option<Arc<Program<AdmissionPlugin>>> {
+        let stopped = self.supervision.lock().stopped;
+        (!stopped).then(|| self.live.load().program.clone())
+    }
+
+    /// Shows `follower` all that is asked and answered from now on.
+    pub fn follow(
+        &self,
+        follower: Box<dyn Follower<AdmissionTurn>>,
+    ) -> std::io::Result<FollowerHandle> {
+        self.followers.add(|_| follower)
     }
 
     /// Needs a thread that may block.
@@ -171,6 +190,14 @@ impl AdmissionUnit {
             let result = live
                 .review(context, request, self.max_idle)
                 .and_then(|response| sound(response, request));
+            if !self.followers.is_empty() {
+                self.followers.tell(Arc::new(Reviewed {
+                    digest: live.program.digest.clone(),
+                    context,
+                    request: request.clone(),
+                    answered: result.clone(),
+                }));
+            }
             match result {
                 Ok(response) => {
                     self.health.good();
@@ -225,7 +252,7 @@ impl AdmissionUnit {
 }
 
 /// An answer that contradicts itself is a fault, not a decision.
-fn sound(response: Response, request: &Request) -> Result<Response, Fault> {
+pub(crate) fn sound(response: Response, request: &Request) -> Result<Response, Fault> {
     match &response.verdict {
         Verdict::Patch(_) if request.phase == Phase::Validating => {
             Err(Fault::BadReply("it returned a patch in the validating phase".to_owned()))

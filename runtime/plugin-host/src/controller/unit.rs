@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::{Condvar, Mutex};
 
 use super::mapping::Mapping;
@@ -13,6 +13,7 @@ use super::worker::{Live, Worker};
 use crate::bindings::controller::ControllerPlugin;
 use crate::cluster::{Cluster, EventBatch, PluginIdentity};
 use crate::events::{Hub, Sink, Subscription};
+use crate::follow::{ControllerTurn, Follower, FollowerHandle, Followers};
 use crate::handover::{Taken, hand_over};
 use crate::program::{LoadError, Program};
 use crate::seed::Seeds;
@@ -32,6 +33,9 @@ pub(crate) struct Shared {
     pub seeds: Seeds,
     pub runtime: tokio::runtime::Handle,
     pub mapping: ArcSwap<Mapping>,
+    /// What decides at present.
+    pub active: ArcSwapOption<Program<ControllerPlugin>>,
+    pub followers: Arc<Followers<ControllerTurn>>,
     pub inbox: Mutex<Inbox>,
     pub wake: Condvar,
 }
@@ -70,6 +74,8 @@ impl ControllerUnit {
             health,
             runtime: tokio::runtime::Handle::current(),
             mapping: ArcSwap::new(live.mapping.clone()),
+            active: ArcSwapOption::empty(),
+            followers: Arc::default(),
             inbox: Mutex::default(),
             wake: Condvar::new(),
         });
@@ -100,6 +106,19 @@ impl ControllerUnit {
         self.shared.wake.notify_all();
         handed_over.wait();
         Ok(())
+    }
+
+    /// What decides at present; None when it was stopped.
+    pub fn active(&self) -> Option<Arc<Program<ControllerPlugin>>> {
+        self.shared.active.load_full()
+    }
+
+    /// Shows `follower` all that is decided from now on.
+    pub fn follow(
+        &self,
+        follower: Box<dyn Follower<ControllerTurn>>,
+    ) -> std::io::Result<FollowerHandle> {
+        self.shared.followers.add(|_| follower)
     }
 }
 
@@ -142,7 +161,7 @@ impl Sink for Shared {
         }
     }
 
-    fn resync(&self) {
+    fn resync(&self, _: u64) {
         self.inbox.lock().resync = true;
         self.wake.notify_one();
     }

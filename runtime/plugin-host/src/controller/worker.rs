@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use super::mapping::Mapping;
 use super::queue::{Verdict, Work};
 use super::unit::{Next, Shared};
-use crate::action::Action;
 use crate::bindings::controller::ControllerPlugin;
 use crate::bindings::types::{Context, ObjectRef};
 use crate::cluster::ApplyError;
 use crate::convert;
+use crate::follow::{Decided, Worked};
 use crate::plan;
 use crate::program::controller_interface::Request;
 use crate::program::{LoadError, Program};
@@ -28,16 +28,6 @@ pub(crate) struct Live {
     sandbox: Sandbox<ControllerPlugin>,
 }
 
-/// What a plugin decided for a key.
-enum Decision {
-    Act {
-        actions: Vec<Action>,
-        again_after: Option<Duration>,
-    },
-    /// It could not decide, and says why.
-    Error(String),
-}
-
 impl Live {
     pub fn start(program: Arc<Program<ControllerPlugin>>) -> Result<Self, LoadError> {
         let mapping = Mapping::new(&program.description, program.grants.clone())
@@ -50,27 +40,18 @@ impl Live {
         Version::new(&self.program.digest, self.program.manifest())
     }
 
-    fn reconcile(&mut self, work: &Work, context: Context) -> Result<Decision, Fault> {
-        let request = Request {
-            ref_: ObjectRef {
-                kind: convert::kind_ref(&work.key.kind),
-                namespace: work.key.namespace.clone(),
-                name: work.key.name.clone(),
-            },
-            uid: work.uid.clone(),
-            attempt: work.attempt,
-        };
+    pub fn reconcile(&mut self, request: &Request, context: Context) -> Result<Decided, Fault> {
         self.sandbox.set_context(context.now_unix_ms, context.seed);
         let (result, usage) = self.sandbox.call(|world, store| {
-            world.pintle_plugin_controller().call_reconcile(store, context, &request)
+            world.pintle_plugin_controller().call_reconcile(store, context, request)
         });
         self.program.metrics.call(&usage);
         match result? {
-            Ok(outcome) => Ok(Decision::Act {
+            Ok(outcome) => Ok(Decided::Act {
                 actions: plan::check(outcome.actions, &self.program.grants)?,
                 again_after: outcome.requeue_after_ms.map(Duration::from_millis),
             }),
-            Err(message) => Ok(Decision::Error(message)),
+            Err(message) => Ok(Decided::Error(message)),
         }
     }
 }
@@ -163,6 +144,7 @@ impl Worker {
         self.rollout = next.rollout;
         let version = next.live.version();
         self.shared.mapping.store(next.live.mapping.clone());
+        self.shared.active.store(Some(next.live.program.clone()));
         let before = self.live.replace(next.live);
         let pause = started.elapsed();
         if let Some(before) = before {
@@ -176,6 +158,7 @@ impl Worker {
     }
 
     fn reconcile(&mut self, work: &Work) {
+        let request = request(work);
         loop {
             let Some(live) = &mut self.live else {
                 return self.finish(work, Verdict::Hold);
@@ -185,10 +168,19 @@ impl Worker {
                 seed: self.shared.seeds.next(),
                 revision: self.shared.cluster.revision(),
             };
-            match live.reconcile(work, context) {
-                Ok(decision) => {
+            let decided = live.reconcile(&request, context);
+            if !self.shared.followers.is_empty() {
+                self.shared.followers.tell(Arc::new(Worked {
+                    digest: live.program.digest.clone(),
+                    context,
+                    request: request.clone(),
+                    decided: decided.clone(),
+                }));
+            }
+            match decided {
+                Ok(decided) => {
                     self.shared.health.good();
-                    return self.perform(work, decision);
+                    return self.perform(work, decided);
                 }
                 Err(fault) => {
                     if !self.strike(work, &fault) {
@@ -214,6 +206,7 @@ impl Worker {
                 let Some(warm) = warm.take() else { return false };
                 let version = warm.version();
                 self.shared.mapping.store(warm.mapping.clone());
+                self.shared.active.store(Some(warm.program.clone()));
                 self.live = Some(warm);
                 self.shared.health.rolled_back(version, fault, started.elapsed());
                 self.shared.enqueue_present();
@@ -224,7 +217,7 @@ impl Worker {
                 false
             }
             Remedy::Stop => {
-                self.live = None;
+                self.stop();
                 false
             }
         }
@@ -240,25 +233,30 @@ impl Worker {
                 }
                 Err(fault) => {
                     if self.shared.health.strike(&fault, false, &self.rollout) == Remedy::Stop {
-                        self.live = None;
+                        self.stop();
                     }
                 }
             }
         }
     }
 
-    fn perform(&self, work: &Work, decision: Decision) {
-        match decision {
-            Decision::Error(message) => {
+    fn stop(&mut self) {
+        self.live = None;
+        self.shared.active.store(None);
+    }
+
+    fn perform(&self, work: &Work, decided: Decided) {
+        match decided {
+            Decided::Error(message) => {
                 self.shared
                     .health
                     .trouble("ReconcileError", format!("{}: {message}", describe(work)));
                 self.finish(work, Verdict::Retry);
             }
-            Decision::Act { actions, again_after } if actions.is_empty() => {
+            Decided::Act { actions, again_after } if actions.is_empty() => {
                 self.finish(work, Verdict::Done(again_after));
             }
-            Decision::Act { actions, again_after } => {
+            Decided::Act { actions, again_after } => {
                 self.shared.inbox.lock().in_flight += 1;
                 let Some(live) = &self.live else { return };
                 let (shared, metrics) = (self.shared.clone(), live.program.metrics.clone());
@@ -290,6 +288,18 @@ impl Worker {
 
     fn finish(&self, work: &Work, verdict: Verdict) {
         self.shared.inbox.lock().queue.done(&work.key, verdict, None, Instant::now());
+    }
+}
+
+fn request(work: &Work) -> Request {
+    Request {
+        ref_: ObjectRef {
+            kind: convert::kind_ref(&work.key.kind),
+            namespace: work.key.namespace.clone(),
+            name: work.key.name.clone(),
+        },
+        uid: work.uid.clone(),
+        attempt: work.attempt,
     }
 }
 

@@ -142,6 +142,13 @@ impl Manager {
         slot
     }
 
+    /// What runs for the plugin of that name.
+    pub fn unit(&self, name: &str) -> Option<Unit> {
+        let slot = self.slots.lock().get(name).cloned()?;
+        let state = slot.state.lock();
+        state.unit.clone()
+    }
+
     /// Makes what runs match the Plugin object. Blocks; one at a time per plugin.
     fn look_at(&self, name: &str) {
         let slot = self.slot(name);
@@ -389,11 +396,9 @@ impl Manager {
         let program = self.program(slot, spec, sourced, artifact)?;
         let rollout = Rollout::from_spec(&spec.rollout);
         // The call that runs may take its time; the status may be read meanwhile.
-        let running = slot.state.lock().unit.take();
+        let running = slot.state.lock().unit.clone();
         if let Some(Unit::Controller(unit)) = running {
-            let swapped = unit.swap(program, rollout);
-            slot.state.lock().unit = Some(Unit::Controller(unit));
-            return swapped;
+            return unit.swap(program, rollout);
         }
         let unit = ControllerUnit::start(
             program,
@@ -402,7 +407,7 @@ impl Manager {
             self.cluster.clone(),
             slot.health.clone(),
         )?;
-        slot.state.lock().unit = Some(Unit::Controller(unit));
+        slot.state.lock().unit = Some(Unit::Controller(Arc::new(unit)));
         Ok(())
     }
 
@@ -418,28 +423,22 @@ impl Manager {
         let answered = program.description.scheduler_names.clone();
         self.check_scheduler_names(slot, &answered)?;
         // The replay takes its time; the status may be read meanwhile.
-        let running = slot.state.lock().unit.take();
-        let result = match running {
-            Some(Unit::Scheduler { unit, names }) => match unit.swap(program, rollout) {
-                Ok(()) => (Some(Unit::Scheduler { unit, names: answered }), Ok(())),
-                Err(error) => (Some(Unit::Scheduler { unit, names }), Err(error)),
-            },
-            _ => {
-                let started = SchedulerUnit::start(
-                    program,
-                    rollout,
-                    &self.hub,
-                    self.cluster.clone(),
-                    slot.health.clone(),
-                );
-                match started {
-                    Ok(unit) => (Some(Unit::Scheduler { unit, names: answered }), Ok(())),
-                    Err(error) => (None, Err(error)),
-                }
+        let running = slot.state.lock().unit.clone();
+        let unit = match running {
+            Some(Unit::Scheduler { unit, .. }) => {
+                unit.swap(program, rollout)?;
+                unit
             }
+            _ => Arc::new(SchedulerUnit::start(
+                program,
+                rollout,
+                &self.hub,
+                self.cluster.clone(),
+                slot.health.clone(),
+            )?),
         };
-        slot.state.lock().unit = result.0;
-        result.1
+        slot.state.lock().unit = Some(Unit::Scheduler { unit, names: answered });
+        Ok(())
     }
 
     /// Two schedulers for one name would bind each pod twice over.

@@ -1,6 +1,7 @@
 //! The host itself: follows Plugin objects and keeps what they describe running.
 
 mod embedded;
+mod follow;
 mod manager;
 mod slot;
 mod status;
@@ -22,6 +23,8 @@ use crate::compile::Compiler;
 use crate::engine::{EngineError, Wasm};
 use crate::events::Hub;
 use crate::plugin::Role;
+pub use follow::FollowError;
+pub(crate) use follow::{Active, Attach};
 use manager::Manager;
 
 /// A plugin that came with the server.

@@ -15,11 +15,12 @@ use crate::plugin::{GrantRule, Plugin, PluginSpec, PluginStatus, Role};
 use crate::scheduler::SchedulerUnit;
 use crate::supervise::{Health, Standing};
 
-/// What runs, by role.
+/// What runs, by role. The last handle ends it, and waits for the call that runs.
+#[derive(Clone)]
 pub(super) enum Unit {
-    Controller(ControllerUnit),
+    Controller(Arc<ControllerUnit>),
     Scheduler {
-        unit: SchedulerUnit,
+        unit: Arc<SchedulerUnit>,
         names: Vec<String>,
     },
     Admission(Arc<AdmissionUnit>),

@@ -54,7 +54,7 @@ impl Sink for PluginEvents {
         }
     }
 
-    fn resync(&self) {
+    fn resync(&self, _: u64) {
         self.relist.store(true, std::sync::atomic::Ordering::SeqCst);
         self.changed.ring();
     }

@@ -81,6 +81,17 @@ impl Feed {
         taken
     }
 
+    /// All deltas. The lock is held for a moment only, however many they are:
+    /// the event stream must not wait for a thread of low priority.
+    pub fn take_all(&self) -> Vec<Delta> {
+        let deltas = {
+            let mut inner = self.0.lock();
+            let by_uid = std::mem::take(&mut inner.by_uid);
+            (std::mem::take(&mut inner.deltas), by_uid)
+        };
+        deltas.0.into_values().map(|(_, delta)| delta).collect()
+    }
+
     pub fn len(&self) -> usize {
         self.0.lock().deltas.len()
     }

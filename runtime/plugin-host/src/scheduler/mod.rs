@@ -3,10 +3,14 @@
 
 mod decisions;
 mod feed;
+mod instance;
+mod joining;
 mod live;
 mod pending;
 mod pod;
 mod unit;
 mod worker;
 
+pub(crate) use feed::Delta;
+pub(crate) use instance::Instance;
 pub(crate) use unit::SchedulerUnit;

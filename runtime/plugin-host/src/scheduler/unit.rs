@@ -6,13 +6,15 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use arc_swap::ArcSwapOption;
 use parking_lot::{Condvar, Mutex};
 use pintle_api::meta::GroupVersionKind;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use super::feed::Feed;
-use super::live::{Live, node_kind, pod_kind};
+use super::feed::{Delta, Feed};
+use super::joining::{Join, Joining};
+use super::live::{self, Live, node_kind, pod_kind};
 use super::pending::Pending;
 use super::pod::PodView;
 use super::worker::Worker;
@@ -20,9 +22,9 @@ use crate::bindings::scheduler::SchedulerPlugin;
 use crate::cluster::{
     Change, Cluster, ClusterEvent, EventBatch, ListQuery, ObjectHandle, PluginIdentity,
 };
-use crate::convert;
 use crate::events::{Hub, Sink, Subscription};
 use crate::fields;
+use crate::follow::{Follower, FollowerHandle, Followers, SchedulerTurn};
 use crate::handover::{Taken, hand_over};
 use crate::program::scheduler_interface::Wake;
 use crate::program::{LoadError, Program};
@@ -49,6 +51,9 @@ pub(crate) struct Shared {
     pub runtime: tokio::runtime::Handle,
     pub reports: Arc<Semaphore>,
     feeds: Mutex<Vec<Interest>>,
+    /// What decides at present.
+    pub active: ArcSwapOption<Program<SchedulerPlugin>>,
+    pub followers: Arc<Followers<SchedulerTurn>>,
     pub inbox: Mutex<Inbox>,
     pub wake: Condvar,
 }
@@ -72,6 +77,10 @@ pub(crate) struct Inbox {
     /// Pod events up to here are covered by a list.
     pub listed: u64,
     pub feed_full: bool,
+    /// Followers that wait to be let in.
+    pub joins: Vec<Join>,
+    /// How far the event stream has come.
+    pub delivered: u64,
     pub next: Option<Next>,
     pub resync: bool,
     pub stop: bool,
@@ -100,10 +109,16 @@ impl SchedulerUnit {
             runtime: tokio::runtime::Handle::current(),
             reports: Arc::new(Semaphore::new(CONCURRENT_REPORTS)),
             feeds: Mutex::default(),
+            active: ArcSwapOption::empty(),
+            followers: Arc::default(),
             inbox: Mutex::default(),
             wake: Condvar::new(),
         });
-        let (subscription, _) = hub.add(shared.clone());
+        let (subscription, delivered) = hub.add(shared.clone());
+        {
+            let mut inbox = shared.inbox.lock();
+            inbox.delivered = inbox.delivered.max(delivered);
+        }
         let name = format!("plugin-{}", program.name);
         let live = Live::start(program, &shared)?;
         shared.inbox.lock().next = Some(Next { live, rollout, taken: hand_over().0 });
@@ -128,6 +143,21 @@ impl SchedulerUnit {
         self.shared.wake.notify_all();
         handed_over.wait();
         Ok(())
+    }
+
+    /// What decides at present; None when it was stopped.
+    pub fn active(&self) -> Option<Arc<Program<SchedulerPlugin>>> {
+        self.shared.active.load_full()
+    }
+
+    /// Shows `follower` the present, and from then on all that the active
+    /// version is fed, asked and decides.
+    pub fn follow(
+        &self,
+        follower: Box<dyn Follower<SchedulerTurn>>,
+    ) -> std::io::Result<FollowerHandle> {
+        let shared = self.shared.clone();
+        self.shared.followers.add(|id| Box::new(Joining { id, shared, follower }))
     }
 }
 
@@ -158,24 +188,48 @@ impl Sink for Shared {
         }
         inbox.pending.wake(flags, now);
         inbox.feed_full = longest >= FEED_HIGH_WATER;
+        inbox.delivered = inbox.delivered.max(batch.revision);
         // Heartbeats of thousands of nodes must not wake a thread that has nothing to decide.
-        let concerns = flags != Wake::empty() || inbox.feed_full || inbox.pending.is_ready(now);
+        let concerns = flags != Wake::empty()
+            || inbox.feed_full
+            || !inbox.joins.is_empty()
+            || inbox.pending.is_ready(now);
         drop(inbox);
         if concerns {
             self.wake.notify_one();
         }
     }
 
-    fn resync(&self) {
-        self.inbox.lock().resync = true;
+    fn resync(&self, revision: u64) {
+        let mut inbox = self.inbox.lock();
+        inbox.resync = true;
+        inbox.delivered = inbox.delivered.max(revision);
+        drop(inbox);
         self.wake.notify_one();
     }
 }
 
 impl Shared {
     pub fn add_feed(&self, feed: &Arc<Feed>, program: &Program<SchedulerPlugin>) {
-        let watches = program.description.watches.iter().cloned().map(convert::kind).collect();
+        let watches = live::watches(program);
         self.feeds.lock().push(Interest { feed: Arc::downgrade(feed), watches });
+    }
+
+    /// A feed of what the active version watches; returns what that is besides
+    /// nodes and pods.
+    pub fn add_feed_like_active(&self, feed: &Arc<Feed>) -> Vec<GroupVersionKind> {
+        let active = self.active.load();
+        let watches = active.as_ref().map(|program| live::watches(program)).unwrap_or_default();
+        self.feeds.lock().push(Interest { feed: Arc::downgrade(feed), watches: watches.clone() });
+        watches
+    }
+
+    /// All that two feeds hold at one moment, in which both have been given the
+    /// same events.
+    pub fn empty_both(&self, first: &Feed, second: &Feed) -> (Vec<Delta>, Vec<Delta>) {
+        // Held against the event stream, which fills all feeds under it.
+        let _feeds = self.feeds.lock();
+        (first.take_all(), second.take_all())
     }
 
     /// Gives every instance what concerns it; returns the length of the longest feed.

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::decisions;
+use super::joining::{Join, first_turns};
 use super::live::{Live, node_kind};
 use super::pod::PodView;
 use super::unit::{Next, Shared};
 use crate::bindings::types::Context;
 use crate::cluster::{ApplyError, ListQuery, ObjectHandle};
+use crate::follow::{Scheduled, SchedulerTurn};
 use crate::program::LoadError;
 use crate::program::scheduler_interface::{Decision, Preemption, Unschedulable, Wake};
 use crate::sandbox::Fault;
@@ -35,7 +37,12 @@ enum Job {
     Resync,
     DropPrevious,
     CatchUp,
-    Decide { pods: Vec<ObjectHandle>, forget: Vec<String> },
+    /// A follower is let in.
+    Join(Join),
+    Decide {
+        pods: Vec<ObjectHandle>,
+        forget: Vec<String>,
+    },
 }
 
 impl Worker {
@@ -54,6 +61,7 @@ impl Worker {
                     self.shared.health.previous_dropped();
                 }
                 Job::CatchUp => self.catch_up(),
+                Job::Join(join) => self.join(join),
                 Job::Decide { pods, forget } => self.decide(pods, forget),
             }
         }
@@ -77,10 +85,16 @@ impl Worker {
                 if std::mem::take(&mut inbox.resync) {
                     return Job::Resync;
                 }
+                let delivered = inbox.delivered;
+                if let Some(ready) = inbox.joins.iter().position(|join| join.floor <= delivered)
+                    && live.floor <= delivered
+                {
+                    return Job::Join(inbox.joins.swap_remove(ready));
+                }
                 let room = MAX_IN_FLIGHT.saturating_sub(inbox.in_flight).min(self.batch);
                 if room > 0 && inbox.pending.is_ready(now) {
                     let pods = inbox.pending.take(room, now);
-                    live.program.metrics.queue_depth(inbox.pending.depth());
+                    live.program().metrics.queue_depth(inbox.pending.depth());
                     return Job::Decide { pods, forget: std::mem::take(&mut inbox.forget) };
                 }
                 if std::mem::take(&mut inbox.feed_full) {
@@ -104,14 +118,16 @@ impl Worker {
         let started = Instant::now();
         self.rollout = next.rollout;
         let assumed = self.assumed();
-        if let Err(fault) = next.live.assume(&assumed).and_then(|()| next.live.catch_up()) {
+        if let Err(fault) =
+            next.live.instance.assume(&assumed).and_then(|()| next.live.catch_up(None))
+        {
             // It never decided anything: the old version simply goes on.
             let pause = started.elapsed();
             return self.refuse(&next.live, &fault, pause);
         }
         let version = next.live.version();
-        let names = next.live.program.description.scheduler_names.clone();
-        let before = self.live.replace(next.live);
+        let names = next.live.program().description.scheduler_names.clone();
+        let before = self.put(next.live);
         let pause = started.elapsed();
         self.batch = BATCH;
         if let Some(before) = before {
@@ -164,14 +180,41 @@ impl Worker {
         self.shared.list_pending();
     }
 
+    /// Another instance decides from now on: it has a view of its own, which
+    /// those who follow have to be shown.
+    fn put(&mut self, live: Live) -> Option<Live> {
+        self.shared.active.store(Some(live.program().clone()));
+        self.shared.followers.interrupt();
+        // What those were shown may be less than this version watches.
+        for join in std::mem::take(&mut self.shared.inbox.lock().joins) {
+            self.shared.followers.again(join.id);
+        }
+        self.live.replace(live)
+    }
+
+    /// Lets a follower in that knows all but what lies in its feed.
+    fn join(&mut self, join: Join) {
+        let Some(live) = &mut self.live else { return };
+        let assumed: Vec<_> = self.shared.inbox.lock().assumed.values().cloned().collect();
+        let (own, others) = self.shared.empty_both(&live.feed, &join.feed);
+        match live.sync(own, Some(&self.shared.followers)) {
+            Ok(()) => self.shared.followers.admit(join.id, first_turns(assumed, &others)),
+            Err(fault) => {
+                // What lay in the feeds is covered by the lists of the next attempt.
+                self.shared.followers.again(join.id);
+                self.strike(&fault);
+            }
+        }
+    }
+
     fn catch_up(&mut self) {
         if let Some(live) = &mut self.live
-            && let Err(fault) = live.catch_up()
+            && let Err(fault) = live.catch_up(Some(&self.shared.followers))
         {
             self.strike(&fault);
         }
         if let Some(previous) = &mut self.previous
-            && previous.live.catch_up().is_err()
+            && previous.live.catch_up(None).is_err()
         {
             self.previous = None;
         }
@@ -179,7 +222,7 @@ impl Worker {
 
     fn decide(&mut self, pods: Vec<ObjectHandle>, mut forget: Vec<String>) {
         if let Some(previous) = &mut self.previous
-            && previous.live.forget(&forget).is_err()
+            && previous.live.instance.forget(&forget).is_err()
         {
             self.previous = None;
         }
@@ -192,10 +235,22 @@ impl Worker {
                 seed: self.shared.seeds.next(),
                 revision: self.shared.cluster.revision(),
             };
+            let followers = &self.shared.followers;
             let decided = live
-                .catch_up()
-                .and_then(|()| live.forget(&forget))
-                .and_then(|()| live.schedule(context, &pods));
+                .catch_up(Some(followers))
+                .and_then(|()| live.instance.forget(&forget))
+                .and_then(|()| live.instance.schedule(context, &pods));
+            if !followers.is_empty() {
+                if !forget.is_empty() {
+                    followers.tell(SchedulerTurn::Forget(forget.as_slice().into()));
+                }
+                followers.tell(SchedulerTurn::Schedule(Arc::new(Scheduled {
+                    digest: live.program().digest.clone(),
+                    context,
+                    pods: pods.clone(),
+                    decided: decided.clone(),
+                })));
+            }
             match decided {
                 Ok(decisions) => {
                     self.shared.health.good();
@@ -224,13 +279,15 @@ impl Worker {
             Remedy::RollBack => {
                 let Some(mut warm) = warm.take() else { return false };
                 let assumed = self.assumed();
-                if let Err(fault) = warm.assume(&assumed).and_then(|()| warm.catch_up()) {
-                    self.live = Some(warm);
+                if let Err(fault) =
+                    warm.instance.assume(&assumed).and_then(|()| warm.catch_up(None))
+                {
+                    self.put(warm);
                     return self.strike(&fault);
                 }
                 let version = warm.version();
-                let names = warm.program.description.scheduler_names.clone();
-                self.live = Some(warm);
+                let names = warm.program().description.scheduler_names.clone();
+                self.put(warm);
                 self.batch = BATCH;
                 self.shared.health.rolled_back(version, fault, started.elapsed());
                 self.answer_to(names);
@@ -241,7 +298,7 @@ impl Worker {
                 false
             }
             Remedy::Stop => {
-                self.live = None;
+                self.stop();
                 false
             }
         }
@@ -251,25 +308,35 @@ impl Worker {
     fn rebuild(&mut self) {
         while let Some(live) = self.live.take() {
             let assumed = self.assumed();
-            let fresh = match Live::start(live.program.clone(), &self.shared) {
-                Ok(mut fresh) => {
-                    fresh.assume(&assumed).and_then(|()| fresh.catch_up()).map(|()| fresh)
-                }
+            let fresh = match Live::start(live.program().clone(), &self.shared) {
+                Ok(mut fresh) => fresh
+                    .instance
+                    .assume(&assumed)
+                    .and_then(|()| fresh.catch_up(None))
+                    .map(|()| fresh),
                 Err(LoadError::Start(fault)) => Err(fault),
                 Err(error) => Err(Fault::BadReply(error.to_string())),
             };
             match fresh {
                 Ok(fresh) => {
-                    self.live = Some(fresh);
+                    self.put(fresh);
                     return;
                 }
                 Err(fault) => {
-                    if self.shared.health.strike(&fault, false, &self.rollout) != Remedy::Stop {
+                    if self.shared.health.strike(&fault, false, &self.rollout) == Remedy::Stop {
+                        self.stop();
+                    } else {
                         self.live = Some(live);
                     }
                 }
             }
         }
+    }
+
+    fn stop(&mut self) {
+        self.live = None;
+        self.shared.active.store(None);
+        self.shared.followers.interrupt();
     }
 
     fn put_back(&self, pods: &[ObjectHandle]) {
@@ -316,7 +383,7 @@ impl Worker {
         }
         let Some(live) = &self.live else { return };
         let (shared, pod, metrics) =
-            (self.shared.clone(), pod.clone(), live.program.metrics.clone());
+            (self.shared.clone(), pod.clone(), live.program().metrics.clone());
         self.shared.runtime.spawn(async move {
             let result =
                 shared.cluster.apply(&shared.identity, decisions::bind(&*pod, &node)).await;

@@ -1,0 +1,112 @@
+//! The turns of each role. All of them are handles: nothing is copied that
+//! the active version did not make anyway.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Turn;
+use crate::action::Action;
+use crate::artifact::Digest;
+use crate::bindings::types::Context;
+use crate::cluster::ObjectHandle;
+use crate::program::admission_interface::{Request as Review, Response};
+use crate::program::controller_interface::Request;
+use crate::program::scheduler_interface::Decision;
+use crate::sandbox::Fault;
+use crate::scheduler::Delta;
+
+/// What a controller decided for a key.
+#[derive(Debug, Clone)]
+pub(crate) enum Decided {
+    Act {
+        actions: Vec<Action>,
+        again_after: Option<Duration>,
+    },
+    /// It could not decide, and says why.
+    Error(String),
+}
+
+/// One `reconcile` of a controller.
+pub(crate) type ControllerTurn = Arc<Worked>;
+
+pub(crate) struct Worked {
+    /// Of the version that decided.
+    pub digest: Digest,
+    pub context: Context,
+    pub request: Request,
+    pub decided: Result<Decided, Fault>,
+}
+
+impl Turn for ControllerTurn {
+    const GAPLESS: bool = false;
+
+    fn decisions(&self) -> u64 {
+        1
+    }
+}
+
+/// What a scheduler is fed and asked. The stream begins with `Start`, then the
+/// whole present as `Sync`, and goes on from there without a gap; another
+/// `Start` begins it anew.
+#[derive(Clone)]
+pub(crate) enum SchedulerTurn {
+    /// A fresh instance is wanted.
+    Start,
+    /// Goes into `sync`.
+    Sync(Arc<[Delta]>),
+    /// Pods that were given a node before the stream began, and whose binding
+    /// was not seen yet. Goes into `sync`, as if it had.
+    Assume(Arc<[(ObjectHandle, String)]>),
+    /// Uids; goes into `forget`.
+    Forget(Arc<[String]>),
+    Schedule(Arc<Scheduled>),
+}
+
+/// One `schedule` of a scheduler.
+pub(crate) struct Scheduled {
+    /// Of the version that decided.
+    pub digest: Digest,
+    pub context: Context,
+    pub pods: Vec<ObjectHandle>,
+    pub decided: Result<Vec<Decision>, Fault>,
+}
+
+impl Turn for SchedulerTurn {
+    const GAPLESS: bool = true;
+
+    fn decisions(&self) -> u64 {
+        match self {
+            Self::Schedule(turn) => turn.pods.len() as u64,
+            _ => 0,
+        }
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Self::Start => 1,
+            Self::Sync(deltas) => deltas.len(),
+            Self::Assume(pods) => pods.len(),
+            Self::Forget(uids) => uids.len(),
+            Self::Schedule(turn) => turn.pods.len(),
+        }
+    }
+}
+
+/// One `review` of an admission plugin.
+pub(crate) type AdmissionTurn = Arc<Reviewed>;
+
+pub(crate) struct Reviewed {
+    /// Of the version that answered.
+    pub digest: Digest,
+    pub context: Context,
+    pub request: Review,
+    pub answered: Result<Response, Fault>,
+}
+
+impl Turn for AdmissionTurn {
+    const GAPLESS: bool = false;
+
+    fn decisions(&self) -> u64 {
+        1
+    }
+}

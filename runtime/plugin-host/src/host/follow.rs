@@ -1,0 +1,108 @@
+//! How others follow a running plugin by its name: what decides at present,
+//! and a place beside it.
+
+use std::sync::Arc;
+
+use super::Host;
+use super::slot::Unit;
+use crate::bindings::admission::AdmissionPlugin;
+use crate::bindings::controller::ControllerPlugin;
+use crate::bindings::scheduler::SchedulerPlugin;
+use crate::follow::{AdmissionTurn, ControllerTurn, Follower, FollowerHandle, SchedulerTurn};
+use crate::plugin::Role;
+use crate::program::Program;
+
+/// What decides for a plugin at present.
+pub(crate) enum Active {
+    Controller(Arc<Program<ControllerPlugin>>),
+    Scheduler(Arc<Program<SchedulerPlugin>>),
+    Admission(Arc<Program<AdmissionPlugin>>),
+}
+
+/// A follower for a plugin, by role.
+pub(crate) enum Attach {
+    Controller(Box<dyn Follower<ControllerTurn>>),
+    Scheduler(Box<dyn Follower<SchedulerTurn>>),
+    Admission(Box<dyn Follower<AdmissionTurn>>),
+}
+
+impl Attach {
+    fn role(&self) -> Role {
+        match self {
+            Self::Controller(_) => Role::Controller,
+            Self::Scheduler(_) => Role::Scheduler,
+            Self::Admission(_) => Role::Admission,
+        }
+    }
+}
+
+/// Why a plugin cannot be followed.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    #[error("no plugin {0} runs on this server")]
+    NotRunning(String),
+    #[error("plugin {0} was stopped after repeated faults; nothing decides that could be followed")]
+    Stopped(String),
+    #[error("plugin {0} has role {1}, which nodes run for themselves")]
+    OnNodes(String, Role),
+    #[error("plugin {plugin} has role {role}, not {wanted}")]
+    OtherRole { plugin: String, role: Role, wanted: Role },
+    #[error("cannot start a thread")]
+    Thread(#[from] std::io::Error),
+}
+
+impl Host {
+    /// What decides for the plugin at present.
+    pub(crate) fn active(&self, plugin: &str) -> Result<Active, FollowError> {
+        let active = match self.manager.unit(plugin) {
+            None => return Err(FollowError::NotRunning(plugin.to_owned())),
+            Some(Unit::Controller(unit)) => unit.active().map(Active::Controller),
+            Some(Unit::Scheduler { unit, .. }) => unit.active().map(Active::Scheduler),
+            Some(Unit::Admission(unit)) => unit.active().map(Active::Admission),
+            Some(unit @ Unit::Cni) => {
+                return Err(FollowError::OnNodes(plugin.to_owned(), unit.role()));
+            }
+        };
+        active.ok_or_else(|| FollowError::Stopped(plugin.to_owned()))
+    }
+
+    /// Shows the follower all that the plugin is fed, asked and decides, until
+    /// the handle is dropped or the plugin unloaded.
+    pub(crate) fn follow(
+        &self,
+        plugin: &str,
+        follower: Attach,
+    ) -> Result<FollowerHandle, FollowError> {
+        let unit =
+            self.manager.unit(plugin).ok_or_else(|| FollowError::NotRunning(plugin.to_owned()))?;
+        follow(&unit, follower).map_err(|error| match error {
+            NotFollowed::OtherRole { role, wanted } => {
+                FollowError::OtherRole { plugin: plugin.to_owned(), role, wanted }
+            }
+            NotFollowed::Thread(error) => FollowError::Thread(error),
+        })
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum NotFollowed {
+    OtherRole { role: Role, wanted: Role },
+    Thread(std::io::Error),
+}
+
+impl From<std::io::Error> for NotFollowed {
+    fn from(error: std::io::Error) -> Self {
+        Self::Thread(error)
+    }
+}
+
+pub(super) fn follow(unit: &Unit, follower: Attach) -> Result<FollowerHandle, NotFollowed> {
+    Ok(match (unit, follower) {
+        (Unit::Controller(unit), Attach::Controller(follower)) => unit.follow(follower)?,
+        (Unit::Scheduler { unit, .. }, Attach::Scheduler(follower)) => unit.follow(follower)?,
+        (Unit::Admission(unit), Attach::Admission(follower)) => unit.follow(follower)?,
+        (unit, follower) => {
+            return Err(NotFollowed::OtherRole { role: unit.role(), wanted: follower.role() });
+        }
+    })
+}

@@ -1,0 +1,120 @@
+//! One instance of a scheduler and the calls it understands, in the host's terms.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::feed::Delta;
+use crate::bindings::scheduler::SchedulerPlugin;
+use crate::bindings::types;
+use crate::cluster::ObjectHandle;
+use crate::convert;
+use crate::program::Program;
+use crate::program::scheduler_interface::Decision;
+use crate::sandbox::{Fault, Sandbox};
+
+/// So many objects cross per call: large enough to make the call itself cheap,
+/// small enough to stay far below one call's budgets.
+pub(crate) const DELTAS_PER_CALL: usize = 500;
+
+pub(crate) struct Instance {
+    pub program: Arc<Program<SchedulerPlugin>>,
+    pub sandbox: Sandbox<SchedulerPlugin>,
+    /// Pods that another instance gave a node, told to this one before the
+    /// event stream did.
+    told: HashMap<String, ObjectHandle>,
+}
+
+impl Instance {
+    pub fn new(program: Arc<Program<SchedulerPlugin>>, sandbox: Sandbox<SchedulerPlugin>) -> Self {
+        Self { program, sandbox, told: HashMap::new() }
+    }
+
+    pub fn sync(&mut self, deltas: &[Delta]) -> Result<(), Fault> {
+        for chunk in deltas.chunks(DELTAS_PER_CALL) {
+            let chunk: Vec<types::Delta> = chunk
+                .iter()
+                .map(|delta| match delta {
+                    Delta::Upsert(object) => types::Delta::Upsert(convert::object(&**object, true)),
+                    Delta::Remove(object) => types::Delta::Remove(convert::object(&**object, true)),
+                })
+                .collect();
+            self.call_sync(&chunk)?;
+        }
+        Ok(())
+    }
+
+    /// Takes over what another instance decided: its bindings that the event
+    /// stream has not shown yet count here as if it had.
+    pub fn assume(&mut self, assumed: &[(ObjectHandle, String)]) -> Result<(), Fault> {
+        for chunk in assumed.chunks(DELTAS_PER_CALL) {
+            let deltas: Vec<types::Delta> = chunk
+                .iter()
+                .map(|(pod, node)| {
+                    let mut object = convert::object(&**pod, false);
+                    object.json = with_node(pod.json(), node);
+                    types::Delta::Upsert(object)
+                })
+                .collect();
+            self.call_sync(&deltas)?;
+            self.told.extend(chunk.iter().map(|(pod, _)| (pod.uid().to_owned(), pod.clone())));
+        }
+        Ok(())
+    }
+
+    /// These pods were not bound after all, whoever decided it.
+    pub fn forget(&mut self, uids: &[String]) -> Result<(), Fault> {
+        if uids.is_empty() {
+            return Ok(());
+        }
+        let told: Vec<types::Delta> = uids
+            .iter()
+            .filter_map(|uid| self.told.remove(uid))
+            .map(|pod| types::Delta::Remove(convert::object(&*pod, true)))
+            .collect();
+        if !told.is_empty() {
+            self.call_sync(&told)?;
+        }
+        let (result, usage) = self
+            .sandbox
+            .call(|world, store| world.pintle_plugin_scheduler().call_forget(store, uids));
+        self.program.metrics.call(&usage);
+        result
+    }
+
+    /// One decision per pod, in order.
+    pub fn schedule(
+        &mut self,
+        context: types::Context,
+        pods: &[ObjectHandle],
+    ) -> Result<Vec<Decision>, Fault> {
+        let objects: Vec<types::Object> =
+            pods.iter().map(|pod| convert::object(&**pod, true)).collect();
+        self.sandbox.set_context(context.now_unix_ms, context.seed);
+        let (result, usage) = self.sandbox.call(|world, store| {
+            world.pintle_plugin_scheduler().call_schedule(store, context, &objects)
+        });
+        self.program.metrics.call(&usage);
+        let decisions = result?;
+        super::decisions::check(&decisions, pods, &self.program.grants)?;
+        Ok(decisions)
+    }
+
+    fn call_sync(&mut self, deltas: &[types::Delta]) -> Result<(), Fault> {
+        let (result, usage) = self
+            .sandbox
+            .call(|world, store| world.pintle_plugin_scheduler().call_sync(store, deltas));
+        self.program.metrics.call(&usage);
+        result
+    }
+}
+
+/// The pod as it will be once the binding is through.
+fn with_node(pod: &[u8], node: &str) -> Vec<u8> {
+    let Ok(mut value) = serde_json::from_slice::<Value>(pod) else { return pod.to_vec() };
+    if let Some(spec) = value.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.insert("nodeName".to_owned(), node.into());
+    }
+    serde_json::to_vec(&value).unwrap_or_else(|_| pod.to_vec())
+}
