@@ -19,6 +19,7 @@ use crate::{
     event::Event,
     object::Object,
     parse::Plan,
+    query::Query,
     ring::Bounds,
     shelf::{Key, Shelf, Wakes},
     topic::{self, Topic},
@@ -77,7 +78,7 @@ pub(crate) struct Core {
     /// Per resource. Whoever needs several takes them in ascending order.
     pub(crate) shelves: Vec<RwLock<Shelf>>,
     /// Owner uid to what it owns. Taken after the shelves.
-    owners: RwLock<HashMap<Box<str>, Owned>>,
+    pub(crate) owners: RwLock<HashMap<Box<str>, Owned>>,
     publishing: Mutex<Publishing>,
     /// Changes only while the shelves of what changed are locked for writing.
     revision: AtomicU64,
@@ -86,7 +87,7 @@ pub(crate) struct Core {
     options: Options,
 }
 
-type Owned = BTreeMap<(ResourceId, Key), Arc<Object>>;
+pub(crate) type Owned = BTreeMap<(ResourceId, Key), Arc<Object>>;
 
 struct Publishing {
     /// Batches that came while the bus was loading; `None` afterwards.
@@ -164,6 +165,13 @@ impl Bus {
             objects.extend(shelf.namespace(namespace).map(|(_, object)| Arc::clone(object)));
         }
         objects
+    }
+
+    /// What matches now, in the order of resources and keys. Of one resource, that is the
+    /// state of one revision; of several, pin one with [`Bus::at`] if that matters.
+    pub fn select(&self, query: &Query<'_>) -> Vec<Arc<Object>> {
+        // Only the past can be gone.
+        query.select(&self.core, None).unwrap_or_default()
     }
 
     /// Watches one resource. [`Gone`] at once or later means: list again.

@@ -10,6 +10,9 @@
 //! them) and [`Event`]s; [`Event::for_selector`] applies a predicate with Kubernetes'
 //! semantics of objects that start or stop matching.
 //!
+//! Reading the past: [`Bus::at`] answers as of a revision although newer events exist, by
+//! undoing them; the rings hold each event with the state before it.
+//!
 //! How an event travels: it is appended to the ring of its resource, which is bounded in
 //! bytes and age, and its position is noted with those topics that are being watched. A
 //! watcher is a cursor into the ring. Publishing therefore costs nothing per watcher that
@@ -18,9 +21,12 @@
 
 mod bus;
 mod event;
+mod label;
 mod load;
 mod object;
 mod parse;
+mod pinned;
+mod query;
 mod ring;
 mod shelf;
 mod topic;
@@ -28,8 +34,11 @@ mod watcher;
 
 pub use bus::{Bus, Listing, Options};
 pub use event::{Event, EventKind};
+pub use label::{Label, Labels};
 pub use load::LoadError;
 pub use object::{Meta, Object, Owner};
+pub use pinned::{Pinned, RevisionGone};
 pub use pintle_storage::Revision;
+pub use query::Query;
 pub use topic::Topic;
 pub use watcher::{From, Gone, Watcher};

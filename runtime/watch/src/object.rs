@@ -1,6 +1,12 @@
 //! An object as the server keeps it: its JSON bytes and what is looked at all the time.
 
-use std::{fmt, sync::OnceLock};
+use std::{
+    fmt,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use pintle_api::kinds::{Registry, ResourceId};
@@ -8,7 +14,10 @@ use pintle_storage::{Record, Revision};
 use serde_json::Value;
 use tracing::error;
 
-use crate::parse::{self, Indexed, Plan};
+use crate::{
+    label::{Labels, Slot},
+    parse::{self, Indexed, Plan},
+};
 
 /// The part of `metadata` that indexes and selectors need. Sized for tens of thousands of
 /// objects: boxed slices, no maps.
@@ -23,8 +32,7 @@ pub struct Meta {
     pub creation_timestamp: Box<str>,
     /// `deletionTimestamp` is set.
     pub deleting: bool,
-    /// Sorted by key.
-    pub labels: Box<[(Box<str>, Box<str>)]>,
+    pub labels: Labels,
     pub owners: Box<[Owner]>,
     pub finalizers: Box<[Box<str>]>,
 }
@@ -42,8 +50,7 @@ pub struct Owner {
 
 impl Meta {
     pub fn label(&self, key: &str) -> Option<&str> {
-        let at = self.labels.binary_search_by(|(name, _)| (**name).cmp(key)).ok()?;
-        Some(&self.labels[at].1)
+        self.labels.get(key)
     }
 
     /// The owner that manages the object.
@@ -64,6 +71,9 @@ pub struct Object {
     pub meta: Meta,
     registry: &'static Registry,
     revision_span: Option<(u32, u8)>,
+    /// Its number on the shelf, in the order of arrival; all states of an object have the
+    /// same. Written and read under the shelf's lock.
+    slot: AtomicU32,
     /// Values of the indexed fields, in the order of the resource's plan.
     indexed: Indexed,
     /// Values of all selectable fields, read when first asked for: few are ever asked.
@@ -100,6 +110,7 @@ impl Object {
             meta,
             registry,
             revision_span: record.revision_span,
+            slot: AtomicU32::new(Slot::MAX),
             indexed,
             selectable: OnceLock::new(),
         }
@@ -128,6 +139,7 @@ impl Object {
             meta: self.meta.clone(),
             registry: self.registry,
             revision_span,
+            slot: AtomicU32::new(Slot::MAX),
             indexed: self.indexed.clone(),
             selectable: OnceLock::new(),
         }
@@ -163,6 +175,14 @@ impl Object {
             fields.iter().map(|field| field.value(&object).into_owned().into_boxed_str()).collect()
         });
         Some(&values[at])
+    }
+
+    pub(crate) fn slot(&self) -> Slot {
+        self.slot.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn put_into(&self, slot: Slot) {
+        self.slot.store(slot, Ordering::Relaxed);
     }
 
     pub(crate) fn indexed(&self) -> &[Box<str>] {

@@ -8,7 +8,10 @@ use std::{borrow::Cow, fmt};
 use pintle_api::kinds::Resource;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use crate::object::{Meta, Owner};
+use crate::{
+    label::Interner,
+    object::{Meta, Owner},
+};
 
 /// Which fields of a resource are indexed, as a tree over the object's keys.
 #[derive(Debug, Default)]
@@ -16,6 +19,7 @@ pub(crate) struct Plan {
     root: Node,
     /// Paths as selectors write them, and the value of an absent field, by slot.
     pub(crate) fields: Vec<(&'static str, &'static str)>,
+    labels: Interner,
 }
 
 #[derive(Debug, Default)]
@@ -70,7 +74,7 @@ pub(crate) fn parse(bytes: &[u8], plan: &Plan) -> Result<(Meta, Indexed), serde_
             _ => Box::from(*default),
         })
         .collect();
-    Ok((meta.into(), fields))
+    Ok((meta.keep(&plan.labels), fields))
 }
 
 /// The object itself: `metadata` goes one way, the plan's fields another.
@@ -288,13 +292,12 @@ impl<'de: 'a, 'a> Deserialize<'de> for Labels<'a> {
     }
 }
 
-impl std::convert::From<RawMeta<'_>> for Meta {
-    fn from(raw: RawMeta<'_>) -> Self {
+impl RawMeta<'_> {
+    fn keep(self, interner: &Interner) -> Meta {
+        let raw = self;
         let labels = raw.labels.unwrap_or_default().0;
-        let mut labels: Box<[_]> =
-            labels.into_iter().map(|(key, value)| (key.boxed(), value.boxed())).collect();
-        labels.sort_unstable();
-        Self {
+        let labels = interner.intern(labels.iter().map(|(key, value)| (&*key.0, &*value.0)));
+        Meta {
             namespace: raw.namespace.boxed(),
             name: raw.name.boxed(),
             uid: raw.uid.boxed(),

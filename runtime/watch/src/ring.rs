@@ -1,22 +1,39 @@
 //! The recent events of one resource.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::Duration,
+};
 
 use pintle_storage::Revision;
 
-use crate::event::Event;
+use crate::{event::Event, object::Object, pinned::RevisionGone};
 
 /// A place in a ring; counts all events the ring ever held.
 pub(crate) type Position = u64;
 
 #[derive(Debug)]
 pub(crate) struct Ring {
-    events: VecDeque<(Duration, Arc<Event>)>,
+    events: VecDeque<Held>,
     /// The position of the oldest event held.
     base: Position,
     bytes: usize,
     /// Events up to this revision may be missing.
     forgotten: Revision,
+    hasher: RandomState,
+}
+
+/// An event with what is asked of every event of a ring, side by side in memory.
+#[derive(Debug)]
+struct Held {
+    at: Duration,
+    /// Of the state before; `Revision::MAX` if there was none.
+    previous: Revision,
+    /// Of the object's key.
+    hash: u64,
+    event: Arc<Event>,
 }
 
 /// How much a ring holds.
@@ -28,7 +45,13 @@ pub(crate) struct Bounds {
 
 impl Ring {
     pub(crate) fn new() -> Self {
-        Self { events: VecDeque::new(), base: 0, bytes: 0, forgotten: 0 }
+        Self {
+            events: VecDeque::new(),
+            base: 0,
+            bytes: 0,
+            forgotten: 0,
+            hasher: RandomState::new(),
+        }
     }
 
     /// Everything up to a revision is known from elsewhere.
@@ -38,13 +61,15 @@ impl Ring {
 
     pub(crate) fn push(&mut self, now: Duration, event: Arc<Event>) -> Position {
         self.bytes += event.cost_bytes();
-        self.events.push_back((now, event));
+        let previous = event.previous.as_ref().map_or(Revision::MAX, |object| object.revision);
+        let hash = self.hasher.hash_one((event.object.namespace(), event.object.name()));
+        self.events.push_back(Held { at: now, previous, hash, event });
         self.end() - 1
     }
 
     /// Lets go of what is older than the history, and of more when the bytes demand it.
     pub(crate) fn trim(&mut self, now: Duration, bounds: Bounds) {
-        while let Some((at, event)) = self.events.front() {
+        while let Some(Held { at, event, .. }) = self.events.front() {
             if self.bytes <= bounds.bytes && now.saturating_sub(*at) <= bounds.history {
                 break;
             }
@@ -73,12 +98,52 @@ impl Ring {
 
     /// The position of the first event after a revision.
     pub(crate) fn after(&self, revision: Revision) -> Position {
-        self.base + self.events.partition_point(|(_, event)| event.revision <= revision) as Position
+        self.base + self.events.partition_point(|held| held.event.revision <= revision) as Position
+    }
+
+    /// The states at a revision of all objects that changed after it, if the ring reaches
+    /// back so far. The first event of an object after a revision is the one whose state
+    /// before is not newer; an object that did not exist then has none.
+    pub(crate) fn undone(
+        &self,
+        revision: Revision,
+    ) -> Result<impl Iterator<Item = &Arc<Object>>, RevisionGone> {
+        let held = self.held_after(revision)?.filter(move |held| held.previous <= revision);
+        Ok(held.filter_map(|held| held.event.previous.as_ref()))
+    }
+
+    /// The state at a revision of one object that changed after it, or is gone.
+    pub(crate) fn undone_one(
+        &self,
+        revision: Revision,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<&Arc<Object>>, RevisionGone> {
+        let hash = self.hasher.hash_one((namespace, name));
+        let mut held = self.held_after(revision)?;
+        let found = held.find_map(|held| {
+            let object = held.event.previous.as_ref()?;
+            let same = held.hash == hash
+                && held.previous <= revision
+                && object.name() == name
+                && object.namespace() == namespace;
+            same.then_some(object)
+        });
+        Ok(found)
+    }
+
+    fn held_after(&self, revision: Revision) -> Result<impl Iterator<Item = &Held>, RevisionGone> {
+        if !self.holds_after(revision) {
+            return Err(RevisionGone { revision });
+        }
+        // Both ends are within the ring.
+        let from = (self.after(revision) - self.base) as usize;
+        Ok(self.events.range(from..))
     }
 
     pub(crate) fn get(&self, position: Position) -> Option<&Arc<Event>> {
         let index = usize::try_from(position.checked_sub(self.base)?).ok()?;
-        self.events.get(index).map(|(_, event)| event)
+        self.events.get(index).map(|held| &held.event)
     }
 }
 
@@ -89,7 +154,7 @@ mod tests {
     use pintle_storage::Record;
 
     use super::*;
-    use crate::{object::Object, parse::Plan};
+    use crate::parse::Plan;
 
     fn event(revision: Revision) -> Arc<Event> {
         let record = Record {

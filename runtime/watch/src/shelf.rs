@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use crate::{
     event::Event,
+    label::{LabelIndex, Labels, Slot},
     object::Object,
     parse::Plan,
     ring::{Bounds, Position, Ring},
@@ -22,15 +23,24 @@ use crate::{
 pub(crate) type Key = Arc<str>;
 
 /// Objects of an indexed value, by key.
-type Members = BTreeMap<Key, Arc<Object>>;
+pub(crate) type Members = BTreeMap<Key, Arc<Object>>;
 
 #[derive(Debug)]
 pub(crate) struct Shelf {
     pub(crate) objects: BTreeMap<Key, Arc<Object>>,
     /// Per indexed field: value to members.
     members: Vec<HashMap<Box<str>, Members>>,
+    pub(crate) labels: LabelIndex,
+    slots: Slots,
     pub(crate) ring: Ring,
     channels: Channels,
+}
+
+/// Objects by number; numbers of objects that are gone are given again.
+#[derive(Debug, Default)]
+struct Slots {
+    objects: Vec<Option<Arc<Object>>>,
+    free: Vec<Slot>,
 }
 
 /// The topics somebody watches. `All` needs no positions: it is the ring.
@@ -84,6 +94,8 @@ impl Shelf {
         Self {
             objects: BTreeMap::new(),
             members: plan.fields.iter().map(|_| HashMap::new()).collect(),
+            labels: LabelIndex::default(),
+            slots: Slots::default(),
             ring: Ring::new(),
             channels: Channels {
                 all: Arc::default(),
@@ -100,6 +112,7 @@ impl Shelf {
             Some(object) => self.objects.insert(Arc::clone(key), Arc::clone(object)),
             None => self.objects.remove(key),
         };
+        self.label(previous.as_ref(), object);
         for (slot, values) in self.members.iter_mut().enumerate() {
             let old = previous.as_ref().map(|object| &object.indexed()[slot]);
             let new = object.map(|object| &object.indexed()[slot]);
@@ -121,6 +134,30 @@ impl Shelf {
             }
         }
         previous
+    }
+
+    fn label(&mut self, previous: Option<&Arc<Object>>, object: Option<&Arc<Object>>) {
+        let slot = match previous {
+            Some(previous) => previous.slot(),
+            None if object.is_none() => return,
+            None => self.slots.take(),
+        };
+        let none = Labels::default();
+        self.labels.replace(
+            slot,
+            previous.map_or(&none, |object| &object.meta.labels),
+            object.map_or(&none, |object| &object.meta.labels),
+        );
+        self.slots.put(slot, object);
+    }
+
+    pub(crate) fn in_slot(&self, slot: Slot) -> Option<&Arc<Object>> {
+        self.slots.objects.get(slot as usize)?.as_ref()
+    }
+
+    /// Objects with a value of an indexed field, in key order.
+    pub(crate) fn with_field(&self, slot: usize, value: &str) -> Option<&Members> {
+        self.members[slot].get(value)
     }
 
     /// Appends an event and notes its position with the watched topics it concerns.
@@ -290,6 +327,25 @@ impl Shelf {
             None => cursor >= self.ring.end(),
             Some(channel) => channel.positions.back().is_none_or(|last| *last < cursor),
         }
+    }
+}
+
+impl Slots {
+    fn take(&mut self) -> Slot {
+        self.free.pop().unwrap_or_else(|| {
+            self.objects.push(None);
+            // Four thousand million objects of a kind do not fit into memory.
+            (self.objects.len() - 1) as Slot
+        })
+    }
+
+    fn put(&mut self, slot: Slot, object: Option<&Arc<Object>>) {
+        let Some(place) = self.objects.get_mut(slot as usize) else { return };
+        match object {
+            Some(object) => object.put_into(slot),
+            None => self.free.push(slot),
+        }
+        *place = object.cloned();
     }
 }
 

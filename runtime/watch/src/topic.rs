@@ -1,5 +1,7 @@
 //! What a watcher can subscribe to without seeing anything else.
 
+use std::cmp::Ordering;
+
 use crate::object::Object;
 
 /// A subset of a resource for which the bus keeps event positions, so that watching it
@@ -40,6 +42,19 @@ impl Topic {
             Self::Field(path, value) => object.field(path) == Some(value),
         }
     }
+}
+
+/// The order of keys, without making them.
+pub(crate) fn compare(a: &Object, b: &Object) -> Ordering {
+    if a.meta.namespace == b.meta.namespace {
+        return a.meta.name.cmp(&b.meta.name);
+    }
+    fn parts(object: &Object) -> impl Iterator<Item = u8> {
+        let namespace = object.meta.namespace.as_bytes();
+        let slash: &[u8] = if namespace.is_empty() { b"" } else { b"/" };
+        [namespace, slash, object.meta.name.as_bytes()].into_iter().flatten().copied()
+    }
+    parts(a).cmp(parts(b))
 }
 
 /// The key of an object within its resource: the store's key without the resource's
