@@ -76,7 +76,7 @@ impl Admission for Plugin {
             Ok(pod) => pod,
             Err(error) => {
                 // The server has parsed it before; its shape is the server's to refuse.
-                log::warn(&format!("{}: cannot be read: {error}", request.reference));
+                log::warn!("{}: cannot be read: {error}", request.reference);
                 return Response::allow();
             }
         };

@@ -89,13 +89,14 @@ impl Controller for Plugin {
         };
         let mut outcome = Outcome::done();
         if deployment.spec.selector.is_empty() {
-            outcome.push(Event::warning(
-                &deployment,
-                &deployment.uid,
-                "SelectingAll",
-                "Reconcile",
-                "This deployment is selecting all pods. A non-empty selector is required.",
-            ));
+            outcome.push(
+                Event::warning(
+                    &deployment,
+                    "SelectingAll",
+                    "This deployment is selecting all pods. A non-empty selector is required.",
+                )
+                .action("Reconcile"),
+            );
             return Ok(outcome);
         }
         let sets = sets::claim(lister, &deployment, &mut outcome)?;

@@ -136,13 +136,7 @@ impl Rollout<'_> {
         outcome.push(Create::new(REPLICA_SET, namespace, &set));
         if replicas > 0 {
             let note = format!("Scaled up replica set {name} from 0 to {replicas}");
-            outcome.push(Event::normal(
-                self.deployment,
-                &self.deployment.uid,
-                "ScalingReplicaSet",
-                "Scale",
-                note,
-            ));
+            outcome.push(Event::normal(self.deployment, "ScalingReplicaSet", note).action("Scale"));
         }
         self.show_revision(revision, outcome);
         self.progress.note_created(&name);

@@ -100,13 +100,7 @@ impl Set {
                 self.name(),
                 self.replicas
             );
-            outcome.push(Event::normal(
-                deployment,
-                &deployment.uid,
-                "ScalingReplicaSet",
-                "Scale",
-                note,
-            ));
+            outcome.push(Event::normal(deployment, "ScalingReplicaSet", note).action("Scale"));
             self.replicas = replicas;
         }
     }

@@ -90,13 +90,7 @@ impl Controller for Plugin {
                 None => {
                     let note =
                         format!("Node {} status is now: CIDRNotAvailable", node.reference.name);
-                    outcome.push(Event::normal(
-                        node,
-                        &node.uid,
-                        "CIDRNotAvailable",
-                        "Assign",
-                        note,
-                    ));
+                    outcome.push(Event::normal(node, "CIDRNotAvailable", note).action("Assign"));
                     outcome.requeue_after(RETRY_MS);
                 }
             }

@@ -49,7 +49,7 @@ fn evict(context: &Context, pod: &Typed<Pod>, outcome: &mut Outcome) {
     outcome.push(Delete::new(pod).uid(&pod.uid));
     let note =
         format!("Marking for deletion Pod {}/{}", pod.reference.namespace, pod.reference.name);
-    outcome.push(Event::normal(pod, &pod.uid, "TaintManagerEviction", "Evict", note));
+    outcome.push(Event::normal(pod, "TaintManagerEviction", note).action("Evict"));
 }
 
 /// Nobody vouches for these pods any more.
@@ -61,7 +61,7 @@ pub fn mark_not_ready(context: &Context, pods: &[Typed<Pod>], outcome: &mut Outc
             condition.last_transition_time = Some(context.now());
         }
         outcome.push(status_patch(pod, &list));
-        outcome.push(Event::warning(pod, &pod.uid, "NodeNotReady", "Monitor", "Node is not ready"));
+        outcome.push(Event::warning(pod, "NodeNotReady", "Node is not ready").action("Monitor"));
     }
 }
 

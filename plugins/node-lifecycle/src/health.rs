@@ -70,7 +70,7 @@ pub fn mark_silent(context: &Context, node: &Typed<Node>, outcome: &mut Outcome)
     outcome.push(Patch::merge(node, &body).status().at(node.revision));
     if was_ready {
         let note = format!("Node {} status is now: NodeNotReady", node.reference.name);
-        outcome.push(Event::normal(node, &node.uid, "NodeNotReady", "Monitor", note));
+        outcome.push(Event::normal(node, "NodeNotReady", note).action("Monitor"));
     }
     true
 }

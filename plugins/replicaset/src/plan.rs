@@ -106,7 +106,7 @@ fn create(
         if index < MOST_EVENTS {
             let note =
                 format!("Created pod: {}", pod["metadata"]["name"].as_str().unwrap_or_default());
-            outcome.push(Event::normal(set, &set.uid, "SuccessfulCreate", "Create", note));
+            outcome.push(Event::normal(set, "SuccessfulCreate", note).action("Create"));
         }
     }
 }
@@ -138,7 +138,7 @@ fn delete(set: &Typed<ReplicaSet>, victims: &[&Typed<Pod>], outcome: &mut Outcom
         outcome.push(Delete::new(*pod).uid(&pod.uid));
         if index < MOST_EVENTS {
             let note = format!("Deleted pod: {}", pod.reference.name);
-            outcome.push(Event::normal(set, &set.uid, "SuccessfulDelete", "Delete", note));
+            outcome.push(Event::normal(set, "SuccessfulDelete", note).action("Delete"));
         }
     }
 }

@@ -104,7 +104,7 @@ impl Scheduler for Plugin {
                 }
             };
             if let Err(error) = result {
-                log::warn(&error);
+                log::warn!("{error}");
             }
         }
     }

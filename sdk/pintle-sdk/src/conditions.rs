@@ -1,5 +1,18 @@
 //! Conditions as Kubernetes keeps them: one per type, the transition time moves
 //! only when the status does.
+//!
+//! ```
+//! use pintle_sdk::conditions::{self, Condition};
+//! use pintle_sdk::prelude::*;
+//!
+//! fn note_ready(context: &Context, node: &Typed<Node>, outcome: &mut Outcome) {
+//!     let mut list = node.status.conditions.clone();
+//!     let ready = Condition::new("Ready", "True", "Heard", "it renewed its lease");
+//!     if conditions::set(&mut list, ready, &context.now()) {
+//!         outcome.push(Patch::status_of(node, &serde_json::json!({"conditions": list})));
+//!     }
+//! }
+//! ```
 
 use serde::{Deserialize, Serialize};
 
@@ -7,6 +20,7 @@ use serde::{Deserialize, Serialize};
 /// uses; those a kind does not have stay absent.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs)]
 pub struct Condition {
     pub r#type: String,
     pub status: String,
@@ -27,6 +41,7 @@ pub struct Condition {
 }
 
 impl Condition {
+    /// `status` is `True`, `False` or `Unknown`, `reason` one word in CamelCase.
     pub fn new(r#type: &str, status: &str, reason: &str, message: impl Into<String>) -> Self {
         let text = |text: String| (!text.is_empty()).then_some(text);
         Condition {
@@ -38,10 +53,12 @@ impl Condition {
         }
     }
 
+    /// Is its status `True`?
     pub fn is_true(&self) -> bool {
         self.status == "True"
     }
 
+    /// The reason; empty when there is none.
     pub fn reason(&self) -> &str {
         self.reason.as_deref().unwrap_or_default()
     }
@@ -49,7 +66,9 @@ impl Condition {
 
 /// A list of conditions.
 pub trait Conditions {
+    /// The condition of this type.
     fn condition(&self, r#type: &str) -> Option<&Condition>;
+    /// Is the condition of this type there and true?
     fn is_condition_true(&self, r#type: &str) -> bool {
         self.condition(r#type).is_some_and(Condition::is_true)
     }

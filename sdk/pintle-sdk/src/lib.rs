@@ -55,7 +55,7 @@
 //!     fn reconcile(&self, _: &Context, lister: &dyn Lister, request: &Request) -> Result<Outcome, Error> {
 //!         let mut outcome = Outcome::done();
 //!         if let Some(map) = lister.get(&request.reference) {
-//!             outcome.push(Event::normal(&map.reference, &map.uid, "Greeted", "Greet", &self.greeting));
+//!             outcome.push(Event::normal(&map, "Greeted", &self.greeting));
 //!         }
 //!         Ok(outcome)
 //!     }
@@ -105,6 +105,7 @@ pub use extension::{Extensions, NoExtensions};
 pub use lister::Lister;
 pub use object::{KindRef, Object, ObjectRef};
 pub use pintle_api as api;
+pub use pintle_api::{quantity, time};
 pub use scheduler::Scheduler;
 pub use serde;
 pub use serde_json;
@@ -113,12 +114,16 @@ pub use serde_json;
 pub mod prelude {
     pub use crate::action::{Action, Create, Delete, Event, Outcome, Patch, Propagation, Update};
     pub use crate::conditions::{Condition, Conditions};
+    pub use crate::config::NoConfig;
     pub use crate::context::Context;
     pub use crate::controller::{Change, Controller, Description, Enqueue, Request, Watch};
     pub use crate::error::Error;
     pub use crate::lister::{Lister, Query, Typed};
+    pub use crate::log;
     pub use crate::manifest::{EVERY_KIND, Manifest};
     pub use crate::object::{KindRef, Object, ObjectRef, Resource};
+    pub use crate::selector::LabelSelector;
     pub use crate::types::*;
     pub use pintle_api::meta::{ObjectMeta, OwnerReference};
+    pub use pintle_api::quantity::Quantity;
 }

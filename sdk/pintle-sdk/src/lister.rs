@@ -1,16 +1,33 @@
 //! Reads of the cluster at the pinned revision of the running call.
+//!
+//! ```
+//! use pintle_sdk::prelude::*;
+//!
+//! fn ready_pods(lister: &dyn Lister, set: &Typed<ReplicaSet>) -> Result<usize, Error> {
+//!     let pods = lister.owned::<Pod>(set)?;
+//!     Ok(pods.iter().filter(|pod| pod.is_ready()).count())
+//! }
+//!
+//! fn on_node(lister: &dyn Lister, node: &str) -> u32 {
+//!     lister.count(&Query::of(POD).field("spec.nodeName", node))
+//! }
+//! ```
 
 use std::ops::Deref;
 
+use crate::action::Target;
 use crate::error::Error;
 use crate::object::{KindRef, Object, ObjectRef, Resource};
+use crate::selector::LabelSelector;
 
 /// Which objects to list. All conditions that are given must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Query {
     /// None: every granted kind (together with `namespace` or `owner_uid`).
     pub kind: Option<KindRef>,
+    /// None: in all of them.
     pub namespace: Option<String>,
+    /// Only objects with an owner reference to this uid.
     pub owner_uid: Option<String>,
     /// Kubernetes' string form, `app=web,tier in (a,b)`.
     pub label_selector: Option<String>,
@@ -23,39 +40,53 @@ pub struct Query {
 }
 
 impl Query {
+    /// All objects of a kind.
     pub fn of(kind: KindRef) -> Self {
         Query { kind: Some(kind), ..Query::default() }
     }
 
+    /// Every granted kind (together with a namespace or an owner); for
+    /// [`read_all`](Lister#method.read_all), which knows the kind by its type.
     pub fn any_kind() -> Self {
         Query::default()
     }
 
+    /// Only in this namespace.
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.namespace = Some(namespace.into());
         self
     }
 
+    /// Only objects with an owner reference to this uid.
     pub fn owned_by(mut self, uid: impl Into<String>) -> Self {
         self.owner_uid = Some(uid.into());
         self
     }
 
+    /// Only objects that this selector matches: `app=web,tier in (a,b),!old`.
     pub fn labels(mut self, selector: impl Into<String>) -> Self {
         self.label_selector = Some(selector.into());
         self
     }
 
+    /// Only objects that the selector of another object matches.
+    pub fn selector(self, selector: &LabelSelector) -> Self {
+        self.labels(selector.to_string())
+    }
+
+    /// Only objects in which a selectable field has this value.
     pub fn field(mut self, path: impl Into<String>, value: impl Into<String>) -> Self {
         self.field = Some((path.into(), value.into()));
         self
     }
 
+    /// Names, uids and revisions only.
     pub fn metadata_only(mut self) -> Self {
         self.metadata_only = true;
         self
     }
 
+    /// At most so many; 0 means no limit.
     pub fn limit(mut self, limit: u32) -> Self {
         self.limit = limit;
         self
@@ -64,7 +95,9 @@ impl Query {
 
 /// Reads; kinds that are not granted read as absent.
 pub trait Lister {
+    /// One object.
     fn get(&self, reference: &ObjectRef) -> Option<Object>;
+    /// The objects that match.
     fn list(&self, query: &Query) -> Vec<Object>;
     /// How many objects match, without carrying them across.
     fn count(&self, query: &Query) -> u32;
@@ -73,8 +106,11 @@ pub trait Lister {
 /// An object read as `T`, with the envelope that writes need.
 #[derive(Debug, Clone)]
 pub struct Typed<T> {
+    /// Where it is.
     pub reference: ObjectRef,
+    /// `metadata.uid`.
     pub uid: String,
+    /// `metadata.resourceVersion` as a number.
     pub revision: u64,
     /// Boxed, so that lists of large objects are cheap to sort and to filter.
     pub object: Box<T>,
@@ -114,5 +150,22 @@ impl dyn Lister + '_ {
     pub fn read_all<T: Resource>(&self, query: Query) -> Result<Vec<Typed<T>>, Error> {
         let query = Query { kind: Some(T::KIND), ..query };
         self.list(&query).into_iter().map(Typed::try_from).collect()
+    }
+
+    /// What `owner` owns, in its namespace.
+    pub fn owned<T: Resource>(&self, owner: &impl Target) -> Result<Vec<Typed<T>>, Error> {
+        let namespace = &owner.reference().namespace;
+        let query = Query::any_kind().owned_by(owner.uid());
+        // What a cluster-scoped object owns may lie in any namespace.
+        self.read_all(if namespace.is_empty() { query } else { query.namespace(namespace) })
+    }
+
+    /// What a selector matches in a namespace; an empty one matches everything.
+    pub fn selected<T: Resource>(
+        &self,
+        namespace: &str,
+        selector: &LabelSelector,
+    ) -> Result<Vec<Typed<T>>, Error> {
+        self.read_all(Query::any_kind().namespace(namespace).selector(selector))
     }
 }

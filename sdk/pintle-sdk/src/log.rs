@@ -1,7 +1,17 @@
 //! Lines for the operator. The host adds the plugin's name and limits the
 //! rate; natively (in tests) they go to standard error.
+//!
+//! ```
+//! use pintle_sdk::log;
+//!
+//! let replicas = 3;
+//! log::info!("wants {replicas} replicas");
+//! log::warn!("{} of them are late", 2);
+//! ```
 
+/// How much a line matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub enum Level {
     Debug,
     Info,
@@ -9,11 +19,13 @@ pub enum Level {
     Error,
 }
 
+/// Writes one line; the macros of this module format and call it.
 #[cfg(not(target_arch = "wasm32"))]
 pub fn log(level: Level, message: &str) {
     eprintln!("{level:?} {message}");
 }
 
+/// Writes one line; the macros of this module format and call it.
 #[cfg(target_arch = "wasm32")]
 pub fn log(level: Level, message: &str) {
     use crate::bindings::controller::pintle::plugin::log as host;
@@ -26,18 +38,43 @@ pub fn log(level: Level, message: &str) {
     host::log(level, message);
 }
 
-pub fn debug(message: &str) {
-    log(Level::Debug, message);
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __log_debug {
+    ($($arguments:tt)*) => {
+        $crate::log::log($crate::log::Level::Debug, &::std::format!($($arguments)*))
+    };
 }
+/// A line that helps while developing; takes what `format!` takes.
+pub use __log_debug as debug;
 
-pub fn info(message: &str) {
-    log(Level::Info, message);
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __log_info {
+    ($($arguments:tt)*) => {
+        $crate::log::log($crate::log::Level::Info, &::std::format!($($arguments)*))
+    };
 }
+/// A line that says what went on; takes what `format!` takes.
+pub use __log_info as info;
 
-pub fn warn(message: &str) {
-    log(Level::Warn, message);
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __log_warn {
+    ($($arguments:tt)*) => {
+        $crate::log::log($crate::log::Level::Warn, &::std::format!($($arguments)*))
+    };
 }
+/// A line that somebody should look at; takes what `format!` takes.
+pub use __log_warn as warn;
 
-pub fn error(message: &str) {
-    log(Level::Error, message);
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __log_error {
+    ($($arguments:tt)*) => {
+        $crate::log::log($crate::log::Level::Error, &::std::format!($($arguments)*))
+    };
 }
+/// A line that says what failed; takes what `format!` takes. The last one before a
+/// trap becomes part of the plugin's status.
+pub use __log_error as error;

@@ -11,10 +11,12 @@ const LONGEST_PREFIX: usize = 58;
 pub struct Random(u64);
 
 impl Random {
+    /// Usually from [`Context::seed`](crate::Context::seed).
     pub fn new(seed: u64) -> Self {
         Random(seed)
     }
 
+    /// The next number.
     pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.0)

@@ -11,12 +11,16 @@ use crate::error::Error;
 /// A kind: group (empty for the core group), version and name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KindRef {
+    /// `apps`; empty for the core group.
     pub group: Cow<'static, str>,
+    /// `v1`.
     pub version: Cow<'static, str>,
+    /// `Deployment`.
     pub kind: Cow<'static, str>,
 }
 
 impl KindRef {
+    /// A constant for a kind: `KindRef::new("apps", "v1", "Deployment")`.
     pub const fn new(group: &'static str, version: &'static str, kind: &'static str) -> Self {
         KindRef {
             group: Cow::Borrowed(group),
@@ -57,9 +61,11 @@ impl fmt::Display for KindRef {
 /// Where an object is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectRef {
+    /// Which kind it is of.
     pub kind: KindRef,
     /// Empty for cluster-scoped kinds.
     pub namespace: String,
+    /// `metadata.name`.
     pub name: String,
 }
 
@@ -76,7 +82,9 @@ impl fmt::Display for ObjectRef {
 /// One object at one revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object {
+    /// Where it is.
     pub reference: ObjectRef,
+    /// `metadata.uid`: tells it apart from a successor of the same name.
     pub uid: String,
     /// `metadata.resourceVersion` as a number.
     pub revision: u64,
@@ -92,8 +100,52 @@ impl Object {
     }
 }
 
-/// A (partial) Rust type for one kind.
+/// A (partial) Rust type for one kind; made with [`resource!`](crate::resource).
 pub trait Resource: DeserializeOwned {
+    /// The kind that the type stands for.
     const KIND: KindRef;
+    /// The field `metadata`.
     fn metadata(&self) -> &ObjectMeta;
+}
+
+/// Makes a struct with a field `metadata` the type of a kind, also of one that
+/// only a plugin knows:
+///
+/// ```
+/// use pintle_sdk::prelude::*;
+///
+/// #[derive(Default, serde::Deserialize)]
+/// #[serde(default)]
+/// struct Website {
+///     metadata: ObjectMeta,
+///     spec: WebsiteSpec,
+/// }
+///
+/// #[derive(Default, serde::Deserialize)]
+/// #[serde(rename_all = "camelCase", default)]
+/// struct WebsiteSpec {
+///     git_repository: String,
+/// }
+///
+/// const WEBSITE: KindRef = KindRef::new("example.com", "v1", "Website");
+/// pintle_sdk::resource!(Website, WEBSITE);
+///
+/// # fn main() {
+/// let json = r#"{"spec": {"gitRepository": "https://example.com/site.git"}}"#;
+/// let site: Website = serde_json::from_str(json).unwrap();
+/// assert_eq!(site.spec.git_repository, "https://example.com/site.git");
+/// assert_eq!(Website::KIND.api_version(), "example.com/v1");
+/// # let _ = site.metadata.name;
+/// # }
+/// ```
+#[macro_export]
+macro_rules! resource {
+    ($type:ty, $kind:expr) => {
+        impl $crate::object::Resource for $type {
+            const KIND: $crate::object::KindRef = $kind;
+            fn metadata(&self) -> &$crate::api::meta::ObjectMeta {
+                &self.metadata
+            }
+        }
+    };
 }

@@ -12,6 +12,7 @@ pub fn controller_reference<T>(owner: &Typed<T>) -> OwnerReference {
     reference_to(&owner.reference, &owner.uid)
 }
 
+/// The same for an object of which only the place and the uid are known.
 pub fn reference_to(owner: &ObjectRef, uid: &str) -> OwnerReference {
     OwnerReference {
         api_version: owner.kind.api_version(),

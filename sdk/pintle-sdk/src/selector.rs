@@ -1,24 +1,32 @@
-//! Label selectors in the form that objects carry them.
+//! Label selectors in the form that objects carry them. [`parse`] reads the
+//! string form that people type.
 
 use std::collections::BTreeMap;
 
+pub use pintle_api::selector::SelectorError;
 use serde::{Deserialize, Serialize};
 
 /// `metav1.LabelSelector`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LabelSelector {
+    /// Each of these labels must have its value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub match_labels: Option<BTreeMap<String, String>>,
+    /// Each of these must hold too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub match_expressions: Option<Vec<Requirement>>,
 }
 
+/// One expression on a label.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Requirement {
+    /// The label.
     pub key: String,
+    /// `In`, `NotIn`, `Exists` or `DoesNotExist`.
     pub operator: String,
+    /// For `In` and `NotIn`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub values: Option<Vec<String>>,
 }
@@ -30,6 +38,7 @@ impl LabelSelector {
             && self.match_expressions.as_ref().is_none_or(Vec::is_empty)
     }
 
+    /// Does an object with these labels match?
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         let equal =
             self.match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
@@ -43,6 +52,7 @@ impl LabelSelector {
 }
 
 impl Requirement {
+    /// Does an object with these labels match?
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
         let value = labels.get(&self.key);
         let listed = || self.values.iter().flatten().any(|wanted| Some(wanted) == value);
@@ -78,6 +88,18 @@ impl std::fmt::Display for LabelSelector {
         }
         Ok(())
     }
+}
+
+/// Reads `app=web,tier in (a,b),!old`; the result is matched with a lookup.
+///
+/// ```
+/// let selector = pintle_sdk::selector::parse("app=web,tier in (a,b)").unwrap();
+/// let labels = [("app", "web"), ("tier", "b")];
+/// let label = |key: &str| labels.iter().find(|(known, _)| *known == key).map(|(_, value)| *value);
+/// assert!(selector.matches(label));
+/// ```
+pub fn parse(text: &str) -> Result<pintle_api::selector::LabelSelector, SelectorError> {
+    pintle_api::selector::LabelSelector::parse(text)
 }
 
 /// The string form of a plain label map.

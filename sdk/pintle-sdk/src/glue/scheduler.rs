@@ -30,7 +30,7 @@ pub fn sync<T: Scheduler>(slot: &Slot<T>, deltas: Vec<WitDelta>) {
         })
         .collect();
     if slot.with(|plugin| plugin.sync(deltas)).is_none() {
-        crate::log::error(NOT_DESCRIBED);
+        crate::log::error!("{NOT_DESCRIBED}");
     }
 }
 
@@ -50,7 +50,7 @@ pub fn schedule<T: Scheduler>(
 
 pub fn forget<T: Scheduler>(slot: &Slot<T>, pod_uids: Vec<String>) {
     if slot.with(|plugin| plugin.forget(pod_uids)).is_none() {
-        crate::log::error(NOT_DESCRIBED);
+        crate::log::error!("{NOT_DESCRIBED}");
     }
 }
 

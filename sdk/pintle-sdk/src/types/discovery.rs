@@ -4,7 +4,7 @@
 use pintle_api::meta::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
-use super::{null_default, resource};
+use super::null_default;
 use crate::object::KindRef;
 
 pub const ENDPOINT_SLICE: KindRef = KindRef::new("discovery.k8s.io", "v1", "EndpointSlice");
@@ -19,7 +19,7 @@ pub struct EndpointSlice {
     #[serde(deserialize_with = "null_default")]
     pub ports: Vec<EndpointPort>,
 }
-resource!(EndpointSlice, ENDPOINT_SLICE);
+crate::resource!(EndpointSlice, ENDPOINT_SLICE);
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
