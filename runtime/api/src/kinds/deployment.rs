@@ -173,7 +173,7 @@ fn rolling(strategy: &Value, check: &mut Check<'_>) {
     }
 }
 
-fn number_or_percent(object: &Value, field: &str, check: &mut Check<'_>) {
+pub(super) fn number_or_percent(object: &Value, field: &str, check: &mut Check<'_>) {
     match value_at(object, &[field]) {
         Value::Null => {}
         Value::Number(_) => check.not_negative(object, field),

@@ -4,26 +4,40 @@
 //! differs from other kinds. [`Registry`] is the table. A new kind is a new
 //! file here and one line in `ROWS`; nothing else in the project names it.
 
+mod attachment;
 mod config_map;
 mod controller_revision;
+mod cron_job;
+mod daemon_set;
 mod deployment;
 mod endpoint_slice;
+mod endpoints;
 mod event;
+mod horizontal_pod_autoscaler;
+mod job;
 mod json;
 mod lease;
+mod limit_range;
 mod metadata;
 mod namespace;
+mod networking;
 mod node;
 mod plugin;
 mod pod;
+mod pod_template;
 mod prepare;
+mod rbac;
 mod registry;
 mod replica_set;
+mod replication_controller;
+mod resource_quota;
+mod runtime_class;
 mod scale;
 mod secret;
 mod selectable;
 mod service;
 mod service_account;
+mod stateful_set;
 mod subresource;
 mod validation;
 
@@ -377,6 +391,27 @@ const ROWS: &[Resource] = &[
     lease::ROW,
     endpoint_slice::ROW,
     event::EVENTS_ROW,
+    stateful_set::ROW,
+    daemon_set::ROW,
+    replication_controller::ROW,
+    job::ROW,
+    cron_job::ROW,
+    horizontal_pod_autoscaler::ROW,
+    horizontal_pod_autoscaler::V1_ROW,
+    endpoints::ROW,
+    limit_range::ROW,
+    resource_quota::ROW,
+    pod_template::ROW,
+    rbac::ROLE_ROW,
+    rbac::ROLE_BINDING_ROW,
+    rbac::CLUSTER_ROLE_ROW,
+    rbac::CLUSTER_ROLE_BINDING_ROW,
+    networking::INGRESS_ROW,
+    networking::INGRESS_CLASS_ROW,
+    networking::NETWORK_POLICY_ROW,
+    runtime_class::ROW,
+    attachment::ATTACHMENT_ROW,
+    attachment::DRIVER_ROW,
     plugin::ROW,
 ];
 

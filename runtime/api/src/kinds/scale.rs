@@ -17,8 +17,7 @@ pub fn to_scale(workload: &Value) -> Value {
             metadata[field] = value.clone();
         }
     }
-    let selector = LabelSelector::from_json(value_at(workload, &["spec", "selector"]));
-    let selector = selector.map(|selector| selector.to_string()).unwrap_or_default();
+    let selector = selector_text(value_at(workload, &["spec", "selector"]));
     json!({
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
@@ -26,6 +25,19 @@ pub fn to_scale(workload: &Value) -> Value {
         "spec": {"replicas": int_at(workload, &["spec", "replicas"])},
         "status": {"replicas": int_at(workload, &["status", "replicas"]), "selector": selector},
     })
+}
+
+/// In the form of a query. ReplicationControllers select by a plain map of labels.
+fn selector_text(selector: &Value) -> String {
+    let is_plain = selector
+        .as_object()
+        .is_some_and(|map| !map.is_empty() && map.values().all(Value::is_string));
+    let parsed = if is_plain {
+        LabelSelector::from_json(&json!({ "matchLabels": selector }))
+    } else {
+        LabelSelector::from_json(selector)
+    };
+    parsed.map(|selector| selector.to_string()).unwrap_or_default()
 }
 
 /// Writes a scale's wish into its workload, which still has to pass

@@ -17,7 +17,7 @@ use crate::status::FieldError;
 
 pub(super) use cells::{container_names, images};
 pub(super) use defaults::pod_spec as default_pod_spec;
-pub(super) use spec::template as validate_template;
+pub(super) use spec::{template as validate_template, template_of as validate_template_of};
 
 pub(super) const ROW: Resource = Resource {
     kind: "Pod",

@@ -85,22 +85,31 @@ pub(super) fn pod_spec(spec: &Value, path: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// A workload's template: its metadata's labels and its spec.
+/// The template of a workload whose pods run for ever: its metadata's labels and its spec.
 pub(in super::super) fn template(template: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    template_of(template, path, &["Always"], errors);
+    if value_at(template, &["spec", "activeDeadlineSeconds"]).is_i64() {
+        Check::new(errors, format!("{path}.spec")).forbidden(
+            "activeDeadlineSeconds",
+            "activeDeadlineSeconds in ReplicaSet is not Supported",
+        );
+    }
+}
+
+/// The template of a workload whose pods may restart their containers by these policies.
+pub(in super::super) fn template_of(
+    template: &Value,
+    path: &str,
+    policies: &[&str],
+    errors: &mut Vec<FieldError>,
+) {
     let labels = value_at(template, &["metadata", "labels"]);
     metadata::labels(labels, &format!("{path}.labels"), errors);
     let spec = value_at(template, &["spec"]);
     pod_spec(spec, &format!("{path}.spec"), errors);
-    let mut check = Check::new(errors, format!("{path}.spec"));
     let policy = str_at(spec, &["restartPolicy"]);
-    if policy != "Always" && RESTART_POLICIES.contains(&policy) {
-        check.not_supported("restartPolicy", policy, &["Always"]);
-    }
-    if value_at(spec, &["activeDeadlineSeconds"]).is_i64() {
-        check.forbidden(
-            "activeDeadlineSeconds",
-            "activeDeadlineSeconds in ReplicaSet is not Supported",
-        );
+    if !policies.contains(&policy) && RESTART_POLICIES.contains(&policy) {
+        Check::new(errors, format!("{path}.spec")).not_supported("restartPolicy", policy, policies);
     }
 }
 
