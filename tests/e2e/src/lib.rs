@@ -9,6 +9,7 @@ mod census;
 mod command;
 mod compiled;
 mod process;
+pub mod registry;
 pub mod workload;
 mod writer;
 

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::cli::{PluginAction, PluginCommand};
 use crate::client::http::{Client, is_conflict};
 use crate::client::table::Printer;
-use crate::cli::{PluginAction, PluginCommand};
 
 const PLUGINS: &str = "/apis/plugins.pintle.dev/v1alpha1/plugins";
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
