@@ -55,7 +55,7 @@ impl Digest {
         &self.0
     }
 
-    fn hex(&self) -> &str {
+    pub(crate) fn hex(&self) -> &str {
         self.0.trim_start_matches("sha256:")
     }
 }

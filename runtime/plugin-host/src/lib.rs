@@ -41,6 +41,7 @@ mod program;
 pub mod sandbox;
 mod scheduler;
 mod seed;
+pub mod source;
 mod supervise;
 #[cfg(test)]
 mod testing;

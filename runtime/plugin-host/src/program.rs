@@ -18,6 +18,7 @@ use crate::logging::PluginLog;
 use crate::metrics::Metrics;
 use crate::plugin::{GrantRule, Role};
 use crate::sandbox::{self, Fault, Sandbox, State, Surroundings};
+use crate::source::{FetchError, NotVouched};
 
 /// What the four worlds have in common.
 pub(crate) trait World: Sized + Send + 'static {
@@ -121,6 +122,13 @@ pub enum LoadError {
     Description(String),
     #[error("{0}")]
     Source(String),
+    /// Not an error yet: it is looked at again when the component has come.
+    #[error("the component is being pulled")]
+    Pulling,
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error(transparent)]
+    NotVouched(#[from] NotVouched),
 }
 
 impl LoadError {
@@ -134,6 +142,9 @@ impl LoadError {
             Self::NeedsNotGranted { .. } => "NeedsNotGranted",
             Self::Description(_) => "InvalidDescription",
             Self::Source(_) => "SourceUnavailable",
+            Self::Pulling => "Loading",
+            Self::Fetch(error) => error.reason(),
+            Self::NotVouched(error) => error.reason(),
         }
     }
 }
