@@ -107,6 +107,28 @@ pub struct Listing {
     pub objects: Vec<ObjectHandle>,
 }
 
+/// The revision has left the cluster's memory, or has not come yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("revision {revision} cannot be read any more; read again at a newer one")]
+pub struct RevisionGone {
+    pub revision: u64,
+}
+
+/// The cluster as of one revision, whatever is written meanwhile. Holds nothing:
+/// any read may find that the revision is gone.
+pub trait Snapshot: Send + Sync {
+    fn revision(&self) -> u64;
+
+    fn get(
+        &self,
+        kind: &GroupVersionKind,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<ObjectHandle>, RevisionGone>;
+
+    fn list(&self, query: &ListQuery) -> Result<Vec<ObjectHandle>, RevisionGone>;
+}
+
 /// Who performs an action.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum PluginIdentity {
@@ -175,6 +197,9 @@ pub trait Cluster: Send + Sync + 'static {
     fn get(&self, kind: &GroupVersionKind, namespace: &str, name: &str) -> Option<ObjectHandle>;
 
     fn list(&self, query: &ListQuery) -> Listing;
+
+    /// Reads as of a revision of the recent past.
+    fn pinned(&self, revision: u64) -> Result<Box<dyn Snapshot + '_>, RevisionGone>;
 
     /// All events of all kinds from now on: those after [`Cluster::revision`] at this moment.
     fn subscribe(&self) -> Box<dyn EventStream>;

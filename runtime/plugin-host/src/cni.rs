@@ -167,7 +167,7 @@ impl CniPlugin {
         };
         // No lister in this role, hence no revision.
         let context = Context { now_unix_ms, seed: self.seeds.next(), revision: 0 };
-        sandbox.set_context(context.now_unix_ms, context.seed);
+        sandbox.set_context(&context);
         let (result, usage) = sandbox.call(|world, store| call(world, store, context));
         self.metrics.call(&usage);
         match result {

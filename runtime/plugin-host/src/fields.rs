@@ -51,31 +51,195 @@ pub fn differ(before: &[u8], after: &[u8], path: &str) -> bool {
     }
 }
 
-/// The document with only the fields at `paths` and their parents.
-pub fn cut(json: &[u8], paths: &[String]) -> Vec<u8> {
-    let mut kept = serde_json::Map::new();
-    for path in paths {
-        let Some(value) = raw(json, path).and_then(|text| serde_json::from_str(text).ok()) else {
-            continue;
-        };
-        put(&mut kept, path, value);
-    }
-    // Maps with text keys always serialize.
-    serde_json::to_vec(&kept).unwrap_or_default()
+/// Which fields of a document are kept: paths as a tree, made once for many documents.
+#[derive(Debug, Default)]
+pub struct Cut {
+    children: Vec<Branch>,
 }
 
-fn put(into: &mut serde_json::Map<String, Value>, path: &str, value: Value) {
-    match path.split_once('.') {
-        None => {
-            into.insert(path.to_owned(), value);
+#[derive(Debug)]
+struct Branch {
+    name: String,
+    /// The name as a key of JSON, with quotes and colon.
+    key: Vec<u8>,
+    /// None: the whole value is kept.
+    inner: Option<Cut>,
+}
+
+impl Cut {
+    pub fn new(paths: &[String]) -> Self {
+        let mut cut = Self::default();
+        for path in paths {
+            cut.add(path);
         }
-        Some((head, rest)) => {
-            let inner = into.entry(head).or_insert_with(|| Value::Object(serde_json::Map::new()));
-            // Otherwise a shorter path has brought the whole of it already.
-            if let Value::Object(inner) = inner {
-                put(inner, rest, value);
+        cut
+    }
+
+    fn add(&mut self, path: &str) {
+        let (head, rest) = match path.split_once('.') {
+            Some((head, rest)) => (head, Some(rest)),
+            None => (path, None),
+        };
+        let at = self.children.iter().position(|branch| branch.name == head);
+        let at = at.unwrap_or_else(|| {
+            // Text always serializes.
+            let mut key = serde_json::to_vec(head).unwrap_or_default();
+            key.push(b':');
+            let inner = Some(Self::default());
+            self.children.push(Branch { name: head.to_owned(), key, inner });
+            self.children.len() - 1
+        });
+        let branch = &mut self.children[at];
+        match (rest, &mut branch.inner) {
+            (None, _) => branch.inner = None,
+            (Some(rest), Some(inner)) => inner.add(rest),
+            // A shorter path brings the whole of it.
+            (Some(_), None) => {}
+        }
+    }
+
+    /// The document with only these fields and their parents, in its own order;
+    /// what is absent or `null` is left out. One pass, in which values are copied
+    /// as text and the rest is skipped.
+    pub fn apply(&self, json: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut found = Found::default();
+        let mut deserializer = serde_json::Deserializer::from_slice(json);
+        let seed = Cutting { cut: self, out: &mut out, found: &mut found, is_root: true };
+        let read = seed.deserialize(&mut deserializer);
+        if read.is_err() && !found.all {
+            out.clear();
+        }
+        if out.is_empty() {
+            out.extend(b"{}");
+        } else if found.all {
+            out.push(b'}');
+        }
+        out
+    }
+}
+
+/// Whether the root's fields have all been seen: what follows need not be read.
+#[derive(Default)]
+struct Found {
+    all: bool,
+}
+
+struct Cutting<'c> {
+    cut: &'c Cut,
+    /// Nothing is appended unless something is kept.
+    out: &'c mut Vec<u8>,
+    found: &'c mut Found,
+    is_root: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Cutting<'_> {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Cutting<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("any JSON value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let begin = self.out.len();
+        let mut missing = self.cut.children.len();
+        // A key that comes twice is kept once.
+        let mut seen = vec![false; missing];
+        while let Some(at) = map.next_key_seed(WhichKey(&self.cut.children))? {
+            let Some(at) = at.filter(|at| !std::mem::replace(&mut seen[*at], true)) else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            let branch = &self.cut.children[at];
+            let before = self.out.len();
+            self.out.push(if before == begin { b'{' } else { b',' });
+            self.out.extend(&branch.key);
+            let head = self.out.len();
+            match &branch.inner {
+                None => {
+                    let text = map.next_value::<&'de RawValue>()?.get();
+                    if text != "null" {
+                        self.out.extend(text.as_bytes());
+                    }
+                }
+                Some(cut) => map.next_value_seed(Cutting {
+                    cut,
+                    out: &mut *self.out,
+                    found: &mut *self.found,
+                    is_root: false,
+                })?,
+            }
+            if self.out.len() == head {
+                self.out.truncate(before);
+            }
+            missing -= 1;
+            if missing == 0 && self.is_root {
+                self.found.all = self.out.len() > begin;
+                return Err(serde::de::Error::custom("the rest is not read"));
             }
         }
+        if self.out.len() > begin {
+            self.out.push(b'}');
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+/// Finds which branch a key is, without allocating it.
+struct WhichKey<'c>(&'c [Branch]);
+
+impl<'de> DeserializeSeed<'de> for WhichKey<'_> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: serde::Deserializer<'de>>(
+        self,
+        deserializer: D,
+    ) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for WhichKey<'_> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object key")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<Self::Value, E> {
+        Ok(self.0.iter().position(|branch| branch.name == key))
     }
 }
 
@@ -177,6 +341,25 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Puts a value under a path, over whatever was there.
+    fn put(into: &mut Value, path: &str, value: Value) {
+        if !into.is_object() {
+            *into = serde_json::json!({});
+        }
+        match path.split_once('.') {
+            None => match (into.get_mut(path), value) {
+                (Some(Value::Object(known)), Value::Object(more)) => known.extend(more),
+                (_, value) => into[path] = value,
+            },
+            Some((head, rest)) => {
+                if into.get(head).is_none() {
+                    into[head] = serde_json::json!({});
+                }
+                put(&mut into[head], rest, value);
+            }
+        }
+    }
+
     const POD: &[u8] = br#"{"kind":"Pod","metadata":{"name":"web","labels":{"app":"web"},"deletionTimestamp":null},
         "spec":{"nodeName":"","priority":7,"containers":[{"name":"c"}],"note":"a\"b"},"spec2":true}"#;
 
@@ -185,13 +368,37 @@ mod tests {
         fn check(paths: &[&str], expect: &str) {
             let json =
                 br#"{"kind":"Pod","metadata":{"name":"a","labels":{"x":"y"}},"spec":{"n":1}}"#;
-            let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
-            assert_eq!(String::from_utf8(cut(json, &paths)).unwrap(), expect);
+            assert_eq!(cut(json, paths), expect, "{paths:?}");
         }
         check(&[], "{}");
         check(&["spec.n", "metadata.name"], r#"{"metadata":{"name":"a"},"spec":{"n":1}}"#);
         check(&["metadata.labels.x", "metadata.none"], r#"{"metadata":{"labels":{"x":"y"}}}"#);
         check(&["metadata.labels", "metadata.labels.x"], r#"{"metadata":{"labels":{"x":"y"}}}"#);
+        check(&["metadata.labels.x", "metadata.labels"], r#"{"metadata":{"labels":{"x":"y"}}}"#);
+        check(&["spec.n", "spec.n", "kind.deeper", "spec.n.deeper"], r#"{"spec":{"n":1}}"#);
+        check(&["kind", "none"], r#"{"kind":"Pod"}"#);
+        check(&["", "."], "{}");
+    }
+
+    fn cut(json: &[u8], paths: &[&str]) -> String {
+        let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
+        String::from_utf8(Cut::new(&paths).apply(json)).unwrap()
+    }
+
+    #[test]
+    fn odd_documents_are_cut_without_surprise() {
+        fn check(json: &str, paths: &[&str], expect: &str) {
+            assert_eq!(cut(json.as_bytes(), paths), expect, "{json}");
+        }
+        check(r#"{"a":null,"b":{"c":null}}"#, &["a", "b.c"], "{}");
+        check(r#"{"a":1,"a":2}"#, &["a", "b"], r#"{"a":1}"#);
+        check(r#"{"\u0061":{"x":"\u00e9"}}"#, &["a.x"], r#"{"a":{"x":"\u00e9"}}"#);
+        check(r#"{"a":[{"x":1}],"b":{"x":[1, 2]}}"#, &["a.x", "b.x"], r#"{"b":{"x":[1, 2]}}"#);
+        check("[1]", &["a"], "{}");
+        check(r#"{"a":1,"b":"#, &["a", "b"], "{}");
+        check("nonsense", &["a"], "{}");
+        // What comes after the last wanted field is not looked at.
+        check(r#"{"a":{"b":1,"c":2},"rest": nonsense"#, &["a.b"], r#"{"a":{"b":1}}"#);
     }
 
     #[test]
@@ -230,6 +437,28 @@ mod tests {
     }
 
     proptest! {
+        /// As picking the values out of the parsed document one by one.
+        #[test]
+        fn a_cut_keeps_what_a_full_parse_finds(
+            leaves in proptest::collection::btree_map("[ab](\\.[ab]){0,2}", 0u8..3, 0..6),
+            paths in proptest::collection::vec("[abc](\\.[abc]){0,2}", 0..4),
+        ) {
+            let mut document = serde_json::json!({});
+            for (path, value) in &leaves {
+                put(&mut document, path, serde_json::json!(value));
+            }
+            let mut expect = serde_json::json!({});
+            for path in &paths {
+                let pointer = format!("/{}", path.replace('.', "/"));
+                if let Some(value) = document.pointer(&pointer) {
+                    put(&mut expect, path, value.clone());
+                }
+            }
+            let json = serde_json::to_vec(&document).unwrap();
+            let kept: Value = serde_json::from_slice(&Cut::new(&paths).apply(&json)).unwrap();
+            prop_assert_eq!(kept, expect);
+        }
+
         #[test]
         fn agrees_with_a_full_parse(keys in proptest::collection::vec("[a-c]{1,2}", 1..5), value in "[a-z]{1,5}") {
             let mut document = Value::String(value.clone());

@@ -4,27 +4,28 @@
 use std::sync::Arc;
 
 use crate::bindings::{lister, types};
-use crate::cluster::{Cluster, ListQuery, ObjectHandle};
+use crate::cluster::{Cluster, ListQuery, ObjectHandle, RevisionGone};
 use crate::convert;
-use crate::fields;
+use crate::fields::Cut;
 use crate::grants::Grants;
 
 /// More than one call may carry into a plugin; far above any sensible list.
 const MAX_LIST_BYTES: usize = 256 << 20;
 
 /// Who answers the lister: the cluster, or a record of what it answered before.
+/// `at` is the revision of the call that asks; one answerer serves many calls at a time.
 pub(crate) trait Reads: Send + Sync {
-    fn get(&self, reference: types::ObjectRef) -> Result<Option<types::Object>, ReadError>;
-    fn list(&self, query: lister::Query) -> Result<Vec<types::Object>, ReadError>;
+    fn get(&self, at: u64, reference: types::ObjectRef)
+    -> Result<Option<types::Object>, ReadError>;
+    fn list(&self, at: u64, query: lister::Query) -> Result<Vec<types::Object>, ReadError>;
     /// As `list`, each object cut down to some of its fields.
     fn list_fields(
         &self,
+        at: u64,
         query: lister::Query,
         fields: &[String],
     ) -> Result<Vec<types::Object>, ReadError>;
-    fn count(&self, query: lister::Query) -> Result<u32, ReadError>;
-    /// The reads that follow belong to a call at this revision.
-    fn pin(&self, _revision: u64) {}
+    fn count(&self, at: u64, query: lister::Query) -> Result<u32, ReadError>;
 }
 
 pub(crate) struct Reader {
@@ -40,46 +41,34 @@ pub(crate) enum ReadError {
     TooLarge,
     #[error("this role has no lister")]
     NoReader,
+    /// No fault of the plugin: it is asked again at a newer revision.
+    #[error(transparent)]
+    Gone(#[from] RevisionGone),
     /// Only in a replay.
     #[error("this read was not recorded: {0}")]
     NotRecorded(String),
+    /// Only in a replay: the read was refused when it was recorded, too.
+    #[error("{0}")]
+    Recorded(String),
 }
 
 impl Reads for Reader {
-    fn get(&self, reference: types::ObjectRef) -> Result<Option<types::Object>, ReadError> {
-        Ok(Reader::get(self, reference))
-    }
-
-    fn list(&self, query: lister::Query) -> Result<Vec<types::Object>, ReadError> {
-        Reader::list(self, query)
-    }
-
-    fn list_fields(
+    fn get(
         &self,
-        query: lister::Query,
-        fields: &[String],
-    ) -> Result<Vec<types::Object>, ReadError> {
-        Reader::list_fields(self, query, fields)
-    }
-
-    fn count(&self, query: lister::Query) -> Result<u32, ReadError> {
-        Ok(Reader::count(self, query))
-    }
-}
-
-impl Reader {
-    pub fn get(&self, reference: types::ObjectRef) -> Option<types::Object> {
+        at: u64,
+        reference: types::ObjectRef,
+    ) -> Result<Option<types::Object>, ReadError> {
         let kind = convert::kind(reference.kind);
         if !self.grants.may_read_in(&kind, &reference.namespace) {
-            return None;
+            return Ok(None);
         }
-        let found = self.cluster.get(&kind, &reference.namespace, &reference.name)?;
-        Some(convert::object(&*found, true))
+        let found = self.cluster.pinned(at)?.get(&kind, &reference.namespace, &reference.name)?;
+        Ok(found.map(|object| convert::object(&*object, true)))
     }
 
-    pub fn list(&self, query: lister::Query) -> Result<Vec<types::Object>, ReadError> {
+    fn list(&self, at: u64, query: lister::Query) -> Result<Vec<types::Object>, ReadError> {
         let with_json = !query.metadata_only;
-        let found = self.find(query);
+        let found = self.find(at, query)?;
         let bytes: usize =
             if with_json { found.iter().map(|object| object.json().len()).sum() } else { 0 };
         if bytes > MAX_LIST_BYTES {
@@ -88,34 +77,40 @@ impl Reader {
         Ok(found.iter().map(|object| convert::object(&**object, with_json)).collect())
     }
 
-    /// As `list`, each object cut down to some of its fields.
-    pub fn list_fields(
+    fn list_fields(
         &self,
+        at: u64,
         query: lister::Query,
-        paths: &[String],
+        fields: &[String],
     ) -> Result<Vec<types::Object>, ReadError> {
-        let mut objects = self.list(query)?;
-        for object in &mut objects {
-            object.json = fields::cut(&object.json, paths);
-        }
-        Ok(objects)
+        let cut = Cut::new(fields);
+        let mut bytes = 0;
+        let found = self.find(at, query)?.into_iter().map(|object| {
+            let mut carried = convert::object(&*object, false);
+            carried.json = cut.apply(object.json());
+            bytes += carried.json.len();
+            if bytes > MAX_LIST_BYTES { Err(ReadError::TooLarge) } else { Ok(carried) }
+        });
+        found.collect()
     }
 
-    pub fn count(&self, query: lister::Query) -> u32 {
-        u32::try_from(self.find(query).len()).unwrap_or(u32::MAX)
+    fn count(&self, at: u64, query: lister::Query) -> Result<u32, ReadError> {
+        Ok(u32::try_from(self.find(at, query)?.len()).unwrap_or(u32::MAX))
     }
+}
 
-    fn find(&self, query: lister::Query) -> Vec<ObjectHandle> {
+impl Reader {
+    fn find(&self, at: u64, query: lister::Query) -> Result<Vec<ObjectHandle>, ReadError> {
         // Every kind of the whole cluster at once is never what is meant.
         if query.kind.is_none() && query.namespace.is_none() && query.owner_uid.is_none() {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let limit = query.limit as usize;
         let kind = query.kind.map(convert::kind);
         if kind.as_ref().is_some_and(|kind| !self.grants.may_read(kind)) {
-            return Vec::new();
+            return Ok(Vec::new());
         }
-        let listing = self.cluster.list(&ListQuery {
+        let mut objects = self.cluster.pinned(at)?.list(&ListQuery {
             kind,
             namespace: query.namespace,
             owner_uid: query.owner_uid,
@@ -123,8 +118,7 @@ impl Reader {
             field: query.field,
             // What is not granted must not count against the limit.
             limit: 0,
-        });
-        let mut objects = listing.objects;
+        })?;
         let mut last: Option<(Arc<pintle_api::meta::GroupVersionKind>, String, bool)> = None;
         objects.retain(|object| match &last {
             // Neighbours are mostly of one kind and namespace: ask once.
@@ -142,6 +136,6 @@ impl Reader {
         if limit > 0 {
             objects.truncate(limit);
         }
-        objects
+        Ok(objects)
     }
 }

@@ -14,6 +14,7 @@ use crate::artifact::Artifact;
 use crate::bindings::scheduler::pintle::plugin::extensions;
 use crate::bindings::{actions, lister, log, types};
 use crate::budget::Budgets;
+use crate::cluster::RevisionGone;
 use crate::engine::{TICK, Wasm};
 use crate::extension::{Evaluation, ExtensionAnswers};
 use crate::lister::{ReadError, Reads};
@@ -29,7 +30,7 @@ const MAX_TABLE_ELEMENTS: usize = 1 << 20;
 /// thread's own time, but not beyond so many times the deadline by the clock.
 const MAX_STARVATION: u32 = 10;
 
-/// Why a call gave no answer. Each is a strike.
+/// Why a call gave no answer. Each but the last is a strike.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     #[error("it trapped: {0}")]
@@ -47,6 +48,10 @@ pub enum Fault {
     Ungranted(String),
     #[error("it refused its configuration: {0}")]
     Config(String),
+    /// The call took longer than the cluster keeps its past. Nobody's fault and
+    /// no strike: the same input is decided again at a newer revision.
+    #[error(transparent)]
+    RevisionGone(#[from] RevisionGone),
 }
 
 impl Fault {
@@ -60,6 +65,7 @@ impl Fault {
             Self::BadReply(_) => "InvalidReply",
             Self::Ungranted(_) => "UngrantedAction",
             Self::Config(_) => "InvalidConfig",
+            Self::RevisionGone(_) => "RevisionGone",
         }
     }
 }
@@ -70,12 +76,17 @@ pub(crate) struct Usage {
     pub elapsed: Duration,
     pub fuel: u64,
     pub memory_bytes: usize,
+    /// Carried into the instance by its reads.
+    pub read_bytes: u64,
 }
 
 /// What the host keeps beside an instance.
 pub(crate) struct State {
     limits: Limits,
     reader: Option<Arc<dyn Reads>>,
+    /// The revision that reads answer at.
+    at: u64,
+    read_bytes: u64,
     log: Arc<PluginLog>,
     /// What a scheduler is told by extensions; None: there are none.
     answers: Option<Box<dyn ExtensionAnswers>>,
@@ -169,11 +180,15 @@ fn thread_time() -> Duration {
 
 impl lister::Host for State {
     fn get(&mut self, reference: types::ObjectRef) -> wasmtime::Result<Option<types::Object>> {
-        Ok(self.reader()?.get(reference)?)
+        let found = self.reader()?.get(self.at, reference)?;
+        self.carried(found.as_slice());
+        Ok(found)
     }
 
     fn list(&mut self, query: lister::Query) -> wasmtime::Result<Vec<types::Object>> {
-        Ok(self.reader()?.list(query)?)
+        let found = self.reader()?.list(self.at, query)?;
+        self.carried(&found);
+        Ok(found)
     }
 
     fn list_fields(
@@ -181,11 +196,13 @@ impl lister::Host for State {
         query: lister::Query,
         fields: Vec<String>,
     ) -> wasmtime::Result<Vec<types::Object>> {
-        Ok(self.reader()?.list_fields(query, &fields)?)
+        let found = self.reader()?.list_fields(self.at, query, &fields)?;
+        self.carried(&found);
+        Ok(found)
     }
 
     fn count(&mut self, query: lister::Query) -> wasmtime::Result<u32> {
-        Ok(self.reader()?.count(query)?)
+        Ok(self.reader()?.count(self.at, query)?)
     }
 }
 
@@ -227,6 +244,23 @@ impl actions::Host for State {}
 impl State {
     fn reader(&self) -> Result<&dyn Reads, ReadError> {
         self.reader.as_deref().ok_or(ReadError::NoReader)
+    }
+
+    fn carried(&mut self, objects: &[types::Object]) {
+        let bytes = |object: &types::Object| {
+            let reference = &object.ref_;
+            let kind = &reference.kind;
+            let texts = [
+                &kind.group,
+                &kind.version,
+                &kind.kind,
+                &reference.namespace,
+                &reference.name,
+                &object.uid,
+            ];
+            object.json.len() + texts.iter().map(|text| text.len()).sum::<usize>()
+        };
+        self.read_bytes += objects.iter().map(bytes).sum::<usize>() as u64;
     }
 }
 
@@ -277,6 +311,8 @@ impl<W> Sandbox<W> {
                 denied: false,
             },
             reader: surroundings.reader.clone(),
+            at: 0,
+            read_bytes: 0,
             log: surroundings.log.clone(),
             answers: None,
             clock: CallClock::default(),
@@ -330,10 +366,13 @@ impl<W> Sandbox<W> {
         self.store.data_mut().answers = answers;
     }
 
-    /// Sets what a WASI guest sees as time and randomness in the next call.
-    pub fn set_context(&mut self, now_unix_ms: i64, seed: u64) {
-        if let Some(wasi) = &mut self.store.data_mut().wasi {
-            wasi.set(now_unix_ms, seed);
+    /// Sets the revision that reads of the next call answer at, and what a WASI
+    /// guest sees as time and randomness.
+    pub fn set_context(&mut self, context: &types::Context) {
+        let state = self.store.data_mut();
+        state.at = context.revision;
+        if let Some(wasi) = &mut state.wasi {
+            wasi.set(context.now_unix_ms, context.seed);
         }
     }
 }
@@ -361,6 +400,7 @@ fn arm(store: &mut Store<State>, budgets: &Budgets) -> Instant {
     store.set_epoch_deadline(1);
     let state = store.data_mut();
     state.limits.denied = false;
+    state.read_bytes = 0;
     state.clock = CallClock { deadline: budgets.deadline, started: Some(started), baseline: None };
     started
 }
@@ -370,6 +410,7 @@ fn usage(store: &Store<State>, budgets: &Budgets, started: Instant) -> Usage {
         elapsed: started.elapsed(),
         fuel: budgets.fuel_per_call.saturating_sub(store.get_fuel().unwrap_or_default()),
         memory_bytes: store.data().limits.used_bytes,
+        read_bytes: store.data().read_bytes,
     }
 }
 
@@ -380,6 +421,9 @@ fn fault(store: &Store<State>, budgets: &Budgets, error: &wasmtime::Error) -> Fa
         Some(Trap::OutOfFuel) => return Fault::OutOfFuel(budgets.fuel_per_call),
         Some(Trap::Interrupt) => return Fault::Deadline(budgets.deadline),
         _ => {}
+    }
+    if let Some(ReadError::Gone(gone)) = error.downcast_ref() {
+        return Fault::RevisionGone(*gone);
     }
     // A guest whose allocation fails aborts; the cause is what it was refused.
     if store.data().limits.denied {

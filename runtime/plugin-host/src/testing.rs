@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::action::Action;
 use crate::cluster::{
     Applied, ApplyError, Change, Cluster, ClusterEvent, EventStream, ListQuery, Listing, Object,
-    ObjectHandle, Owner, PluginIdentity,
+    ObjectHandle, Owner, PluginIdentity, RevisionGone, Snapshot,
 };
 
 pub(crate) struct Fixed {
@@ -98,6 +98,13 @@ impl Cluster for Still {
         };
         Listing { revision: 0, objects: self.0.iter().filter(wanted).cloned().collect() }
     }
+    fn pinned(&self, revision: u64) -> Result<Box<dyn Snapshot + '_>, RevisionGone> {
+        if revision > 0 {
+            Err(RevisionGone { revision })
+        } else {
+            Ok(Box::new(StillSnapshot(self)))
+        }
+    }
     fn subscribe(&self) -> Box<dyn EventStream> {
         unreachable!("unit tests bring their own events")
     }
@@ -106,5 +113,25 @@ impl Cluster for Still {
     }
     fn now_unix_ms(&self) -> i64 {
         0
+    }
+}
+
+/// It has one revision only.
+struct StillSnapshot<'c>(&'c Still);
+
+impl Snapshot for StillSnapshot<'_> {
+    fn revision(&self) -> u64 {
+        0
+    }
+    fn get(
+        &self,
+        kind: &GroupVersionKind,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<ObjectHandle>, RevisionGone> {
+        Ok(self.0.get(kind, namespace, name))
+    }
+    fn list(&self, query: &ListQuery) -> Result<Vec<ObjectHandle>, RevisionGone> {
+        Ok(self.0.list(query).objects)
     }
 }

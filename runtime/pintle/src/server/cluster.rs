@@ -15,9 +15,9 @@ use pintle_apiserver::{ApiServer, Clock, User};
 use pintle_plugin_host::action::{Action, PatchType, Propagation as PluginPropagation, Target};
 use pintle_plugin_host::cluster::{
     Applied, ApplyError, Change, Cluster, ClusterEvent, EventBatch, EventStream, ListQuery,
-    Listing, Object, ObjectHandle, Owner, PluginIdentity, StreamGone,
+    Listing, Object, ObjectHandle, Owner, PluginIdentity, RevisionGone, Snapshot, StreamGone,
 };
-use pintle_watch::{Bus, EventKind, From, Topic};
+use pintle_watch::{Bus, EventKind, From, Pinned, Query};
 use serde_json::{Value, json};
 
 use super::events;
@@ -63,6 +63,38 @@ impl LocalCluster {
             let api_version = kind.api_version();
             ApplyError::Invalid(format!("there is no kind {} in {api_version}", kind.kind))
         })
+    }
+
+    /// Asks `read` for what a query means on the bus; `None` if it can match nothing.
+    fn select<R>(&self, query: &ListQuery, read: impl FnOnce(&Query<'_>) -> R) -> Option<R> {
+        let labels = query.label_selector.as_deref().map(LabelSelector::parse);
+        // A selector that cannot be read selects nothing.
+        let labels = labels.transpose().ok()?;
+        let row = match &query.kind {
+            Some(kind) => Some(self.row(kind)?),
+            None => None,
+        };
+        let field = query.field.as_ref().map(|(path, value)| (path.as_str(), value.as_str()));
+        let offered = row.is_some_and(|row| {
+            row.selectable.iter().any(|known| field.is_some_and(|(path, _)| known.path == path))
+        });
+        let by_text = |object: &pintle_watch::Object| {
+            field.is_none_or(|(path, value)| field_text(object, path).unwrap_or_default() == value)
+        };
+        let query = Query {
+            resource: row.map(|row| row.storage_id),
+            namespace: query.namespace.as_deref(),
+            owner_uid: query.owner_uid.as_deref(),
+            field: field.filter(|_| offered),
+            labels: labels.as_ref(),
+            also: if field.is_some() && !offered { Some(&by_text) } else { None },
+            limit: query.limit,
+        };
+        Some(read(&query))
+    }
+
+    fn handles(&self, objects: Vec<Arc<pintle_watch::Object>>) -> Vec<ObjectHandle> {
+        objects.into_iter().map(|object| self.handle(object)).collect()
     }
 
     fn handle(&self, object: Arc<pintle_watch::Object>) -> ObjectHandle {
@@ -116,12 +148,50 @@ impl Object for BusObject {
     }
 
     fn field(&self, path: &str) -> Option<Cow<'_, str>> {
-        match self.object.field(path) {
-            Some("") => None,
-            Some(value) => Some(Cow::Borrowed(value)),
-            None => pintle_plugin_host::fields::text(&self.object.bytes, path),
-        }
+        field_text(&self.object, path)
     }
+}
+
+/// Indexed fields without parsing; others as the bytes have them.
+fn field_text<'o>(object: &'o pintle_watch::Object, path: &str) -> Option<Cow<'o, str>> {
+    match object.field(path) {
+        Some("") => None,
+        Some(value) => Some(Cow::Borrowed(value)),
+        None => pintle_plugin_host::fields::text(&object.bytes, path),
+    }
+}
+
+/// The bus at one revision.
+struct LocalSnapshot<'c> {
+    cluster: &'c LocalCluster,
+    pinned: Pinned<'c>,
+}
+
+impl Snapshot for LocalSnapshot<'_> {
+    fn revision(&self) -> u64 {
+        self.pinned.revision()
+    }
+
+    fn get(
+        &self,
+        kind: &GroupVersionKind,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<ObjectHandle>, RevisionGone> {
+        let Some(row) = self.cluster.row(kind) else { return Ok(None) };
+        let namespace = if row.scope == Scope::Namespaced { namespace } else { "" };
+        let found = self.pinned.get(row.storage_id, namespace, name).map_err(gone)?;
+        Ok(found.map(|object| self.cluster.handle(object)))
+    }
+
+    fn list(&self, query: &ListQuery) -> Result<Vec<ObjectHandle>, RevisionGone> {
+        let found = self.cluster.select(query, |query| self.pinned.select(query));
+        Ok(self.cluster.handles(found.transpose().map_err(gone)?.unwrap_or_default()))
+    }
+}
+
+fn gone(gone: pintle_watch::RevisionGone) -> RevisionGone {
+    RevisionGone { revision: gone.revision }
 }
 
 struct BusStream {
@@ -168,49 +238,13 @@ impl Cluster for LocalCluster {
 
     fn list(&self, query: &ListQuery) -> Listing {
         let revision = self.bus.revision();
-        let nothing = Listing { revision, objects: Vec::new() };
-        let selector = match query.label_selector.as_deref().map(LabelSelector::parse) {
-            Some(Ok(selector)) => Some(selector),
-            Some(Err(_)) => return nothing,
-            None => None,
-        };
-        let row = match &query.kind {
-            Some(kind) => match self.row(kind) {
-                Some(row) => Some(row),
-                None => return nothing,
-            },
-            None => None,
-        };
-        // The narrowest index first; what it does not cover is filtered below.
-        let candidates = match (&query.owner_uid, row, &query.field, &query.namespace) {
-            (Some(uid), ..) => self.bus.owned_by(uid),
-            (None, Some(row), Some((path, value)), _)
-                if row.selectable.iter().any(|f| f.indexed && f.path == path) =>
-            {
-                self.bus.list_topic(row.storage_id, &Topic::field(path, value)).objects
-            }
-            (None, Some(row), _, namespace) => {
-                self.bus.list(row.storage_id, namespace.as_deref()).objects
-            }
-            (None, None, _, Some(namespace)) => self.bus.by_namespace(namespace),
-            (None, None, _, None) => return nothing,
-        };
-        let limit = if query.limit == 0 { usize::MAX } else { query.limit };
-        let objects = candidates
-            .into_iter()
-            .filter(|o| row.is_none_or(|row| o.resource == row.storage_id))
-            .filter(|o| query.namespace.as_deref().is_none_or(|ns| o.namespace() == ns))
-            .filter(|o| selector.as_ref().is_none_or(|s| s.matches(|key| o.label(key))))
-            .map(|object| self.handle(object))
-            .filter(|o| {
-                query
-                    .field
-                    .as_ref()
-                    .is_none_or(|(path, value)| o.field(path).unwrap_or_default() == value.as_str())
-            })
-            .take(limit)
-            .collect();
-        Listing { revision, objects }
+        let found = self.select(query, |query| self.bus.select(query)).unwrap_or_default();
+        Listing { revision, objects: self.handles(found) }
+    }
+
+    fn pinned(&self, revision: u64) -> Result<Box<dyn Snapshot + '_>, RevisionGone> {
+        let pinned = self.bus.at(revision).map_err(gone)?;
+        Ok(Box::new(LocalSnapshot { cluster: self, pinned }))
     }
 
     fn subscribe(&self) -> Box<dyn EventStream> {

@@ -21,6 +21,10 @@ use crate::sandbox::{Fault, Sandbox};
 use crate::seed::Seeds;
 use crate::supervise::{Health, Previous, Remedy, Rollout, Version, take_warm};
 
+/// So many times a request is decided again because the cluster's memory of its
+/// past is shorter than the call.
+const MAX_OVERTAKEN: usize = 3;
+
 pub(crate) struct AdmissionUnit {
     pub name: Arc<str>,
     /// Lower is asked first.
@@ -68,7 +72,7 @@ impl Live {
             Some(sandbox) => sandbox,
             None => self.program.start()?,
         };
-        sandbox.set_context(context.now_unix_ms, context.seed);
+        sandbox.set_context(&context);
         let (result, usage) = sandbox.call(|world, store| {
             world.pintle_plugin_admission().call_review(store, context, request)
         });
@@ -174,6 +178,7 @@ impl AdmissionUnit {
     /// The plugin's answer, from the version before if this one faults within
     /// the rollback window.
     pub fn review(&self, request: &Request) -> Result<Response, String> {
+        let mut overtaken = 0;
         loop {
             let live = self.live.load_full();
             if self.is_stopped() {
@@ -190,6 +195,14 @@ impl AdmissionUnit {
             let result = live
                 .review(context, request, self.max_idle)
                 .and_then(|response| sound(response, request));
+            if let Err(Fault::RevisionGone(gone)) = &result {
+                // Nothing was decided, so nobody is told; the next try has a fresh instance.
+                overtaken += 1;
+                if overtaken < MAX_OVERTAKEN {
+                    continue;
+                }
+                return Err(gone.to_string());
+            }
             if !self.followers.is_empty() {
                 self.followers.tell(Arc::new(Reviewed {
                     digest: live.program.digest.clone(),

@@ -21,6 +21,10 @@ use crate::supervise::{Previous, Remedy, Rollout, Version, take_warm};
 /// must not pile up without bound.
 const MAX_IN_FLIGHT: usize = 32;
 
+/// So many times in a row a key is decided again at once because the cluster's
+/// memory of its past is shorter than the call; then it backs off.
+const MAX_OVERTAKEN: usize = 3;
+
 /// One version with its instance.
 pub(crate) struct Live {
     pub program: Arc<Program<ControllerPlugin>>,
@@ -41,7 +45,7 @@ impl Live {
     }
 
     pub fn reconcile(&mut self, request: &Request, context: Context) -> Result<Decided, Fault> {
-        self.sandbox.set_context(context.now_unix_ms, context.seed);
+        self.sandbox.set_context(&context);
         let (result, usage) = self.sandbox.call(|world, store| {
             world.pintle_plugin_controller().call_reconcile(store, context, request)
         });
@@ -159,6 +163,7 @@ impl Worker {
 
     fn reconcile(&mut self, work: &Work) {
         let request = request(work);
+        let mut overtaken = 0;
         loop {
             let Some(live) = &mut self.live else {
                 return self.finish(work, Verdict::Hold);
@@ -169,6 +174,16 @@ impl Worker {
                 revision: self.shared.cluster.revision(),
             };
             let decided = live.reconcile(&request, context);
+            if let Err(Fault::RevisionGone(gone)) = &decided {
+                // Nothing was decided, so nobody is told; the trap ended the instance.
+                tracing::debug!(plugin = self.shared.identity.name(), %gone, "a call was overtaken");
+                self.rebuild();
+                overtaken += 1;
+                if overtaken < MAX_OVERTAKEN {
+                    continue;
+                }
+                return self.finish(work, Verdict::Retry);
+            }
             if !self.shared.followers.is_empty() {
                 self.shared.followers.tell(Arc::new(Worked {
                     digest: live.program.digest.clone(),

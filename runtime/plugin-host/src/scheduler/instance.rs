@@ -91,7 +91,7 @@ impl Instance {
     ) -> Result<Vec<Decision>, Fault> {
         let objects: Vec<types::Object> =
             pods.iter().map(|pod| convert::object(&**pod, true)).collect();
-        self.sandbox.set_context(context.now_unix_ms, context.seed);
+        self.sandbox.set_context(&context);
         let (result, usage) = self.sandbox.call(|world, store| {
             world.pintle_plugin_scheduler().call_schedule(store, context, &objects)
         });
@@ -111,7 +111,7 @@ impl Instance {
 }
 
 /// The pod as it will be once the binding is through.
-fn with_node(pod: &[u8], node: &str) -> Vec<u8> {
+pub(crate) fn with_node(pod: &[u8], node: &str) -> Vec<u8> {
     let Ok(mut value) = serde_json::from_slice::<Value>(pod) else { return pod.to_vec() };
     if let Some(spec) = value.get_mut("spec").and_then(Value::as_object_mut) {
         spec.insert("nodeName".to_owned(), node.into());

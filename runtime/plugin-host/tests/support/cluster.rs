@@ -1,7 +1,7 @@
 //! A cluster in memory: one revision counter, optimistic concurrency, one
 //! ordered event stream that has a commit before the commit is reported.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,15 +10,19 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use pintle_api::meta::GroupVersionKind;
+use pintle_api::selector::LabelSelector;
 use pintle_plugin_host::action::{Action, PatchType, Target};
 use pintle_plugin_host::cluster::{
     Applied, ApplyError, Change, Cluster, ClusterEvent, EventBatch, EventStream, ListQuery,
-    Listing, Object, ObjectHandle, Owner, PluginIdentity, StreamGone,
+    Listing, Object, ObjectHandle, Owner, PluginIdentity, RevisionGone, Snapshot, StreamGone,
 };
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 type Key = (String, String, String);
+
+/// So many replaced states are kept for reads of the past.
+const PAST: usize = 10_000;
 
 pub struct Stored {
     kind: Arc<GroupVersionKind>,
@@ -72,6 +76,10 @@ struct Inner {
     revision: u64,
     uids: u64,
     objects: BTreeMap<Key, Arc<Stored>>,
+    /// States that were replaced or removed, with the revision that did it.
+    past: VecDeque<(u64, Arc<Stored>)>,
+    /// Of the newest event whose state before is not in `past` any more.
+    forgotten: u64,
     streams: Vec<mpsc::UnboundedSender<EventBatch>>,
 }
 
@@ -85,6 +93,8 @@ pub struct Memory {
     pub bindings: AtomicUsize,
     pub double_bindings: AtomicUsize,
     pub conflicts: AtomicUsize,
+    /// How many pinned reads are to be refused as if the revision were gone.
+    pub forget_pins: AtomicUsize,
     pub events: Mutex<Vec<(String, String, String)>>,
 }
 
@@ -285,6 +295,14 @@ impl Inner {
     }
 
     fn publish(&mut self, change: Change, object: Arc<Stored>, previous: Option<Arc<Stored>>) {
+        if let Some(previous) = &previous {
+            self.past.push_back((self.revision, previous.clone()));
+            if self.past.len() > PAST
+                && let Some((revision, _)) = self.past.pop_front()
+            {
+                self.forgotten = revision;
+            }
+        }
         let event = ClusterEvent {
             revision: self.revision,
             change,
@@ -323,25 +341,24 @@ impl Cluster for Memory {
 
     fn list(&self, query: &ListQuery) -> Listing {
         let inner = self.inner.lock();
-        let wanted = |stored: &&Arc<Stored>| {
-            query.kind.as_ref().is_none_or(|kind| *kind == *stored.kind)
-                && query.namespace.as_ref().is_none_or(|namespace| *namespace == stored.namespace)
-                && query
-                    .field
-                    .as_ref()
-                    .is_none_or(|(path, value)| stored.field(path).as_deref() == Some(value))
-                && query
-                    .owner_uid
-                    .as_ref()
-                    .is_none_or(|uid| stored.controller().is_some_and(|owner| owner.uid == *uid))
-        };
         let objects = inner
             .objects
             .values()
-            .filter(wanted)
+            .filter(|stored| wanted(query, stored))
             .map(|stored| stored.clone() as ObjectHandle)
             .collect();
         Listing { revision: inner.revision, objects }
+    }
+
+    fn pinned(&self, revision: u64) -> Result<Box<dyn Snapshot + '_>, RevisionGone> {
+        let refuse = self
+            .forget_pins
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        let inner = self.inner.lock();
+        if refuse.is_ok() || revision < inner.forgotten || revision > inner.revision {
+            return Err(RevisionGone { revision });
+        }
+        Ok(Box::new(Pinned { memory: self, revision }))
     }
 
     fn subscribe(&self) -> Box<dyn EventStream> {
@@ -361,6 +378,79 @@ impl Cluster for Memory {
     fn now_unix_ms(&self) -> i64 {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         i64::try_from(now.as_millis()).unwrap_or_default()
+    }
+}
+
+fn wanted(query: &ListQuery, stored: &Stored) -> bool {
+    query.kind.as_ref().is_none_or(|kind| *kind == *stored.kind)
+        && query.namespace.as_ref().is_none_or(|namespace| *namespace == stored.namespace)
+        && query
+            .field
+            .as_ref()
+            .is_none_or(|(path, value)| stored.field(path).as_deref() == Some(value))
+        && query
+            .owner_uid
+            .as_ref()
+            .is_none_or(|uid| stored.controller().is_some_and(|owner| owner.uid == *uid))
+        && query.label_selector.as_ref().is_none_or(|selector| {
+            LabelSelector::parse(selector)
+                .is_ok_and(|selector| selector.matches(|key| stored.label(key)))
+        })
+}
+
+/// What is there and not newer, and what was replaced since.
+struct Pinned<'m> {
+    memory: &'m Memory,
+    revision: u64,
+}
+
+impl Pinned<'_> {
+    fn read(
+        &self,
+        wanted: impl Fn(&Stored) -> bool,
+    ) -> Result<BTreeMap<Key, ObjectHandle>, RevisionGone> {
+        let inner = self.memory.inner.lock();
+        if self.revision < inner.forgotten {
+            return Err(RevisionGone { revision: self.revision });
+        }
+        let since = inner.past.partition_point(|(revision, _)| *revision <= self.revision);
+        let replaced = inner.past.range(since..).map(|(_, stored)| stored);
+        let then = inner.objects.values().chain(replaced);
+        let then = then.filter(|stored| stored.revision <= self.revision && wanted(stored));
+        let keyed = |stored: &Arc<Stored>| {
+            let key = key(&stored.kind.kind, &stored.namespace, &stored.name);
+            (key, stored.clone() as ObjectHandle)
+        };
+        Ok(then.map(keyed).collect())
+    }
+}
+
+impl Snapshot for Pinned<'_> {
+    fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    fn get(
+        &self,
+        kind: &GroupVersionKind,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<ObjectHandle>, RevisionGone> {
+        let present =
+            self.memory.inner.lock().objects.get(&key(&kind.kind, namespace, name)).cloned();
+        if let Some(stored) = present
+            && stored.revision <= self.revision
+        {
+            return Ok(Some(stored));
+        }
+        let found = self.read(|stored| {
+            stored.kind.kind == kind.kind && stored.namespace == namespace && stored.name == name
+        })?;
+        Ok(found.into_values().next())
+    }
+
+    fn list(&self, query: &ListQuery) -> Result<Vec<ObjectHandle>, RevisionGone> {
+        Ok(self.read(|stored| wanted(query, stored))?.into_values().collect())
     }
 }
 
