@@ -33,6 +33,8 @@ pub struct Query {
     pub label_selector: Option<String>,
     /// A selectable field and its value, `spec.nodeName` and `node-1`.
     pub field: Option<(String, String)>,
+    /// Only these fields of each object, `metadata.labels`, `spec.replicas`; empty: all.
+    pub fields: Vec<String>,
     /// Leave `json` empty: names, uids and revisions only.
     pub metadata_only: bool,
     /// At most so many objects; 0 means no limit.
@@ -80,6 +82,20 @@ impl Query {
         self
     }
 
+    /// Only these fields of each object (their parents stay, absent ones are left out):
+    /// a call then carries what it needs and no more.
+    ///
+    /// ```
+    /// use pintle_sdk::prelude::*;
+    ///
+    /// let labels_only = Query::of(POD).fields(&["metadata.labels", "status.phase"]);
+    /// assert_eq!(labels_only.fields.len(), 2);
+    /// ```
+    pub fn fields(mut self, paths: &[&str]) -> Self {
+        self.fields = paths.iter().map(|&path| path.to_owned()).collect();
+        self
+    }
+
     /// Names, uids and revisions only.
     pub fn metadata_only(mut self) -> Self {
         self.metadata_only = true;
@@ -97,7 +113,7 @@ impl Query {
 pub trait Lister {
     /// One object.
     fn get(&self, reference: &ObjectRef) -> Option<Object>;
-    /// The objects that match.
+    /// The objects that match, cut down to the query's fields if it names any.
     fn list(&self, query: &Query) -> Vec<Object>;
     /// How many objects match, without carrying them across.
     fn count(&self, query: &Query) -> u32;
@@ -137,6 +153,11 @@ impl<T: Resource> TryFrom<Object> for Typed<T> {
 }
 
 impl dyn Lister + '_ {
+    /// As `list`, each object cut down to these fields.
+    pub fn list_fields(&self, query: &Query, paths: &[&str]) -> Vec<Object> {
+        self.list(&query.clone().fields(paths))
+    }
+
     /// One object of the kind that `T` stands for.
     pub fn read<T: Resource>(
         &self,

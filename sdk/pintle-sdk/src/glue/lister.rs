@@ -13,7 +13,12 @@ impl Lister for HostLister {
     }
 
     fn list(&self, query: &Query) -> Vec<Object> {
-        host::list(&encode(query)).into_iter().map(object).collect()
+        let found = if query.fields.is_empty() {
+            host::list(&encode(query))
+        } else {
+            host::list_fields(&encode(query), &query.fields)
+        };
+        found.into_iter().map(object).collect()
     }
 
     fn count(&self, query: &Query) -> u32 {
