@@ -1,25 +1,49 @@
-//! A cluster in memory for testing plugins: snapshot in, actions out.
+//! A cluster in memory for testing plugins: snapshot in, actions out, in plain
+//! `cargo test`, without wasm and without a cluster.
 //!
-//! [`World`] holds objects, performs [`Action`](pintle_sdk::Action)s with
-//! revisions, preconditions, finalizers and generated names as the API server
-//! does, and answers as a [`Lister`](pintle_sdk::Lister). [`Cluster`] adds the
-//! controllers: it follows their watches, keeps one queue, and runs them until
-//! nothing is left to do. So a test shows what a controller decides, whether
-//! its watches are enough, and that it comes to rest.
+//! | To test | Use |
+//! |---|---|
+//! | a controller | [`Cluster`]: objects in, controllers work until nothing is left to do |
+//! | a scheduler | [`Scheduling`]: pods in, decisions out and performed |
+//! | an admission plugin | [`Reviewing`]: requests in, verdicts out and applied |
+//!
+//! All three hold a [`World`]: objects, with the API server's generic behaviour
+//! (revisions, preconditions, finalizers, generated names). It is filled with
+//! the builders of [`objects`], with JSON, or from files that `kubectl get -o
+//! yaml` printed ([`World::from_path`]).
+//!
+//! [`properties`] has what must hold for every plugin of a role, each in a line:
+//! idempotence, convergence under conflicts and crashes, capacity, determinism.
+//!
+//! A test that is written for a [`subject::Subject`] runs against the plugin's
+//! own type and against the component that was built from it (module
+//! `component`, feature `component`).
 //!
 //! Time is [`World::now_unix_ms`]; it moves when a test moves it. Everything is
 //! deterministic: the same test gives the same names and the same order.
 //!
-//! Does not know: admission, defaulting, validation, grants. The real API
-//! server is for those.
+//! Does not know: defaulting, validation, grants. The real API server is for
+//! those.
 //!
 //! Read first: [`Cluster`].
+
+#![warn(missing_docs)]
 
 mod cluster;
 mod enqueue;
 mod fields;
+pub mod objects;
+pub mod properties;
+mod reviewing;
+mod scheduling;
+mod snapshot;
+pub mod subject;
 mod world;
 
 pub use cluster::{Cluster, Run};
 pub use fields::merge_patch;
+pub use reviewing::{Admitted, Denied, Reviewing};
+pub use scheduling::{Scheduling, overcommitted};
+pub use snapshot::SnapshotError;
+pub use subject::Subject;
 pub use world::{Change, ChangeKind, Refused, World};

@@ -15,7 +15,9 @@ use crate::fields::{at, labels, merge_patch, text};
 /// 2026-01-01T00:00:00Z.
 const START_UNIX_MS: i64 = 1_767_225_600_000;
 
+/// What happened to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub enum ChangeKind {
     Added,
     Modified,
@@ -25,26 +27,35 @@ pub enum ChangeKind {
 /// What a watch would see.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
+    /// What happened.
     pub kind: ChangeKind,
+    /// To which object.
     pub reference: ObjectRef,
+    /// The object before.
     pub previous: Option<Value>,
+    /// The object now; its last form if it is gone.
     pub object: Value,
 }
 
 /// Why an action was not performed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refused {
+    /// There is no such object.
     NotFound(ObjectRef),
+    /// There is one of this name.
     AlreadyExists(ObjectRef),
     /// Another revision or another uid.
     Conflict(ObjectRef),
+    /// It makes no sense.
     Invalid(String),
 }
 
-#[derive(Debug, Default)]
+/// A cluster's objects; also a [`Lister`]. Starts at 2026-01-01T00:00:00Z.
+#[derive(Debug, Clone, Default)]
 pub struct World {
     objects: BTreeMap<ObjectRef, Value>,
     revision: u64,
+    /// The present moment; moves when a test moves it.
     pub now_unix_ms: i64,
     /// Events that plugins wrote, in order.
     pub events: Vec<Event>,
@@ -53,14 +64,17 @@ pub struct World {
 }
 
 impl World {
+    /// Without any object.
     pub fn new() -> Self {
         World { now_unix_ms: START_UNIX_MS, random: Some(Random::new(1)), ..World::default() }
     }
 
+    /// The newest revision.
     pub fn revision(&self) -> u64 {
         self.revision
     }
 
+    /// For the next call: the present moment and another seed.
     pub fn context(&mut self) -> Context {
         let seed = self.random.get_or_insert_with(|| Random::new(1)).next_u64();
         Context { now_unix_ms: self.now_unix_ms, seed, revision: self.revision }
@@ -70,11 +84,19 @@ impl World {
         time::format_seconds(self.now_unix_ms)
     }
 
+    /// Notes objects as new, so that watches see them.
+    pub(crate) fn announce(&mut self, present: BTreeMap<ObjectRef, Value>) {
+        for (reference, object) in present {
+            self.note(ChangeKind::Added, reference, None, object);
+        }
+    }
+
     /// Every change since the last call.
     pub fn take_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)
     }
 
+    /// One object.
     pub fn object(&self, reference: &ObjectRef) -> Option<&Value> {
         self.objects.get(reference)
     }
@@ -88,18 +110,42 @@ impl World {
             .collect()
     }
 
+    /// All objects.
     pub fn snapshot(&self) -> BTreeMap<ObjectRef, Value> {
         self.objects.clone()
     }
 
     /// Adds an object as a person would; panics when it is refused, for tests.
-    pub fn create(&mut self, object: Value) -> ObjectRef {
+    pub fn create(&mut self, object: impl Into<Value>) -> ObjectRef {
+        let object = object.into();
         let kind = KindRef::parse(text(&object, "apiVersion"), text(&object, "kind"));
         let namespace = text(&object, "metadata.namespace").to_owned();
         match self.apply_create(&Create::new(kind, namespace, &object)) {
             Ok(reference) => reference,
             Err(refused) => panic!("{refused:?}"),
         }
+    }
+
+    /// Puts an object in as it is, with its uid, status and times, in place of
+    /// one that has its name.
+    pub fn insert(&mut self, object: impl Into<Value>) -> ObjectRef {
+        let mut object = object.into();
+        let kind = KindRef::parse(text(&object, "apiVersion"), text(&object, "kind"));
+        let namespace = text(&object, "metadata.namespace").to_owned();
+        let reference = kind.named(namespace, text(&object, "metadata.name"));
+        if text(&object, "metadata.uid").is_empty() {
+            object["metadata"]["uid"] = json!(format!("uid-{}", self.revision + 1));
+        }
+        if text(&object, "metadata.creationTimestamp").is_empty() {
+            object["metadata"]["creationTimestamp"] = json!(self.now());
+        }
+        self.store(reference.clone(), object);
+        reference
+    }
+
+    /// One object as a plugin is given it.
+    pub fn envelope(&self, reference: &ObjectRef) -> Option<Object> {
+        self.get(reference)
     }
 
     /// Merges a patch into an object; panics when there is none, for tests.
@@ -128,6 +174,7 @@ impl World {
         }
     }
 
+    /// Performs what a plugin asks for.
     pub fn apply(&mut self, action: &Action) -> Result<(), Refused> {
         match action {
             Action::Create(create) => self.apply_create(create).map(|_| ()),
@@ -355,6 +402,23 @@ fn as_object(reference: &ObjectRef, object: &Value, metadata_only: bool) -> Obje
     }
 }
 
+/// The document with only these fields and their parents, as the host cuts it.
+fn cut(object: &Value, fields: &[String]) -> Value {
+    let mut kept = json!({});
+    for path in fields {
+        let Some(value) = at(object, path) else { continue };
+        let mut place = &mut kept;
+        for name in path.split('.') {
+            if !place.is_object() {
+                *place = json!({});
+            }
+            place = &mut place[name];
+        }
+        *place = value.clone();
+    }
+    kept
+}
+
 fn matches(query: &Query, reference: &ObjectRef, object: &Value) -> bool {
     let owners =
         || at(object, "metadata.ownerReferences").and_then(Value::as_array).into_iter().flatten();
@@ -383,7 +447,13 @@ impl Lister for World {
             .iter()
             .filter(|(reference, object)| matches(query, reference, object))
             .take(limit)
-            .map(|(reference, object)| as_object(reference, object, query.metadata_only))
+            .map(|(reference, object)| match query.fields.as_slice() {
+                [] => as_object(reference, object, query.metadata_only),
+                fields => Object {
+                    json: cut(object, fields).to_string().into_bytes(),
+                    ..as_object(reference, object, true)
+                },
+            })
             .collect()
     }
 

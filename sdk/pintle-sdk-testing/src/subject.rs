@@ -1,0 +1,184 @@
+//! What a test runs against: the plugin's own type, or the component that was
+//! built from it. A test is written once, for a [`Subject`], and run for each.
+
+use std::fmt;
+use std::rc::Rc;
+
+use pintle_sdk::scheduler::{Decision, Delta};
+use pintle_sdk::{Admission, Context, Controller, Error, Extensions, Object, Outcome, Scheduler};
+use pintle_sdk::{admission, controller, scheduler};
+use serde_json::Value;
+
+use crate::world::World;
+
+/// A controller, whatever it is made of.
+pub trait ControllerSubject {
+    /// As [`Controller::describe`].
+    fn describe(&self) -> controller::Description;
+    /// As [`Controller::reconcile`]; reads see `world`.
+    fn reconcile(
+        &self,
+        context: &Context,
+        world: &World,
+        request: &controller::Request,
+    ) -> Result<Outcome, Error>;
+}
+
+/// A scheduler, whatever it is made of.
+pub trait SchedulerSubject {
+    /// As [`Scheduler::describe`].
+    fn describe(&self) -> scheduler::Description;
+    /// As [`Scheduler::sync`].
+    fn sync(&mut self, deltas: Vec<Delta>);
+    /// As [`Scheduler::schedule`].
+    fn schedule(
+        &mut self,
+        context: &Context,
+        extensions: &dyn Extensions,
+        pods: Vec<Object>,
+    ) -> Vec<Decision>;
+    /// As [`Scheduler::forget`].
+    fn forget(&mut self, pod_uids: Vec<String>);
+}
+
+/// An admission plugin, whatever it is made of.
+pub trait AdmissionSubject {
+    /// As [`Admission::describe`].
+    fn describe(&self) -> admission::Description;
+    /// As [`Admission::review`]; reads see `world`.
+    fn review(
+        &self,
+        context: &Context,
+        world: &World,
+        request: &admission::Request,
+    ) -> admission::Response;
+}
+
+type Start<R> = dyn Fn(&Value) -> Result<Box<R>, String>;
+
+/// Makes instances of one plugin, each with its own configuration.
+pub struct Subject<R: ?Sized> {
+    name: String,
+    start: Rc<Start<R>>,
+}
+
+impl<R: ?Sized> Clone for Subject<R> {
+    fn clone(&self) -> Self {
+        Subject { name: self.name.clone(), start: self.start.clone() }
+    }
+}
+
+impl<R: ?Sized> fmt::Debug for Subject<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl<R: ?Sized> Subject<R> {
+    /// `start` is given the JSON of `spec.config`.
+    pub fn new(
+        name: impl Into<String>,
+        start: impl Fn(&Value) -> Result<Box<R>, String> + 'static,
+    ) -> Self {
+        Subject { name: name.into(), start: Rc::new(start) }
+    }
+
+    /// What it is, for messages.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A fresh instance; the error is what the plugin says of its configuration.
+    pub fn try_start(&self, config: &Value) -> Result<Box<R>, String> {
+        (self.start)(config)
+    }
+
+    /// A fresh instance. Panics when the configuration is refused, for tests.
+    pub fn start(&self, config: &Value) -> Box<R> {
+        match self.try_start(config) {
+            Ok(instance) => instance,
+            Err(error) => panic!("{} refuses its configuration: {error}", self.name),
+        }
+    }
+}
+
+struct Native<T>(T);
+
+/// The type `C` itself, without wasm.
+pub fn controller<C: Controller + 'static>() -> Subject<dyn ControllerSubject> {
+    Subject::new(std::any::type_name::<C>(), |config| {
+        Ok(Box::new(Native(C::new(read(config)?)?)) as Box<dyn ControllerSubject>)
+    })
+}
+
+/// The type `S` itself, without wasm.
+pub fn scheduler<S: Scheduler + 'static>() -> Subject<dyn SchedulerSubject> {
+    Subject::new(std::any::type_name::<S>(), |config| {
+        Ok(Box::new(Native(S::new(read(config)?)?)) as Box<dyn SchedulerSubject>)
+    })
+}
+
+/// The type `A` itself, without wasm.
+pub fn admission<A: Admission + 'static>() -> Subject<dyn AdmissionSubject> {
+    Subject::new(std::any::type_name::<A>(), |config| {
+        Ok(Box::new(Native(A::new(read(config)?)?)) as Box<dyn AdmissionSubject>)
+    })
+}
+
+/// As the glue of a component reads it.
+fn read<T: pintle_sdk::serde::de::DeserializeOwned>(config: &Value) -> Result<T, String> {
+    pintle_sdk::config::parse(config.to_string().as_bytes())
+}
+
+impl<C: Controller> ControllerSubject for Native<C> {
+    fn describe(&self) -> controller::Description {
+        self.0.describe()
+    }
+
+    fn reconcile(
+        &self,
+        context: &Context,
+        world: &World,
+        request: &controller::Request,
+    ) -> Result<Outcome, Error> {
+        self.0.reconcile(context, world, request)
+    }
+}
+
+impl<S: Scheduler> SchedulerSubject for Native<S> {
+    fn describe(&self) -> scheduler::Description {
+        self.0.describe()
+    }
+
+    fn sync(&mut self, deltas: Vec<Delta>) {
+        self.0.sync(deltas);
+    }
+
+    fn schedule(
+        &mut self,
+        context: &Context,
+        extensions: &dyn Extensions,
+        pods: Vec<Object>,
+    ) -> Vec<Decision> {
+        self.0.schedule(context, extensions, pods)
+    }
+
+    fn forget(&mut self, pod_uids: Vec<String>) {
+        self.0.forget(pod_uids);
+    }
+}
+
+impl<A: Admission> AdmissionSubject for Native<A> {
+    fn describe(&self) -> admission::Description {
+        self.0.describe()
+    }
+
+    fn review(
+        &self,
+        context: &Context,
+        world: &World,
+        request: &admission::Request,
+    ) -> admission::Response {
+        self.0.review(context, world, request)
+    }
+}
