@@ -42,6 +42,7 @@ pub mod sandbox;
 mod scheduler;
 mod seed;
 pub mod source;
+mod stdio;
 mod supervise;
 #[cfg(test)]
 mod testing;

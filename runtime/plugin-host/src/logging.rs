@@ -9,7 +9,7 @@ use crate::bindings::log::Level;
 
 const LINES_PER_SECOND: f64 = 20.0;
 const BURST: f64 = 100.0;
-const MAX_LINE_BYTES: usize = 4096;
+pub(crate) const MAX_LINE_BYTES: usize = 4096;
 
 /// One plugin's voice.
 pub(crate) struct PluginLog {

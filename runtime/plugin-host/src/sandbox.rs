@@ -26,10 +26,6 @@ use crate::wasi::Wasi;
 const MAX_CORE_INSTANCES: usize = 64;
 const MAX_TABLE_ELEMENTS: usize = 1 << 20;
 
-/// A thread that did not get the processor is no runaway. Deadlines count the
-/// thread's own time, but not beyond so many times the deadline by the clock.
-const MAX_STARVATION: u32 = 10;
-
 /// Why a call gave no answer. Each but the last is a strike.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
@@ -143,6 +139,8 @@ impl ResourceLimiter for Limits {
 #[derive(Default)]
 struct CallClock {
     deadline: Duration,
+    /// How late it may be by the clock, if the thread does not get the processor.
+    latest: Duration,
     started: Option<Instant>,
     /// Processor time of the thread when the first tick of this call came.
     baseline: Option<(Duration, Duration)>,
@@ -161,7 +159,7 @@ impl CallClock {
             // Before the first tick the clock on the wall stands in.
             Some((baseline, before)) => processor.saturating_sub(baseline) + before,
         };
-        if used >= self.deadline || elapsed >= self.deadline * MAX_STARVATION {
+        if used >= self.deadline || elapsed >= self.latest {
             return None;
         }
         Some(ticks(self.deadline - used))
@@ -316,7 +314,7 @@ impl<W> Sandbox<W> {
             log: surroundings.log.clone(),
             answers: None,
             clock: CallClock::default(),
-            wasi: wasi.then(Wasi::new),
+            wasi: wasi.then(|| Wasi::new(&surroundings.log)),
         };
         let mut store = Store::new(wasm.engine(), state);
         store.limiter(|state| &mut state.limits);
@@ -401,7 +399,12 @@ fn arm(store: &mut Store<State>, budgets: &Budgets) -> Instant {
     let state = store.data_mut();
     state.limits.denied = false;
     state.read_bytes = 0;
-    state.clock = CallClock { deadline: budgets.deadline, started: Some(started), baseline: None };
+    state.clock = CallClock {
+        deadline: budgets.deadline,
+        latest: budgets.deadline.saturating_mul(budgets.max_starvation),
+        started: Some(started),
+        baseline: None,
+    };
     started
 }
 
@@ -433,7 +436,11 @@ fn fault(store: &Store<State>, budgets: &Budgets, error: &wasmtime::Error) -> Fa
         Some(trap) => trap.to_string(),
         None => format!("{error:#}"),
     };
-    match store.data().log.take_last_error() {
+    let state = store.data();
+    if let Some(wasi) = &state.wasi {
+        wasi.finish_lines();
+    }
+    match state.log.take_last_error() {
         Some(line) => Fault::Trap(format!("{cause}; its last error line: {line}")),
         None => Fault::Trap(cause),
     }

@@ -1,7 +1,8 @@
 //! WASI for components whose language runtime cannot do without: an empty
 //! context. No files, sockets, arguments or environment; time stands still
 //! during a call and randomness is a function of the call's seed, so that such
-//! a plugin is as deterministic as any other.
+//! a plugin is as deterministic as any other. What it writes to its standard
+//! streams goes to the plugin's log.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -12,43 +13,74 @@ use wasmtime_wasi::p2::DynPollable;
 use wasmtime_wasi::random::Deterministic;
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
 
+use crate::bindings::log::Level;
+use crate::logging::PluginLog;
 use crate::sandbox::State;
 use crate::seed::mix;
+use crate::stdio::LogLines;
 
 /// The stream of randomness repeats after so many words, which is as good as
 /// any other for a guest that must not have real randomness.
 const RANDOM_WORDS: u64 = 32;
+
+/// Handles that a guest may have open at once; runtimes need about ten.
+const MAX_HANDLES: usize = 1024;
+
+/// Random bytes that a guest may ask for at once.
+const MAX_RANDOM_BYTES: u64 = 1 << 20;
 
 const IO_POLL: &str = "wasi:io/poll@0.2.12";
 
 pub(crate) struct Wasi {
     context: WasiCtx,
     table: ResourceTable,
+    surroundings: Surroundings,
+}
+
+/// What is the same in the contexts of all calls.
+struct Surroundings {
     now_unix_ms: Arc<AtomicI64>,
+    stdout: LogLines,
+    stderr: LogLines,
 }
 
 impl Wasi {
-    pub fn new() -> Self {
-        let now_unix_ms = Arc::new(AtomicI64::new(0));
-        Self { context: context(&now_unix_ms, 0), table: ResourceTable::new(), now_unix_ms }
+    pub fn new(log: &Arc<PluginLog>) -> Self {
+        let surroundings = Surroundings {
+            now_unix_ms: Arc::new(AtomicI64::new(0)),
+            stdout: LogLines::new(log.clone(), Level::Info),
+            stderr: LogLines::new(log.clone(), Level::Error),
+        };
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MAX_HANDLES);
+        Self { context: context(&surroundings, 0), table, surroundings }
     }
 
     /// Time and randomness of the next call.
     pub fn set(&mut self, now_unix_ms: i64, seed: u64) {
-        self.now_unix_ms.store(now_unix_ms, Ordering::Relaxed);
-        self.context = context(&self.now_unix_ms, seed);
+        self.surroundings.now_unix_ms.store(now_unix_ms, Ordering::Relaxed);
+        self.context = context(&self.surroundings, seed);
+    }
+
+    /// The guest will write no more.
+    pub fn finish_lines(&self) {
+        self.surroundings.stdout.finish();
+        self.surroundings.stderr.finish();
     }
 }
 
-fn context(now_unix_ms: &Arc<AtomicI64>, seed: u64) -> WasiCtx {
+fn context(surroundings: &Surroundings, seed: u64) -> WasiCtx {
     let bytes: Vec<u8> =
         (0..RANDOM_WORDS).flat_map(|word| mix(seed.wrapping_add(word)).to_le_bytes()).collect();
     WasiCtx::builder()
-        .wall_clock(Still(now_unix_ms.clone()))
-        .monotonic_clock(Still(now_unix_ms.clone()))
+        .wall_clock(Still(surroundings.now_unix_ms.clone()))
+        .monotonic_clock(Still(surroundings.now_unix_ms.clone()))
         .secure_random(Deterministic::new(bytes.clone()))
         .insecure_random(Deterministic::new(bytes))
         .insecure_random_seed(u128::from(seed))
+        .max_random_size(MAX_RANDOM_BYTES)
+        .stdout(surroundings.stdout.clone())
+        .stderr(surroundings.stderr.clone())
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false)
