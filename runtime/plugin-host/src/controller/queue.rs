@@ -44,7 +44,8 @@ pub(crate) enum Verdict {
 #[derive(Debug, Default)]
 struct Entry {
     uid: String,
-    queued: bool,
+    /// Since when it waits to be worked on.
+    queued: Option<Instant>,
     running: bool,
     /// Waits for the stream to deliver this revision.
     awaiting: Option<u64>,
@@ -67,7 +68,7 @@ pub(crate) struct Queue {
 
 impl Queue {
     /// Something happened to `key`.
-    pub fn add(&mut self, key: Key, uid: &str) {
+    pub fn add(&mut self, key: Key, uid: &str, now: Instant) {
         let entry = self.entries.entry(key.clone()).or_default();
         if !uid.is_empty() && entry.uid != uid {
             entry.uid.clear();
@@ -75,8 +76,8 @@ impl Queue {
         }
         if entry.running || entry.awaiting.is_some() || entry.held {
             entry.dirty = true;
-        } else if !entry.queued {
-            entry.queued = true;
+        } else if entry.queued.is_none() {
+            entry.queued = Some(now);
             self.ready.push_back(key);
         }
     }
@@ -86,7 +87,7 @@ impl Queue {
         self.fire_timers(now);
         let key = self.ready.pop_front()?;
         let entry = self.entries.get_mut(&key)?;
-        entry.queued = false;
+        entry.queued = None;
         entry.running = true;
         entry.dirty = false;
         Some(Work { uid: entry.uid.clone(), attempt: entry.failures, key })
@@ -123,12 +124,12 @@ impl Queue {
                 entry.awaiting = Some(revision);
                 self.awaiting.entry(revision).or_default().push(key.clone());
             }
-            _ => self.settle(key),
+            _ => self.settle(key, now),
         }
     }
 
     /// The stream has delivered everything up to `revision`.
-    pub fn delivered(&mut self, revision: u64) {
+    pub fn delivered(&mut self, revision: u64, now: Instant) {
         self.delivered = self.delivered.max(revision);
         if self.awaiting.first_key_value().is_none_or(|(first, _)| *first > revision) {
             return;
@@ -139,15 +140,15 @@ impl Queue {
             if let Some(entry) = self.entries.get_mut(&key) {
                 entry.awaiting = None;
             }
-            self.settle(&key);
+            self.settle(&key, now);
         }
     }
 
     /// Events were lost and everything is going to be listed again: what was
     /// written is visible to reads already, so nothing has to wait.
-    pub fn release_all(&mut self) {
+    pub fn release_all(&mut self, now: Instant) {
         let delivered = self.delivered;
-        self.delivered(u64::MAX - 1);
+        self.delivered(u64::MAX - 1, now);
         self.delivered = delivered;
     }
 
@@ -156,15 +157,21 @@ impl Queue {
         self.ready.len()
     }
 
+    /// How long the key that has waited longest has been waiting.
+    pub fn age(&self, now: Instant) -> Option<Duration> {
+        let first = self.entries.get(self.ready.front()?)?;
+        Some(now.saturating_duration_since(first.queued?))
+    }
+
     /// A key that is neither running nor waiting goes back to the queue or is forgotten.
-    fn settle(&mut self, key: &Key) {
+    fn settle(&mut self, key: &Key, now: Instant) {
         let Some(entry) = self.entries.get_mut(key) else { return };
-        if entry.running || entry.awaiting.is_some() || entry.queued || entry.held {
+        if entry.running || entry.awaiting.is_some() || entry.queued.is_some() || entry.held {
             return;
         }
         if entry.dirty {
             entry.dirty = false;
-            entry.queued = true;
+            entry.queued = Some(now);
             self.ready.push_back(key.clone());
         } else if entry.timer.is_none() && entry.failures == 0 {
             self.entries.remove(key);
@@ -185,7 +192,7 @@ impl Queue {
             entry.timer = None;
             entry.held = false;
             entry.dirty = true;
-            self.settle(&key);
+            self.settle(&key, now);
         }
     }
 }
@@ -218,7 +225,7 @@ mod tests {
         let mut queue = Queue::default();
         let now = Instant::now();
         for name in ["a", "b", "a", "a"] {
-            queue.add(key(name), "");
+            queue.add(key(name), "", now);
         }
         assert_eq!(names(&mut queue, now), ["a", "b"]);
     }
@@ -227,9 +234,9 @@ mod tests {
     fn a_running_key_is_not_handed_out_and_runs_again_if_something_happened() {
         let mut queue = Queue::default();
         let now = Instant::now();
-        queue.add(key("a"), "");
+        queue.add(key("a"), "", now);
         queue.pop(now).unwrap();
-        queue.add(key("a"), "");
+        queue.add(key("a"), "", now);
         assert_eq!(queue.pop(now), None);
         queue.done(&key("a"), Verdict::Done(None), None, now);
         assert_eq!(names(&mut queue, now), ["a"]);
@@ -242,18 +249,37 @@ mod tests {
     fn own_writes_are_delivered_before_the_key_runs_again() {
         let mut queue = Queue::default();
         let now = Instant::now();
-        queue.delivered(10);
-        queue.add(key("a"), "");
+        queue.delivered(10, now);
+        queue.add(key("a"), "", now);
         queue.pop(now).unwrap();
-        queue.add(key("a"), "");
+        queue.add(key("a"), "", now);
         queue.done(&key("a"), Verdict::Done(None), Some(12), now);
         assert_eq!(queue.pop(now), None, "12 is not delivered yet");
-        queue.delivered(11);
+        queue.delivered(11, now);
         assert_eq!(queue.pop(now), None);
-        queue.delivered(12);
+        queue.delivered(12, now);
         assert_eq!(names(&mut queue, now), ["a"]);
         queue.done(&key("a"), Verdict::Done(None), Some(12), now);
         assert!(queue.entries.is_empty(), "12 is delivered already");
+    }
+
+    #[test]
+    fn the_age_is_that_of_the_key_that_waits_longest() {
+        let mut queue = Queue::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(queue.age(start), None);
+        queue.add(key("a"), "", start);
+        queue.add(key("b"), "", at(2));
+        queue.add(key("a"), "", at(3));
+        assert_eq!(queue.age(at(5)), Some(Duration::from_secs(5)));
+        queue.pop(at(5)).unwrap();
+        assert_eq!(queue.age(at(5)), Some(Duration::from_secs(3)));
+        queue.pop(at(5)).unwrap();
+        assert_eq!(queue.age(at(9)), None, "what is worked on does not wait");
+        queue.add(key("a"), "", at(6));
+        queue.done(&key("a"), Verdict::Done(None), None, at(7));
+        assert_eq!(queue.age(at(9)), Some(Duration::from_secs(2)));
     }
 
     #[test]
@@ -269,7 +295,7 @@ mod tests {
 
         let mut queue = Queue::default();
         let start = Instant::now();
-        queue.add(key("a"), "");
+        queue.add(key("a"), "", start);
         let mut now = start;
         for attempt in 0..5 {
             let work = queue.pop(now).unwrap();
@@ -282,7 +308,7 @@ mod tests {
         }
         let work = queue.pop(now).unwrap();
         queue.done(&work.key, Verdict::Done(None), None, now);
-        queue.add(key("a"), "");
+        queue.add(key("a"), "", now);
         assert_eq!(queue.pop(now).unwrap().attempt, 0);
     }
 
@@ -292,10 +318,10 @@ mod tests {
         let now = Instant::now();
         for (verdict, expect) in [(Verdict::Retry, 1), (Verdict::Hold, 0)] {
             let mut queue_of = std::mem::take(&mut queue);
-            queue_of.add(key("a"), "");
+            queue_of.add(key("a"), "", now);
             queue_of.pop(now).unwrap();
             queue_of.done(&key("a"), verdict, None, now);
-            queue_of.add(key("a"), "");
+            queue_of.add(key("a"), "", now);
             assert_eq!(names(&mut queue_of, now).len(), expect, "{verdict:?}");
             assert_eq!(names(&mut queue_of, now + BACKOFF_BASE).len(), 1 - expect);
         }
@@ -306,7 +332,7 @@ mod tests {
         let mut queue = Queue::default();
         let now = Instant::now();
         for seconds in [10, 20] {
-            queue.add(key("a"), "");
+            queue.add(key("a"), "", now);
             queue.pop(now).unwrap();
             queue.done(&key("a"), Verdict::Done(Some(Duration::from_secs(seconds))), None, now);
         }
@@ -318,11 +344,11 @@ mod tests {
     fn lost_events_release_what_waits_for_them() {
         let mut queue = Queue::default();
         let now = Instant::now();
-        queue.add(key("a"), "");
+        queue.add(key("a"), "", now);
         queue.pop(now).unwrap();
         queue.done(&key("a"), Verdict::Done(None), Some(99), now);
-        queue.add(key("a"), "");
-        queue.release_all();
+        queue.add(key("a"), "", now);
+        queue.release_all(now);
         assert_eq!(names(&mut queue, now), ["a"]);
     }
 
@@ -341,7 +367,7 @@ mod tests {
             for (step, which, extra) in steps {
                 match step {
                     0 => {
-                        queue.add(key(&which.to_string()), "");
+                        queue.add(key(&which.to_string()), "", now);
                         owed[which] = true;
                     }
                     1 => {
@@ -365,7 +391,7 @@ mod tests {
                     }
                     _ => {
                         revision += extra;
-                        queue.delivered(revision);
+                        queue.delivered(revision, now);
                         now += Duration::from_millis(extra);
                     }
                 }
@@ -373,7 +399,7 @@ mod tests {
             for key in running {
                 queue.done(&key, Verdict::Done(None), None, now);
             }
-            queue.delivered(revision + 10);
+            queue.delivered(revision + 10, now);
             for work in std::iter::from_fn(|| queue.pop(now + Duration::from_secs(3600))) {
                 owed[work.key.name.parse::<usize>().unwrap()] = false;
             }

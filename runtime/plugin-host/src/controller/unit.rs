@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::{Condvar, Mutex};
@@ -83,7 +84,7 @@ impl ControllerUnit {
         let (subscription, delivered) = hub.add(shared.clone());
         {
             let mut inbox = shared.inbox.lock();
-            inbox.queue.delivered(delivered);
+            inbox.queue.delivered(delivered, Instant::now());
             inbox.next = Some(Next { live, rollout, taken: hand_over().0 });
         }
         let worker = Worker::new(shared.clone(), rollout);
@@ -148,12 +149,13 @@ impl Sink for Shared {
                     .map(event, &*self.cluster, &mut |key, uid| keys.push((key, uid.to_owned())));
             }
         }
+        let now = Instant::now();
         let mut inbox = self.inbox.lock();
         let before = inbox.queue.depth();
         for (key, uid) in keys {
-            inbox.queue.add(key, &uid);
+            inbox.queue.add(key, &uid, now);
         }
-        inbox.queue.delivered(batch.revision);
+        inbox.queue.delivered(batch.revision, now);
         let grown = inbox.queue.depth() > before;
         drop(inbox);
         if grown {
@@ -173,9 +175,10 @@ impl Shared {
         let mapping = self.mapping.load_full();
         let mut keys = Vec::new();
         mapping.map_present(&*self.cluster, &mut |key, uid| keys.push((key, uid.to_owned())));
+        let now = Instant::now();
         let mut inbox = self.inbox.lock();
         for (key, uid) in keys {
-            inbox.queue.add(key, &uid);
+            inbox.queue.add(key, &uid, now);
         }
     }
 }

@@ -87,7 +87,7 @@ impl Worker {
                 Job::Stop => return,
                 Job::Activate(next) => self.activate(*next),
                 Job::Resync => {
-                    self.shared.inbox.lock().queue.release_all();
+                    self.shared.inbox.lock().queue.release_all(Instant::now());
                     self.shared.enqueue_present();
                 }
                 Job::DropPrevious => {

@@ -21,6 +21,8 @@ const PARKED_AT_MOST: Duration = Duration::from_secs(300);
 pub(crate) struct Pending {
     pods: HashMap<String, Entry>,
     active: BTreeMap<(Reverse<i32>, u64), String>,
+    /// Since when those wait, in the order in which they became active.
+    waiting: BTreeMap<u64, Instant>,
     timers: BinaryHeap<Reverse<(Instant, u64, String)>>,
     sequence: u64,
     /// For each wake flag, when (in `clock`) it was raised last.
@@ -32,6 +34,8 @@ struct Entry {
     pod: ObjectHandle,
     priority: i32,
     arrival: u64,
+    /// Its place in `waiting`.
+    activation: u64,
     attempts: u32,
     state: State,
     /// A plugin faulted on it alone: it is decided alone from then on.
@@ -72,23 +76,25 @@ impl Pending {
         self.sequence += 1;
         let arrival = self.sequence;
         let uid = pod.uid().to_owned();
-        self.active.insert((Reverse(priority), arrival), uid.clone());
         let entry = Entry {
             pod,
             priority,
             arrival,
+            activation: arrival,
             attempts: 0,
             state: State::Active,
             suspect: false,
             message: None,
         };
-        self.pods.insert(uid, entry);
+        self.pods.insert(uid.clone(), entry);
+        self.activate(&uid, now);
     }
 
     /// The pod waits no longer: bound, gone, gated.
     pub fn remove(&mut self, uid: &str) {
         if let Some(entry) = self.pods.remove(uid) {
             self.active.remove(&(Reverse(entry.priority), entry.arrival));
+            self.waiting.remove(&entry.activation);
         }
     }
 
@@ -114,6 +120,7 @@ impl Pending {
             let Some((_, uid)) = self.active.pop_first() else { break };
             if let Some(entry) = self.pods.get_mut(&uid) {
                 entry.state = State::Deciding { clock: self.clock };
+                self.waiting.remove(&entry.activation);
                 taken.push(entry.pod.clone());
             }
             if alone {
@@ -135,6 +142,12 @@ impl Pending {
     /// How many wait, for whatever reason, without those being bound.
     pub fn depth(&self) -> usize {
         self.active.len()
+    }
+
+    /// How long the pod has been waiting that has waited longest for its turn.
+    pub fn age(&self, now: Instant) -> Option<Duration> {
+        let (_, since) = self.waiting.first_key_value()?;
+        Some(now.saturating_duration_since(*since))
     }
 
     /// A node was found; the binding is on its way.
@@ -162,7 +175,7 @@ impl Pending {
                 }
                 self.failed(uid, now);
             }
-            uids => uids.iter().for_each(|uid| self.activate(uid)),
+            uids => uids.iter().for_each(|uid| self.activate(uid, now)),
         }
     }
 
@@ -223,13 +236,17 @@ impl Pending {
         if not_before > now {
             self.delay(uid, not_before);
         } else {
-            self.activate(uid);
+            self.activate(uid, now);
         }
     }
 
-    fn activate(&mut self, uid: &str) {
+    fn activate(&mut self, uid: &str, now: Instant) {
         if let Some(entry) = self.pods.get_mut(uid) {
             entry.state = State::Active;
+            self.waiting.remove(&entry.activation);
+            self.sequence += 1;
+            entry.activation = self.sequence;
+            self.waiting.insert(entry.activation, now);
             self.active.insert((Reverse(entry.priority), entry.arrival), uid.to_owned());
         }
     }
@@ -258,7 +275,7 @@ impl Pending {
                 State::Active | State::Deciding { .. } | State::Binding => false,
             });
             if fires {
-                self.activate(&uid);
+                self.activate(&uid, now);
             }
         }
     }
@@ -355,6 +372,27 @@ mod tests {
         let later = now + BACKOFF_CAP;
         assert_eq!(taken(&mut pending, later), ["a"]);
         assert_eq!(taken(&mut pending, later), ["b", "c"]);
+    }
+
+    #[test]
+    fn the_age_is_that_of_the_pod_that_waits_longest() {
+        let mut pending = Pending::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(pending.age(start), None);
+        pending.put(pod("a"), 0, false, start);
+        pending.put(pod("b"), 9, false, at(2));
+        assert_eq!(pending.age(at(5)), Some(Duration::from_secs(5)));
+        assert_eq!(pending.take(1, at(5))[0].name(), "b");
+        assert_eq!(pending.age(at(5)), Some(Duration::from_secs(5)));
+        pending.take(1, at(5));
+        assert_eq!(pending.age(at(5)), None);
+        pending.faulted(&["a", "b"], at(6));
+        pending.remove("a");
+        assert_eq!(pending.age(at(7)), Some(Duration::from_secs(1)));
+        pending.remove("b");
+        assert_eq!(pending.age(at(7)), None);
+        assert!(pending.waiting.is_empty());
     }
 
     #[test]
