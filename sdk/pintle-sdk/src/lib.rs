@@ -82,9 +82,12 @@ pub mod manifest;
 pub mod names;
 pub mod object;
 pub mod owners;
+pub mod placement;
+pub mod revisions;
 pub mod scheduler;
 pub mod selector;
 pub mod types;
+pub mod workload;
 
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
