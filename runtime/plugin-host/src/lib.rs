@@ -46,6 +46,7 @@ mod stdio;
 mod supervise;
 #[cfg(test)]
 mod testing;
+pub mod trace;
 mod wasi;
 
 pub use cni::CniPlugin;

@@ -6,4 +6,4 @@ mod unit;
 
 pub use chain::AdmissionChain;
 pub use request::{AdmissionRequest, AdmissionUser, Admitted, Document, Operation, Refusal};
-pub(crate) use unit::AdmissionUnit;
+pub(crate) use unit::{AdmissionUnit, sound};

@@ -4,4 +4,4 @@
 
 mod answers;
 
-pub(crate) use answers::{Evaluation, ExtensionAnswers};
+pub(crate) use answers::{AnswerError, Evaluation, ExtensionAnswers};

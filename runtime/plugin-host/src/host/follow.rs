@@ -1,7 +1,7 @@
 //! How others follow a running plugin by its name: what decides at present,
 //! and a place beside it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::Host;
 use super::slot::Unit;
@@ -10,7 +10,7 @@ use crate::bindings::controller::ControllerPlugin;
 use crate::bindings::scheduler::SchedulerPlugin;
 use crate::follow::{AdmissionTurn, ControllerTurn, Follower, FollowerHandle, SchedulerTurn};
 use crate::plugin::Role;
-use crate::program::Program;
+use crate::program::{Program, World};
 
 /// What decides for a plugin at present.
 pub(crate) enum Active {
@@ -51,19 +51,36 @@ pub enum FollowError {
     Thread(#[from] std::io::Error),
 }
 
+impl Active {
+    /// Whether it is this very program.
+    pub(super) fn is<W: World>(&self, program: &Weak<Program<W>>) -> bool {
+        let own: *const () = match self {
+            Self::Controller(own) => Arc::as_ptr(own).cast(),
+            Self::Scheduler(own) => Arc::as_ptr(own).cast(),
+            Self::Admission(own) => Arc::as_ptr(own).cast(),
+        };
+        own == program.as_ptr().cast()
+    }
+}
+
+/// What decides in the unit; None when it was stopped, or runs on nodes.
+pub(super) fn active(unit: &Unit) -> Option<Active> {
+    match unit {
+        Unit::Controller(unit) => unit.active().map(Active::Controller),
+        Unit::Scheduler { unit, .. } => unit.active().map(Active::Scheduler),
+        Unit::Admission(unit) => unit.active().map(Active::Admission),
+        Unit::Cni => None,
+    }
+}
+
 impl Host {
     /// What decides for the plugin at present.
     pub(crate) fn active(&self, plugin: &str) -> Result<Active, FollowError> {
-        let active = match self.manager.unit(plugin) {
-            None => return Err(FollowError::NotRunning(plugin.to_owned())),
-            Some(Unit::Controller(unit)) => unit.active().map(Active::Controller),
-            Some(Unit::Scheduler { unit, .. }) => unit.active().map(Active::Scheduler),
-            Some(Unit::Admission(unit)) => unit.active().map(Active::Admission),
-            Some(unit @ Unit::Cni) => {
-                return Err(FollowError::OnNodes(plugin.to_owned(), unit.role()));
-            }
-        };
-        active.ok_or_else(|| FollowError::Stopped(plugin.to_owned()))
+        match self.manager.unit(plugin) {
+            None => Err(FollowError::NotRunning(plugin.to_owned())),
+            Some(unit @ Unit::Cni) => Err(FollowError::OnNodes(plugin.to_owned(), unit.role())),
+            Some(unit) => active(&unit).ok_or_else(|| FollowError::Stopped(plugin.to_owned())),
+        }
     }
 
     /// Shows the follower all that the plugin is fed, asked and decides, until

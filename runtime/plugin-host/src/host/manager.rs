@@ -39,8 +39,8 @@ pub(super) struct Manager {
     hub: Arc<Hub>,
     artifacts: Arc<Artifacts>,
     admission: Arc<AdmissionChain>,
-    embedded: BTreeMap<String, Embedded>,
-    slots: Mutex<BTreeMap<String, Arc<Slot>>>,
+    pub(super) embedded: BTreeMap<String, Embedded>,
+    pub(super) slots: Mutex<BTreeMap<String, Arc<Slot>>>,
     /// Plugin objects that changed.
     changed: Arc<Names>,
     /// Plugins whose status may have changed.

@@ -3,6 +3,7 @@
 mod embedded;
 mod follow;
 mod manager;
+mod record;
 mod slot;
 mod status;
 mod watch;

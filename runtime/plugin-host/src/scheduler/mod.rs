@@ -11,6 +11,7 @@ mod pod;
 mod unit;
 mod worker;
 
+pub(crate) use decisions::check as check_decisions;
 pub(crate) use feed::Delta;
-pub(crate) use instance::Instance;
+pub(crate) use instance::{Instance, with_node};
 pub(crate) use unit::SchedulerUnit;
