@@ -1,0 +1,61 @@
+//! Whose thread goes first when there are fewer processors than threads that
+//! want one: what pods and requests wait for, then controllers, then whoever
+//! only watches.
+
+use crate::plugin::Role;
+
+/// As `nice` has it: higher gives way. Schedulers, extensions and admission have
+/// the server's own priority.
+fn nice(role: Role) -> i32 {
+    match role {
+        Role::Controller => 5,
+        _ => 0,
+    }
+}
+
+/// For threads beside the active versions.
+pub(crate) const FOLLOWER_NICE: i32 = 19;
+
+/// Gives the calling thread the priority of a role. Giving way needs no privilege.
+pub(crate) fn of_this_thread(role: Role) {
+    match nice(role) {
+        0 => {}
+        nice => set(nice),
+    }
+}
+
+/// The lowest priority there is.
+pub(crate) fn lowest_for_this_thread() {
+    set(FOLLOWER_NICE);
+}
+
+fn set(nice: i32) {
+    // On Linux this means the calling thread, not the process.
+    if let Err(error) = rustix::process::setpriority_process(None, nice) {
+        tracing::debug!(%error, nice, "the priority of a thread stays as it is");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_gives_way_and_others_do_not() {
+        let of = || rustix::process::getpriority_process(None).unwrap();
+        let before = of();
+        let on_thread = |set: fn()| {
+            let thread = std::thread::spawn(move || {
+                set();
+                rustix::process::getpriority_process(None).unwrap()
+            });
+            thread.join().unwrap()
+        };
+        let scheduler = on_thread(|| of_this_thread(Role::Scheduler));
+        let controller = on_thread(|| of_this_thread(Role::Controller));
+        let follower = on_thread(lowest_for_this_thread);
+        assert_eq!((scheduler, of()), (before, before));
+        assert!(controller >= scheduler && controller <= follower);
+        assert_eq!(follower, FOLLOWER_NICE);
+    }
+}
