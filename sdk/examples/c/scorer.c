@@ -34,10 +34,14 @@ static _Noreturn void give_up(const char *message) {
     abort();
 }
 
-/* A label's text, without quotes. Labels have no characters that JSON escapes. */
-static struct text label(const pintle_plugin_types_object_t *object, const char *key) {
+static struct text labels(const pintle_plugin_types_object_t *object) {
     struct text json = {object->json.ptr, object->json.len};
-    struct text value = json_member(json_member(json_member(json, "metadata"), "labels"), key);
+    return json_member(json_member(json, "metadata"), "labels");
+}
+
+/* A label's text, without quotes. Labels have no characters that JSON escapes. */
+static struct text label(struct text labels, const char *key) {
+    struct text value = json_member(labels, key);
     if (value.len == 0) return value;
     if (*value.ptr != '"') give_up("a label is not a string");
     return (struct text){value.ptr + 1, value.len - 2};
@@ -96,9 +100,10 @@ void exports_pintle_plugin_scheduler_extension_sync_nodes(
         free((void *)node->disk.ptr);
         *node = (struct node){0};
         if (!list->ptr[i].node.is_some) continue;
-        struct text disk = label(&list->ptr[i].node.val, NODE_DISK);
+        struct text found = labels(&list->ptr[i].node.val);
+        struct text disk = label(found, NODE_DISK);
         if (disk.len > 0) node->disk = (struct text){memcpy(malloc(disk.len), disk.ptr, disk.len), disk.len};
-        node->no_batch = is_true(label(&list->ptr[i].node.val, NODE_NO_BATCH));
+        node->no_batch = is_true(label(found, NODE_NO_BATCH));
     }
     exports_pintle_plugin_scheduler_extension_list_numbered_node_free(list);
 }
@@ -112,7 +117,7 @@ void exports_pintle_plugin_scheduler_extension_filter(
     exports_pintle_plugin_scheduler_extension_object_t *pod,
     exports_pintle_plugin_scheduler_extension_list_rejection_t *ret) {
     (void)context;
-    bool batch = is_true(label(pod, "batch"));
+    bool batch = is_true(label(labels(pod), "batch"));
     exports_pintle_plugin_scheduler_extension_object_free(pod);
     *ret = (exports_pintle_plugin_scheduler_extension_list_rejection_t){0};
     if (!batch || node_count == 0) return;
@@ -135,7 +140,7 @@ void exports_pintle_plugin_scheduler_extension_score(exports_pintle_plugin_sched
                                                      exports_pintle_plugin_scheduler_extension_object_t *pod,
                                                      scheduler_extension_plugin_list_u8_t *ret) {
     (void)context;
-    struct text wanted = label(pod, POD_DISK);
+    struct text wanted = label(labels(pod), POD_DISK);
     *ret = (scheduler_extension_plugin_list_u8_t){0};
     if (wanted.len > 0 && node_count > 0) {
         ret->ptr = malloc(node_count);
