@@ -53,6 +53,11 @@ impl Condition {
         }
     }
 
+    /// `True` or `False`, as `holds` says.
+    pub fn when(r#type: &str, holds: bool, reason: &str, message: impl Into<String>) -> Self {
+        Condition::new(r#type, if holds { "True" } else { "False" }, reason, message)
+    }
+
     /// Is its status `True`?
     pub fn is_true(&self) -> bool {
         self.status == "True"

@@ -116,7 +116,7 @@ pub use serde_json;
 /// Everything a plugin's source usually names.
 pub mod prelude {
     pub use crate::action::{Action, Create, Delete, Event, Outcome, Patch, Propagation, Update};
-    pub use crate::conditions::{Condition, Conditions};
+    pub use crate::conditions::{self, Condition, Conditions};
     pub use crate::config::NoConfig;
     pub use crate::context::Context;
     pub use crate::controller::{Change, Controller, Description, Enqueue, Request, Watch};
