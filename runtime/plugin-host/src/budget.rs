@@ -10,26 +10,36 @@ pub struct Budgets {
     pub fuel_per_call: u64,
     /// Linear memory of one instance.
     pub memory_bytes: usize,
-    /// Against a runaway only: fuel is the budget proper.
+    /// Of the thread's own time. Against a runaway: fuel is the budget proper.
     pub deadline: Duration,
+    /// A thread that did not get the processor is no runaway. By the clock a
+    /// call may take so many times the deadline, but not more.
+    pub max_starvation: u32,
+    /// Thousandths of a processor over time; no limit when absent.
+    pub cpu_millicores: Option<u32>,
 }
+
+const MAX_STARVATION: u32 = 10;
 
 const MIB: usize = 1 << 20;
 
 impl Budgets {
-    /// Admission runs within a request and gets little; a scheduler holds the
-    /// whole cluster and replays it in one call.
+    /// Admission runs within a request and gets little. A scheduler holds the
+    /// whole cluster, but pods wait for it: its calls are cut so that they take
+    /// a fifth of its deadline.
     pub fn of_role(role: Role) -> Self {
         let (fuel_per_call, memory_mib, deadline_ms) = match role {
-            Role::Controller => (2_000_000_000, 128, 1000),
-            Role::Scheduler => (4_000_000_000, 512, 1000),
-            Role::Admission => (200_000_000, 64, 100),
+            Role::Controller => (2_000_000_000, 128, 250),
+            Role::Scheduler => (4_000_000_000, 512, 50),
+            Role::Admission => (200_000_000, 64, 20),
             Role::Cni => (1_000_000_000, 32, 1000),
         };
         Self {
             fuel_per_call,
             memory_bytes: memory_mib * MIB,
             deadline: Duration::from_millis(deadline_ms),
+            max_starvation: MAX_STARVATION,
+            cpu_millicores: None,
         }
     }
 
@@ -42,6 +52,8 @@ impl Budgets {
                 .memory_bytes
                 .map_or(default.memory_bytes, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
             deadline: spec.deadline_milliseconds.map_or(default.deadline, Duration::from_millis),
+            cpu_millicores: spec.cpu_millicores,
+            ..default
         }
     }
 }

@@ -1,8 +1,14 @@
 //! Counters of one plugin, as they appear in its status.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
+use crate::cpu_share::CpuShare;
+use crate::histogram::{Buckets, Histogram};
 use crate::sandbox::{Fault, Usage};
 
 /// Two buckets per power of two of microseconds: an error of at most a quarter,
@@ -21,9 +27,26 @@ pub(crate) struct Metrics {
     actions: AtomicU64,
     conflicts: AtomicU64,
     queue_depth: AtomicU64,
+    read_bytes: AtomicU64,
     swaps: AtomicU64,
+    seconds: Histogram,
+    strikes: Mutex<BTreeMap<&'static str, u64>>,
+    /// What waits at present, as long as something runs.
+    waiting: Mutex<Option<Box<dyn Fn() -> Waiting + Send + Sync>>>,
+    /// Kept while versions come and go: a swap pays no debts.
+    cpu: Mutex<Option<(u32, Arc<CpuShare>)>>,
+    cpu_ns: AtomicU64,
+    rollbacks: Mutex<BTreeMap<&'static str, u64>>,
     last_swap_pause_us: AtomicU64,
     latency: [AtomicU64; BUCKETS],
+}
+
+/// What waits for a call.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    pub depth: usize,
+    /// Of what has waited longest.
+    pub age: Duration,
 }
 
 /// A copy at one moment.
@@ -40,6 +63,10 @@ pub struct Counters {
     pub conflicts: u64,
     pub queue_depth: u64,
     pub swaps: u64,
+    pub rollbacks: u64,
+    pub read_bytes: u64,
+    /// Zero where it is not measured: without a limit.
+    pub cpu: Duration,
     pub last_swap_pause_microseconds: u64,
 }
 
@@ -57,6 +84,13 @@ impl Default for Metrics {
             conflicts: AtomicU64::default(),
             queue_depth: AtomicU64::default(),
             swaps: AtomicU64::default(),
+            rollbacks: Mutex::default(),
+            read_bytes: AtomicU64::default(),
+            seconds: Histogram::default(),
+            strikes: Mutex::default(),
+            waiting: Mutex::default(),
+            cpu: Mutex::default(),
+            cpu_ns: AtomicU64::default(),
             last_swap_pause_us: AtomicU64::default(),
             latency: std::array::from_fn(|_| AtomicU64::default()),
         }
@@ -73,7 +107,8 @@ impl Metrics {
         self.stirred.store(false, Ordering::SeqCst);
     }
 
-    fn moved(&self) {
+    /// A counter has moved.
+    pub fn moved(&self) {
         if let Some(stir) = &self.stir
             && !self.stirred.load(Ordering::Relaxed)
             && !self.stirred.swap(true, Ordering::SeqCst)
@@ -86,12 +121,19 @@ impl Metrics {
         self.calls.fetch_add(1, Ordering::Relaxed);
         self.fuel.fetch_add(usage.fuel, Ordering::Relaxed);
         self.memory_bytes.store(usage.memory_bytes as u64, Ordering::Relaxed);
+        self.read_bytes.fetch_add(usage.read_bytes, Ordering::Relaxed);
         self.latency[bucket(micros(usage.elapsed))].fetch_add(1, Ordering::Relaxed);
+        self.seconds.observe(usage.elapsed);
+        if !usage.cpu.is_zero() {
+            let nanoseconds = u64::try_from(usage.cpu.as_nanos()).unwrap_or(u64::MAX);
+            self.cpu_ns.fetch_add(nanoseconds, Ordering::Relaxed);
+        }
         self.moved();
     }
 
     pub fn strike(&self, fault: &Fault) {
         self.strikes_total.fetch_add(1, Ordering::Relaxed);
+        *self.strikes.lock().entry(fault.reason()).or_default() += 1;
         if matches!(fault, Fault::Trap(_) | Fault::Memory(_)) {
             self.traps.fetch_add(1, Ordering::Relaxed);
         }
@@ -110,9 +152,49 @@ impl Metrics {
         self.queue_depth.store(depth as u64, Ordering::Relaxed);
     }
 
+    /// Who knows what waits.
+    pub fn waiting_in(&self, queue: impl Fn() -> Waiting + Send + Sync + 'static) {
+        *self.waiting.lock() = Some(Box::new(queue));
+    }
+
+    pub fn waiting(&self) -> Waiting {
+        self.waiting.lock().as_ref().map_or_else(Waiting::default, |queue| queue())
+    }
+
+    /// By reason.
+    pub fn strikes(&self) -> BTreeMap<&'static str, u64> {
+        self.strikes.lock().clone()
+    }
+
+    pub fn seconds(&self) -> Buckets {
+        self.seconds.read()
+    }
+
+    /// The account of a plugin that may use so much of the processors.
+    pub fn cpu_share(&self, millicores: u32) -> Arc<CpuShare> {
+        let mut known = self.cpu.lock();
+        match &*known {
+            Some((limit, share)) if *limit == millicores => share.clone(),
+            _ => {
+                let share = Arc::new(CpuShare::new(millicores, Instant::now()));
+                *known = Some((millicores, share.clone()));
+                share
+            }
+        }
+    }
+
     pub fn swap(&self, pause: Duration) {
         self.swaps.fetch_add(1, Ordering::Relaxed);
         self.last_swap_pause_us.store(micros(pause), Ordering::Relaxed);
+    }
+
+    pub fn rollback(&self, reason: &'static str) {
+        *self.rollbacks.lock().entry(reason).or_default() += 1;
+    }
+
+    /// By reason.
+    pub fn rollbacks(&self) -> BTreeMap<&'static str, u64> {
+        self.rollbacks.lock().clone()
     }
 
     pub fn read(&self) -> Counters {
@@ -130,6 +212,9 @@ impl Metrics {
             conflicts: load(&self.conflicts),
             queue_depth: load(&self.queue_depth),
             swaps: load(&self.swaps),
+            rollbacks: self.rollbacks().values().sum(),
+            read_bytes: load(&self.read_bytes),
+            cpu: Duration::from_nanos(load(&self.cpu_ns)),
             last_swap_pause_microseconds: load(&self.last_swap_pause_us),
         }
     }

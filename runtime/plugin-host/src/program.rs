@@ -2,6 +2,8 @@
 //! configuration, budgets, grants, and what it said of itself.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
 use wasmtime::Store;
@@ -19,6 +21,9 @@ use crate::metrics::Metrics;
 use crate::plugin::{GrantRule, Role};
 use crate::sandbox::{self, Fault, Sandbox, State, Surroundings};
 use crate::source::{FetchError, NotVouched};
+
+/// The number of the next load.
+static NEXT_LOAD: AtomicU64 = AtomicU64::new(1);
 
 /// What the four worlds have in common.
 pub(crate) trait World: Sized + Send + 'static {
@@ -175,6 +180,8 @@ pub(crate) struct Program<W: World> {
     pub description: W::Description,
     pub grants: Arc<Grants>,
     pub metrics: Arc<Metrics>,
+    /// Each load has a number of its own.
+    pub load: u64,
     pre: W::Pre,
     wasi: bool,
     wasm: Arc<Wasm>,
@@ -196,8 +203,12 @@ impl<W: World> Program<W> {
         let pre = linker.instantiate_pre(&artifact.component).map_err(link)?;
         let pre = W::prepare(pre).map_err(link)?;
         let log = Arc::new(PluginLog::new(ingredients.name.clone()));
-        let no_reads =
-            Surroundings { budgets: ingredients.budgets, reader: None, log: log.clone() };
+        let no_reads = Surroundings {
+            budgets: ingredients.budgets,
+            reader: None,
+            log: log.clone(),
+            cpu: None,
+        };
         let (_, description) =
             start::<W>(wasm, artifact.wasi, &pre, &no_reads, &ingredients.config).map_err(
                 |fault| match fault {
@@ -217,6 +228,8 @@ impl<W: World> Program<W> {
             },
         };
         let grants = Arc::new(grants);
+        let limit = ingredients.budgets.cpu_millicores;
+        let cpu = limit.map(|millicores| ingredients.metrics.cpu_share(millicores));
         let reader = ingredients.cluster.map(|cluster| -> Arc<dyn Reads> {
             Arc::new(Reader { cluster, grants: grants.clone() })
         });
@@ -226,11 +239,12 @@ impl<W: World> Program<W> {
             description,
             grants,
             metrics: ingredients.metrics,
+            load: NEXT_LOAD.fetch_add(1, Ordering::Relaxed),
             pre,
             wasi: artifact.wasi,
             wasm: wasm.clone(),
             config: ingredients.config,
-            surroundings: Surroundings { budgets: ingredients.budgets, reader, log },
+            surroundings: Surroundings { budgets: ingredients.budgets, reader, log, cpu },
         })
     }
 
@@ -243,7 +257,8 @@ impl<W: World> Program<W> {
     /// A fresh instance that reads elsewhere, under other budgets or says
     /// nothing: what runs beside the active one, or long after it.
     pub fn start_with(&self, change: impl FnOnce(&mut Surroundings)) -> Result<Sandbox<W>, Fault> {
-        let mut surroundings = self.surroundings.clone();
+        // What runs beside the active one must not use up its share.
+        let mut surroundings = Surroundings { cpu: None, ..self.surroundings.clone() };
         change(&mut surroundings);
         start::<W>(&self.wasm, self.wasi, &self.pre, &surroundings, &self.config)
             .map(|(sandbox, _)| sandbox)
@@ -256,6 +271,12 @@ impl<W: World> Program<W> {
 
     pub fn surroundings(&self) -> &Surroundings {
         &self.surroundings
+    }
+
+    /// Until when the plugin has to wait because it has used up its share of the
+    /// processors.
+    pub fn in_debt_until(&self, now: Instant) -> Option<Instant> {
+        self.surroundings.cpu.as_ref()?.in_debt_until(now)
     }
 
     /// Needs a thread that may block.

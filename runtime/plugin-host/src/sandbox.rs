@@ -15,6 +15,7 @@ use crate::bindings::scheduler::pintle::plugin::extensions;
 use crate::bindings::{actions, lister, log, types};
 use crate::budget::Budgets;
 use crate::cluster::RevisionGone;
+use crate::cpu_share::CpuShare;
 use crate::engine::{TICK, Wasm};
 use crate::extension::{Evaluation, ExtensionAnswers};
 use crate::lister::{ReadError, Reads};
@@ -74,6 +75,8 @@ pub(crate) struct Usage {
     pub memory_bytes: usize,
     /// Carried into the instance by its reads.
     pub read_bytes: u64,
+    /// Of the thread, if the plugin has a share of the processors.
+    pub cpu: Duration,
 }
 
 /// What the host keeps beside an instance.
@@ -269,6 +272,8 @@ pub(crate) struct Surroundings {
     /// None for roles without a lister.
     pub reader: Option<Arc<dyn Reads>>,
     pub log: Arc<PluginLog>,
+    /// What calls are paid from; None: no limit.
+    pub cpu: Option<Arc<CpuShare>>,
 }
 
 /// The imports every role may have; a component's own were checked when it was loaded.
@@ -291,6 +296,7 @@ pub(crate) struct Sandbox<W> {
     world: W,
     wasm: Arc<Wasm>,
     budgets: Budgets,
+    cpu: Option<Arc<CpuShare>>,
     poisoned: bool,
 }
 
@@ -325,13 +331,16 @@ impl<W> Sandbox<W> {
             })
         });
         let mut started = None;
-        let (store, result) = run(store, wasm, &surroundings.budgets, &mut started, instantiate);
+        let ((store, result), _) = metered(surroundings.cpu.as_deref(), || {
+            run(store, wasm, &surroundings.budgets, &mut started, instantiate)
+        });
         let world = result?;
         Ok(Self {
             store,
             world,
             wasm: wasm.clone(),
             budgets: surroundings.budgets,
+            cpu: surroundings.cpu.clone(),
             poisoned: false,
         })
     }
@@ -349,9 +358,9 @@ impl<W> Sandbox<W> {
         }
         let started = arm(&mut self.store, &self.budgets);
         let running = self.wasm.running();
-        let result = call(&self.world, &mut self.store);
+        let (result, cpu) = metered(self.cpu.as_deref(), || call(&self.world, &mut self.store));
         drop(running);
-        let usage = usage(&self.store, &self.budgets, started);
+        let usage = Usage { cpu, ..usage(&self.store, &self.budgets, started) };
         let result = result.map_err(|error| {
             self.poisoned = true;
             fault(&self.store, &self.budgets, &error)
@@ -373,6 +382,17 @@ impl<W> Sandbox<W> {
             wasi.set(context.now_unix_ms, context.seed);
         }
     }
+}
+
+/// Pays for what `run` uses of this thread's time. Asking for it takes a system
+/// call, which plugins without a limit are spared.
+fn metered<R>(share: Option<&CpuShare>, run: impl FnOnce() -> R) -> (R, Duration) {
+    let Some(share) = share else { return (run(), Duration::ZERO) };
+    let before = thread_time();
+    let result = run();
+    let used = thread_time().saturating_sub(before);
+    share.spend(used, Instant::now());
+    (result, used)
 }
 
 fn run<R>(
@@ -414,6 +434,7 @@ fn usage(store: &Store<State>, budgets: &Budgets, started: Instant) -> Usage {
         fuel: budgets.fuel_per_call.saturating_sub(store.get_fuel().unwrap_or_default()),
         memory_bytes: store.data().limits.used_bytes,
         read_bytes: store.data().read_bytes,
+        cpu: Duration::ZERO,
     }
 }
 

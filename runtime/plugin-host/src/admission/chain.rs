@@ -3,6 +3,7 @@
 //! a few strings.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use pintle_api::meta::GroupVersionKind;
@@ -122,6 +123,9 @@ impl<'a> Review<'a> {
             json,
             old_json: bytes(self.request.old_object),
         };
+        while let Some(until) = unit.in_debt_until(Instant::now()) {
+            tokio::time::sleep_until(until.into()).await;
+        }
         let answer = if unit.is_wasi() {
             // WASI's host functions block on the async runtime, which its own threads may not.
             let unit = unit.clone();

@@ -170,6 +170,12 @@ impl AdmissionUnit {
         self.followers.add(|_| follower)
     }
 
+    /// Until when requests have to wait because the plugin has used up its share
+    /// of the processors.
+    pub fn in_debt_until(&self, now: Instant) -> Option<Instant> {
+        self.live.load().program.in_debt_until(now)
+    }
+
     /// Needs a thread that may block.
     pub fn is_wasi(&self) -> bool {
         self.live.load().program.is_wasi()

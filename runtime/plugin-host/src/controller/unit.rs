@@ -16,6 +16,7 @@ use crate::cluster::{Cluster, EventBatch, PluginIdentity};
 use crate::events::{Hub, Sink, Subscription};
 use crate::follow::{ControllerTurn, Follower, FollowerHandle, Followers};
 use crate::handover::{Taken, hand_over};
+use crate::metrics::Waiting;
 use crate::program::{LoadError, Program};
 use crate::seed::Seeds;
 use crate::supervise::{Health, Rollout};
@@ -79,6 +80,10 @@ impl ControllerUnit {
             followers: Arc::default(),
             inbox: Mutex::default(),
             wake: Condvar::new(),
+        });
+        let weak = Arc::downgrade(&shared);
+        live.program.metrics.waiting_in(move || {
+            weak.upgrade().map_or_else(Waiting::default, |shared| shared.waiting())
         });
         let name = format!("plugin-{}", live.program.name);
         let (subscription, delivered) = hub.add(shared.clone());
@@ -170,6 +175,12 @@ impl Sink for Shared {
 }
 
 impl Shared {
+    fn waiting(&self) -> Waiting {
+        let inbox = self.inbox.lock();
+        let age = inbox.queue.age(Instant::now()).unwrap_or_default();
+        Waiting { depth: inbox.queue.depth(), age }
+    }
+
     /// Puts every key into the queue that the present objects ask for.
     pub fn enqueue_present(&self) {
         let mapping = self.mapping.load_full();

@@ -12,6 +12,8 @@ use crate::cluster::ApplyError;
 use crate::convert;
 use crate::follow::{Decided, Worked};
 use crate::plan;
+use crate::plugin::Role;
+use crate::priority;
 use crate::program::controller_interface::Request;
 use crate::program::{LoadError, Program};
 use crate::sandbox::{Fault, Sandbox};
@@ -82,6 +84,7 @@ impl Worker {
     }
 
     pub fn run(mut self) {
+        priority::of_this_thread(Role::Controller);
         loop {
             match self.wait() {
                 Job::Stop => return,
@@ -117,7 +120,10 @@ impl Worker {
                 if std::mem::take(&mut inbox.resync) {
                     return Job::Resync;
                 }
-                if inbox.in_flight < MAX_IN_FLIGHT {
+                let debt = self.live.as_ref().and_then(|live| live.program.in_debt_until(now));
+                if debt.is_some() {
+                    due = due.into_iter().chain(debt).min();
+                } else if inbox.in_flight < MAX_IN_FLIGHT {
                     if let Some(work) = inbox.queue.pop(now) {
                         self.program_metrics(inbox.queue.depth());
                         return Job::Reconcile(work);

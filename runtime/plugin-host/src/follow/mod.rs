@@ -28,9 +28,6 @@ const MAX_TURNS: usize = 1024;
 /// What the waiting turns may keep alive, in objects: handles hold old states.
 const MAX_SIZE: usize = 32 * 1024;
 
-/// The lowest priority there is.
-const NICE: i32 = 19;
-
 /// One call of an active version. Cloned for each follower, so it is a handle.
 pub(crate) trait Turn: Clone + Send + 'static {
     /// Whether a follower that misses one has to begin anew: what it follows
@@ -172,7 +169,7 @@ impl<T: Turn> Followers<T> {
         let thread = std::thread::Builder::new().name("plugin-follower".to_owned()).spawn({
             let state = state.clone();
             move || {
-                lower_priority();
+                crate::priority::lowest_for_this_thread();
                 follow(follower, &receiver, &state);
                 state.ended.store(true, Ordering::SeqCst);
             }
@@ -306,13 +303,6 @@ fn follow<T: Turn>(
         if after.is_break() {
             return;
         }
-    }
-}
-
-/// Of this thread alone, as Linux has it; lowering is always allowed.
-fn lower_priority() {
-    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-        tracing::debug!(%error, "a follower runs at the usual priority");
     }
 }
 

@@ -26,6 +26,7 @@ use crate::events::{Hub, Sink, Subscription};
 use crate::fields;
 use crate::follow::{Follower, FollowerHandle, Followers, SchedulerTurn};
 use crate::handover::{Taken, hand_over};
+use crate::metrics::Waiting;
 use crate::program::scheduler_interface::Wake;
 use crate::program::{LoadError, Program};
 use crate::seed::Seeds;
@@ -119,6 +120,10 @@ impl SchedulerUnit {
             let mut inbox = shared.inbox.lock();
             inbox.delivered = inbox.delivered.max(delivered);
         }
+        let weak = Arc::downgrade(&shared);
+        program.metrics.waiting_in(move || {
+            weak.upgrade().map_or_else(Waiting::default, |shared| shared.waiting())
+        });
         let name = format!("plugin-{}", program.name);
         let live = Live::start(program, &shared)?;
         shared.inbox.lock().next = Some(Next { live, rollout, taken: hand_over().0 });
@@ -255,6 +260,12 @@ impl Shared {
             true
         });
         longest
+    }
+
+    fn waiting(&self) -> Waiting {
+        let inbox = self.inbox.lock();
+        let age = inbox.pending.age(Instant::now()).unwrap_or_default();
+        Waiting { depth: inbox.pending.depth(), age }
     }
 
     /// The pods that wait, from a list: at the start, and when events were lost.

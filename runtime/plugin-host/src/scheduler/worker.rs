@@ -91,6 +91,11 @@ impl Worker {
                 {
                     return Job::Join(inbox.joins.swap_remove(ready));
                 }
+                if let Some(debt) = live.program().in_debt_until(now) {
+                    let due = due.into_iter().chain([debt]).min().unwrap_or(debt);
+                    self.shared.wake.wait_until(&mut inbox, due);
+                    continue;
+                }
                 let room = MAX_IN_FLIGHT.saturating_sub(inbox.in_flight).min(self.batch);
                 if room > 0 && inbox.pending.is_ready(now) {
                     let pods = inbox.pending.take(room, now);
