@@ -1,6 +1,8 @@
 //! Binds to the node with the fewest pods that it knows of; counts, because a
 //! scheduler that forgets or doubles a pod shows in the counts. Nodes hold
-//! `spec.capacity` pods (default: any number).
+//! `spec.capacity` pods (default: any number). With `extensions: true` it asks
+//! scheduler extensions first: nodes that they reject are out, and the best
+//! score comes before the fewest pods.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,6 +12,7 @@ use serde_json::Value;
 wit_bindgen::generate!({ path: "../../../../../wit", world: "scheduler-plugin" });
 
 use exports::pintle::plugin::scheduler::{Binding, Decision, Description, Guest, Unschedulable, Wake};
+use pintle::plugin::extensions::{self, Evaluation};
 use pintle::plugin::log;
 use pintle::plugin::types::{Context, Delta, Grant, KindRef, Manifest, Object};
 
@@ -64,8 +67,56 @@ impl View {
         self.nodes.insert(name, capacity);
     }
 
-    fn pick(&self) -> Option<String> {
-        self.order.iter().find(|(count, node)| *count < self.nodes[node]).map(|(_, node)| node.clone())
+    fn pick(&self, pod_uid: &str) -> Result<String, String> {
+        let asked = self.config["extensions"] == true;
+        let version = if asked { extensions::evaluate(pod_uid) } else { 0 };
+        let said = if version == 0 { Said::default() } else { Said::from(extensions::read(version)) };
+        let free = self.order.iter().filter(|(count, node)| *count < self.nodes[node]);
+        let mut fitting = free.filter(|(_, node)| !said.rejected.contains_key(node));
+        let best = if said.scores.is_empty() {
+            fitting.next()
+        } else {
+            // The first of the best, which has the fewest pods.
+            fitting.min_by_key(|(_, node)| u16::MAX - said.scores.get(node).copied().unwrap_or(0))
+        };
+        best.map(|(_, node)| node.clone()).ok_or_else(|| {
+            let mut reasons = BTreeMap::<&str, usize>::new();
+            for reason in said.rejected.values() {
+                *reasons.entry(reason).or_default() += 1;
+            }
+            let reasons: Vec<String> =
+                reasons.into_iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+            let all = self.nodes.len();
+            if reasons.is_empty() {
+                format!("0/{all} nodes are available")
+            } else {
+                format!("0/{all} nodes are available: {}.", reasons.join(", "))
+            }
+        })
+    }
+}
+
+/// What extensions say, by the names of nodes.
+#[derive(Default)]
+struct Said {
+    rejected: BTreeMap<String, String>,
+    scores: BTreeMap<String, u16>,
+}
+
+impl From<Evaluation> for Said {
+    fn from(evaluation: Evaluation) -> Self {
+        let names = extensions::nodes();
+        let name = |number: usize| names.get(number).cloned().unwrap_or_default();
+        let mut said = Self::default();
+        for rejection in evaluation.rejections {
+            for number in rejection.nodes {
+                said.rejected.insert(name(number as usize), rejection.reason.clone());
+            }
+        }
+        for (number, score) in evaluation.scores.into_iter().enumerate() {
+            said.scores.insert(name(number), score);
+        }
+        said
     }
 }
 
@@ -135,14 +186,14 @@ impl Guest for Counting {
                     if view.config["poison"].as_str().is_some_and(|poison| poison == pod.ref_.name) {
                         panic!("asked to trap on {}", pod.ref_.name);
                     }
-                    match view.pick() {
-                        Some(node) => {
+                    match view.pick(&pod.uid) {
+                        Ok(node) => {
                             view.give(&pod.uid, &node);
                             Decision::Bind(Binding { pod_uid: pod.uid, node })
                         }
-                        None => Decision::Unschedulable(Unschedulable {
+                        Err(message) => Decision::Unschedulable(Unschedulable {
                             pod_uid: pod.uid,
-                            message: format!("0/{} nodes are available", view.nodes.len()),
+                            message,
                             wake_on: Wake::NODE_CHANGED | Wake::POD_REMOVED,
                         }),
                     }
