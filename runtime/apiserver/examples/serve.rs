@@ -41,6 +41,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         admission: Arc::new(AdmitAll),
         authorizer: Arc::new(StaticAuthorizer::new(facts)),
         nodes: Arc::new(NoNodes),
+        connector: Arc::new(pintle_apiserver::NoConnections),
         clock: Arc::new(SystemClock),
         info: VersionInfo::of(env!("CARGO_PKG_VERSION"), "unknown", "1970-01-01T00:00:00Z"),
         address: address.clone(),

@@ -6,7 +6,7 @@
 //!
 //! Does not know: any controller, scheduler or admission policy (those are
 //! behind [`admission::Admission`] and [`authz::Authorizer`]), how a node is
-//! reached ([`nodes::NodeProxy`]), or how bytes become durable (the `Store`).
+//! reached ([`nodes::NodeProxy`]), what a kind's own streams say ([`Connector`]), or how bytes become durable (the `Store`).
 //!
 //! Read first: [`ApiServer`], then [`verbs::Verbs`], the same operations
 //! without HTTP.
@@ -16,6 +16,7 @@ pub mod authz;
 pub mod body;
 mod bootstrap;
 pub mod clock;
+mod connect;
 mod encode;
 mod facts;
 mod http;
@@ -41,6 +42,7 @@ pub use admission::{Admission, AdmissionRequest, AdmissionResponse, AdmitAll, Op
 pub use authz::{Attributes, Authorizer, Decision, StaticAuthorizer};
 pub use body::Body;
 pub use clock::{Clock, SystemClock};
+pub use connect::{ConnectRequest, Connector, NoConnections};
 pub use encode::MAX_OBJECT_BYTES;
 pub use facts::BusFacts;
 pub use nodes::{NoNodes, NodeProxy, NodeRequest, NodeStream};
@@ -96,6 +98,7 @@ pub struct Parts {
     pub admission: Arc<dyn Admission>,
     pub authorizer: Arc<dyn Authorizer>,
     pub nodes: Arc<dyn NodeProxy>,
+    pub connector: Arc<dyn Connector>,
     pub clock: Arc<dyn Clock>,
     pub info: VersionInfo,
     /// `host:port` as clients reach it, for discovery.
@@ -110,6 +113,7 @@ pub struct ApiServer {
     admission: Arc<dyn Admission>,
     authorizer: Arc<dyn Authorizer>,
     nodes: Arc<dyn NodeProxy>,
+    connector: Arc<dyn Connector>,
     clock: Arc<dyn Clock>,
     info: VersionInfo,
     verbs: Verbs,
@@ -122,7 +126,7 @@ pub struct ApiServer {
 
 impl ApiServer {
     pub fn new(parts: Parts) -> Arc<ApiServer> {
-        let Parts { store, bus, registry, admission, authorizer, nodes, clock, info, address } =
+        let Parts { store, bus, registry, admission, authorizer, nodes, connector, clock, info, address } =
             parts;
         let verbs =
             Verbs::new(store.clone(), bus.clone(), registry, admission.clone(), clock.clone());
@@ -135,6 +139,7 @@ impl ApiServer {
             admission,
             authorizer,
             nodes,
+            connector,
             clock,
             info,
             verbs,

@@ -1,13 +1,17 @@
-//! Admission: what it may change, refuse and say; and a call-out that fails
-//! hurts its own request only.
+//! Admission: what it may change, refuse and say; streams that others make; and
+//! a call-out that fails hurts its own request only.
 
 mod support;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use pintle_api::status::StatusError;
-use pintle_apiserver::{Admission, AdmissionRequest, AdmissionResponse, NoNodes, Operation};
+use pintle_apiserver::{
+    Admission, AdmissionRequest, AdmissionResponse, AdmitAll, Body, ConnectRequest, Connector,
+    NoNodes, Operation,
+};
 use serde_json::{Value, json};
 use support::TestServer;
 
@@ -96,4 +100,67 @@ async fn a_panic_is_one_failed_request() {
     assert_eq!((failed.status.as_u16(), failed.reason().as_str()), (500, "InternalError"));
     // The same connection goes on.
     client.post(MAPS, &map("a", "nothing")).await.ok();
+}
+
+/// Streams what it was asked, in two pieces.
+struct Echo;
+
+#[async_trait]
+impl Connector for Echo {
+    async fn connect(&self, request: ConnectRequest) -> Result<Body, StatusError> {
+        let (sender, receiver) = tokio::sync::mpsc::channel(2);
+        let asked = format!("{}/{} {:?}", request.name, request.subresource, request.query);
+        for piece in [asked, format!(" by {}", request.user.name)] {
+            sender.send(Bytes::from(piece)).await.map_err(StatusError::internal)?;
+        }
+        Ok(Body::channel(receiver))
+    }
+}
+
+#[tokio::test]
+async fn streams_of_a_kind_are_listed_authorized_and_passed_through() {
+    const PLUGINS: &str = "/apis/plugins.pintle.dev/v1alpha1/plugins";
+    let server =
+        TestServer::with_connector(Arc::new(AdmitAll), Arc::new(NoNodes), Arc::new(Echo)).await;
+    let mut client = server.admin().await;
+    let listed = client.get("/apis/plugins.pintle.dev/v1alpha1").await.ok();
+    for name in ["plugins/trace", "plugins/divergences"] {
+        let resources = listed["resources"].as_array().unwrap();
+        let row = resources.iter().find(|row| row["name"] == name).unwrap();
+        assert_eq!(row["verbs"], json!(["get"]), "{name}");
+    }
+    let gone = client.get(&format!("{PLUGINS}/x/trace")).await;
+    assert_eq!((gone.status.as_u16(), gone.reason().as_str()), (404, "NotFound"));
+    let plugin = json!({
+        "metadata": {"name": "x"},
+        "spec": {"role": "Controller", "source": {"embedded": {"name": "x"}}},
+    });
+    client.post(PLUGINS, &plugin).await.ok();
+    let answer = client.get(&format!("{PLUGINS}/x/trace?seconds=3&secrets=true")).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.headers["content-type"], "application/octet-stream");
+    assert_eq!(
+        answer.bytes,
+        r#"x/trace [("seconds", "3"), ("secrets", "true")] by admin"#.as_bytes()
+    );
+    let answer = client.get(&format!("{PLUGINS}/x/divergences")).await;
+    assert_eq!(answer.headers["content-type"], "application/json");
+    assert_eq!(client.post(&format!("{PLUGINS}/x/trace"), &json!({})).await.status, 405);
+    // Whoever may read plugins, as nodes do, may not read what they are given.
+    let mut node = server.user("system:node:n1", &["system:nodes"]).await;
+    assert_eq!(node.get(&format!("{PLUGINS}/x")).await.status, 200);
+    assert_eq!(node.get(&format!("{PLUGINS}/x/trace")).await.status, 403);
+}
+
+#[tokio::test]
+async fn a_server_without_streams_says_so() {
+    let server = TestServer::start().await;
+    let mut client = server.admin().await;
+    let plugins = "/apis/plugins.pintle.dev/v1alpha1/plugins";
+    let plugin = json!({
+        "metadata": {"name": "x"},
+        "spec": {"role": "Controller", "source": {"embedded": {"name": "x"}}},
+    });
+    client.post(plugins, &plugin).await.ok();
+    assert_eq!(client.get(&format!("{plugins}/x/trace")).await.status, 503);
 }

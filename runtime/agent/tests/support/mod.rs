@@ -188,6 +188,7 @@ impl Cluster {
                 admission: Arc::new(AdmitAll),
                 authorizer: Arc::new(StaticAuthorizer::new(Arc::new(BusFacts::new(bus, registry)))),
                 nodes: Arc::new(NoNodes),
+                connector: Arc::new(pintle_apiserver::NoConnections),
                 clock: Arc::new(SystemClock),
                 info: VersionInfo::of("0.1.0", "unknown", "2026-01-01T00:00:00Z"),
                 address: "127.0.0.1:1".into(),

@@ -56,7 +56,7 @@ pub use prepare::mark_deleted;
 pub use registry::Registry;
 pub use scale::{apply_scale, to_scale};
 pub use selectable::SelectableField;
-pub use subresource::Subresource;
+pub use subresource::{Connect, Subresource};
 
 const CRUD: &[&str] =
     &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::json::{age_cell, default_int, int_at, is_set, items, name_cell, set, str_at, value_at};
 use super::validation::Check;
-use super::{Column, Hooks, Resource, Scope, Subresource};
+use super::{Column, Connect, Hooks, Resource, Scope, Subresource};
 use crate::names;
 use crate::status::FieldError;
 
@@ -33,6 +33,21 @@ const MAX_STRIKES: i64 = 5;
 /// Of a digest, what tells it from others at a glance.
 const SHOWN_DIGITS: usize = 12;
 
+/// What a candidate decided otherwise than the active version.
+static DIVERGENCES: Connect =
+    Connect { name: "divergences", content_type: "application/json", parameters: &[] };
+
+/// What the plugin is given and answers, from now on.
+static TRACE: Connect = Connect {
+    name: "trace",
+    content_type: "application/octet-stream",
+    parameters: &[
+        ("seconds", "integer", "Ends the recording after so long; without it the client does."),
+        ("secrets", "boolean", "Record the values of Secrets as they are."),
+        ("component", "boolean", "Record the component as well; true when not given."),
+    ],
+};
+
 pub(super) const ROW: Resource = Resource {
     group: "plugins.pintle.dev",
     version: "v1alpha1",
@@ -40,7 +55,11 @@ pub(super) const ROW: Resource = Resource {
     plural: "plugins",
     singular: "plugin",
     scope: Scope::Cluster,
-    subresources: &[Subresource::Status],
+    subresources: &[
+        Subresource::Status,
+        Subresource::Connect(&DIVERGENCES),
+        Subresource::Connect(&TRACE),
+    ],
     columns: &[
         Column::NAME,
         Column::string("Role").help("What the plugin decides."),

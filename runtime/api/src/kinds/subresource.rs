@@ -12,6 +12,18 @@ pub enum Subresource {
     PortForward,
     Eviction,
     Finalize,
+    /// Answered by whoever knows the kind, not by the store.
+    Connect(&'static Connect),
+}
+
+/// A subresource that is read as a stream.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Connect {
+    /// The path segment.
+    pub name: &'static str,
+    pub content_type: &'static str,
+    /// Name, type and meaning of each query parameter.
+    pub parameters: &'static [(&'static str, &'static str, &'static str)],
 }
 
 impl Subresource {
@@ -27,13 +39,14 @@ impl Subresource {
             Self::PortForward => "portforward",
             Self::Eviction => "eviction",
             Self::Finalize => "finalize",
+            Self::Connect(connect) => connect.name,
         }
     }
 
     /// Group, version and kind of the body where they differ from the object's own.
     pub fn body(self) -> Option<(&'static str, &'static str, &'static str)> {
         match self {
-            Self::Status | Self::Log | Self::Finalize => None,
+            Self::Status | Self::Log | Self::Finalize | Self::Connect(_) => None,
             Self::Scale => Some(("autoscaling", "v1", "Scale")),
             Self::Binding => Some(("", "v1", "Binding")),
             Self::Exec => Some(("", "v1", "PodExecOptions")),
@@ -46,7 +59,7 @@ impl Subresource {
     pub fn verbs(self) -> &'static [&'static str] {
         match self {
             Self::Status | Self::Scale => &["get", "patch", "update"],
-            Self::Log => &["get"],
+            Self::Log | Self::Connect(_) => &["get"],
             Self::Exec | Self::Attach | Self::PortForward => &["create", "get"],
             Self::Binding | Self::Eviction => &["create"],
             Self::Finalize => &["update"],

@@ -159,7 +159,8 @@ impl Writer<'_> {
             Subresource::Exec
             | Subresource::Attach
             | Subresource::PortForward
-            | Subresource::Log => {
+            | Subresource::Log
+            | Subresource::Connect(_) => {
                 for (method, verb) in [("get", "get"), ("post", "create")] {
                     if subresource.verbs().contains(&verb) {
                         let operation = self.connect(method, &suffix, subresource, &gvk);
@@ -261,7 +262,7 @@ impl Writer<'_> {
         gvk: &Value,
     ) -> Value {
         let (verb, action) = match subresource {
-            Subresource::Log => ("read".to_owned(), "get"),
+            Subresource::Log | Subresource::Connect(_) => ("read".to_owned(), "get"),
             _ => (format!("connect{}", capitalized(method)), "connect"),
         };
         let parameters = match subresource {
@@ -276,6 +277,7 @@ impl Writer<'_> {
                 ("timestamps", "boolean", "Put the time in front of each line."),
             ][..],
             Subresource::PortForward => &[("ports", "integer", "The ports to forward.")][..],
+            Subresource::Connect(connect) => connect.parameters,
             _ => &[
                 ("command", "string", "The command and its arguments, one parameter each."),
                 ("container", "string", "The container; the first one when not given."),
@@ -296,8 +298,12 @@ impl Writer<'_> {
             response: Value::Null,
             gvk: gvk.clone(),
         });
+        let content_type = match subresource {
+            Subresource::Connect(connect) => connect.content_type,
+            _ => "text/plain",
+        };
         operation["responses"]["200"] =
-            json!({"description": "OK", "content": {"text/plain": {"schema": {"type": "string"}}}});
+            json!({"description": "OK", "content": {content_type: {"schema": {"type": "string"}}}});
         operation
     }
 

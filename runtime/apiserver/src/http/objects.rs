@@ -1,7 +1,7 @@
 //! Requests for single objects and their subresources.
 
 use http::{Extensions, Method, Response, StatusCode};
-use pintle_api::kinds::{Resource, Subresource};
+use pintle_api::kinds::{Connect, Resource, Subresource};
 use pintle_api::meta::{GroupResource, GroupVersionKind};
 use pintle_api::status::{Status, StatusError};
 use serde_json::Value;
@@ -13,6 +13,7 @@ use super::shape::View;
 use super::{Call, logs, options, pods, respond};
 use crate::authz::Attributes;
 use crate::body::Body;
+use crate::connect::ConnectRequest;
 use crate::verbs::{self, DeleteOptions, Deleted, Patch, Written};
 
 const JSON_PATCH: &str = "application/json-patch+json";
@@ -148,6 +149,7 @@ pub async fn subresource(
         (Subresource::Log, _) => logs::logs(call, resource).await,
         (Subresource::Exec, _) => pods::exec(call, resource, extensions).await,
         (Subresource::Attach, _) => pods::attach(call, resource, extensions).await,
+        (Subresource::Connect(connect), _) => self::connect(call, resource, connect).await,
         (Subresource::Scale, "get") => scale(call, resource),
         (Subresource::Scale, "update") => update_scale(call, resource, body).await,
         (Subresource::Binding, _) => bind(call, resource, body).await,
@@ -157,6 +159,28 @@ pub async fn subresource(
         (_, "patch") => patch(call, resource, Some(subresource), body).await,
         _ => Err(StatusError::method_not_allowed(resource.group_resource(), subresource.name())),
     }
+}
+
+async fn connect(
+    call: &Call<'_>,
+    resource: &'static Resource,
+    connect: &'static Connect,
+) -> Result<Response<Body>, StatusError> {
+    if call.method == Method::HEAD {
+        return Err(StatusError::method_not_allowed(resource.group_resource(), "head"));
+    }
+    let (namespace, name) = place(call);
+    call.server.verbs.get(resource, namespace, name)?;
+    let request = ConnectRequest {
+        user: call.user.clone(),
+        resource,
+        namespace: namespace.to_string(),
+        name: name.to_string(),
+        subresource: connect.name,
+        query: call.query.pairs(),
+    };
+    let body = call.server.connector.connect(request).await?;
+    Ok(respond::with_body(StatusCode::OK, connect.content_type, body))
 }
 
 fn scale(call: &Call<'_>, resource: &'static Resource) -> Result<Response<Body>, StatusError> {

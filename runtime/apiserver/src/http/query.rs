@@ -41,6 +41,11 @@ impl<'a> Query<'a> {
         Ok(Query(pairs))
     }
 
+    /// All parameters, decoded.
+    pub fn pairs(&self) -> Vec<(String, String)> {
+        self.0.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use pintle_api::kinds::Registry;
 use pintle_apiserver::pki::{self, Ca, Issued};
 use pintle_apiserver::{
-    Admission, AdmitAll, ApiServer, BusFacts, NoNodes, NodeProxy, Parts, StaticAuthorizer,
+    Admission, AdmitAll, ApiServer, BusFacts, Connector, NoConnections, NoNodes, NodeProxy, Parts, StaticAuthorizer,
     SystemClock, VersionInfo,
 };
 use pintle_storage::{EngineKind, Store};
@@ -44,6 +44,14 @@ impl TestServer {
     }
 
     pub async fn with(admission: Arc<dyn Admission>, nodes: Arc<dyn NodeProxy>) -> TestServer {
+        TestServer::with_connector(admission, nodes, Arc::new(NoConnections)).await
+    }
+
+    pub async fn with_connector(
+        admission: Arc<dyn Admission>,
+        nodes: Arc<dyn NodeProxy>,
+        connector: Arc<dyn Connector>,
+    ) -> TestServer {
         let dir = tempfile::tempdir().unwrap();
         let store =
             pintle_storage::open(EngineKind::Sled, &dir.path().join("db"), Default::default())
@@ -60,6 +68,7 @@ impl TestServer {
             admission,
             authorizer: Arc::new(StaticAuthorizer::new(Arc::new(BusFacts::new(bus, registry)))),
             nodes,
+            connector,
             clock: Arc::new(SystemClock),
             info: VersionInfo::of("0.1.0", "unknown", "2026-01-01T00:00:00Z"),
             address: address.to_string(),

@@ -79,6 +79,7 @@ pub async fn start(settings: &Settings, stop: watch::Receiver<bool>) -> Result<R
         admission: admission.clone(),
         authorizer: bootstrap::authorizer(&bus),
         nodes: sessions.clone(),
+        connector: Arc::new(pintle_apiserver::NoConnections),
         clock: clock.clone(),
         info: VersionInfo::of(env!("CARGO_PKG_VERSION"), "", ""),
         address: reachable(api_address).to_string(),
