@@ -12,7 +12,6 @@ pub struct NodeMatch {
     /// `None`: no requirement. Terms are alternatives; no term matches nothing.
     required: Option<Vec<Term>>,
     preferred: Vec<(i32, Term)>,
-    preferred_sum: i32,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -43,10 +42,17 @@ struct NodeAffinity {
     preferred_during_scheduling_ignored_during_execution: Option<Vec<Preference>>,
 }
 
-#[derive(Deserialize, Default)]
+/// Alternatives; none at all match nothing.
+#[derive(Debug, Clone, Deserialize, Default, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
-struct NodeSelector {
+pub struct NodeSelector {
     node_selector_terms: Option<Vec<Term>>,
+}
+
+impl NodeSelector {
+    pub fn matches(&self, name: &str, labels: &BTreeMap<String, String>) -> bool {
+        self.node_selector_terms.iter().flatten().any(|term| term.matches(name, labels))
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -75,10 +81,9 @@ impl NodeMatch {
             .unwrap_or_default()
             .into_iter()
             .filter(|preference| preference.weight > 0 && !preference.preference.is_empty())
-            .map(|preference| (preference.weight, preference.preference))
+            .map(|preference| (preference.weight.min(100), preference.preference))
             .collect();
-        let preferred_sum = preferred.iter().map(|(weight, _)| weight).sum();
-        Ok(NodeMatch { selector, required, preferred, preferred_sum })
+        Ok(NodeMatch { selector, required, preferred })
     }
 
     pub fn is_everything(&self) -> bool {
@@ -97,18 +102,10 @@ impl NodeMatch {
                 .is_none_or(|terms| terms.iter().any(|term| term.matches(name, labels)))
     }
 
-    /// Which share of the preferences a node meets, 0 to 1.
-    pub fn preference(&self, name: &str, labels: &BTreeMap<String, String>) -> f64 {
-        if self.preferred.is_empty() {
-            return 0.0;
-        }
-        let met: i32 = self
-            .preferred
-            .iter()
-            .filter(|(_, term)| term.matches(name, labels))
-            .map(|(weight, _)| weight)
-            .sum();
-        f64::from(met) / f64::from(self.preferred_sum)
+    /// The weights of the preferences that a node meets, added up.
+    pub fn preference(&self, name: &str, labels: &BTreeMap<String, String>) -> i32 {
+        let met = self.preferred.iter().filter(|(_, term)| term.matches(name, labels));
+        met.map(|(weight, _)| *weight).sum()
     }
 }
 
@@ -216,6 +213,6 @@ mod tests {
             {"weight":1,"preference":{"matchExpressions":[{"key":"zone","operator":"In","values":["b"]}]}},
             {"weight":9,"preference":{}}]}}"#;
         let labels = [("zone".to_owned(), "a".to_owned())].into();
-        assert_eq!(node_match("{}", preferred).preference("n", &labels), 0.75);
+        assert_eq!(node_match("{}", preferred).preference("n", &labels), 3);
     }
 }

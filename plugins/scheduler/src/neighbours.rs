@@ -1,226 +1,475 @@
-//! Rules between pods: required pod affinity and anti-affinity, and topology
-//! spread constraints that must hold.
+//! Rules between pods that must hold: required affinity and anti-affinity, those
+//! of running pods included, and topology spread constraints.
 //!
-//! These depend on every pod of the cluster, so they are worked out anew for
-//! each pod that has such rules (and for pods that an existing pod's
-//! anti-affinity may keep away), on top of the scores per node.
+//! [`prepare`] makes sure that everything is counted; [`Neighbours`] then judges
+//! domains, not nodes, so that a pass over all nodes is a look-up each.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
 
-use pintle_sdk::selector::LabelSelector;
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
-use crate::filter::Reason;
+use crate::filter::{Reason, has_untolerated_taint};
+use crate::labels::Namespaces;
+use crate::rules::{Constraint, Who};
 use crate::shape::Shape;
-use crate::view::{ABSENT, Slot, View};
+use crate::tally::{Held, Tally, TallyId, What, contribution};
+use crate::topology::{NONE, Topology, TopologyId};
+use crate::view::{Placed, Slot, View};
 
-type LabelMap = BTreeMap<String, String>;
-
-/// The rules of one pod.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Rules {
-    near: Vec<Term>,
-    away: Vec<Term>,
-    spread: Vec<Constraint>,
+/// What a pod's rules need, counted.
+#[derive(Debug, Default)]
+pub struct Prepared {
+    pub hard: Vec<Counted>,
+    pub soft: Vec<Counted>,
+    near: Vec<TallyId>,
+    away: Vec<TallyId>,
+    pub prefer: Vec<(i32, TallyId)>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Term {
-    label_selector: Option<LabelSelector>,
-    topology_key: String,
-    namespaces: Option<Vec<String>>,
-    namespace_selector: Option<LabelSelector>,
+/// Where the pods of a spread constraint are counted.
+#[derive(Debug)]
+pub struct Counted {
+    topology: TopologyId,
+    tally: Option<TallyId>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Constraint {
-    max_skew: i64,
-    min_domains: Option<i64>,
-    topology_key: String,
-    when_unsatisfiable: String,
-    label_selector: Option<LabelSelector>,
-}
-
-impl Rules {
-    pub fn read(
-        affinity: Option<&RawValue>,
-        spread: Option<&RawValue>,
-    ) -> Result<Self, serde_json::Error> {
-        #[derive(Deserialize, Default)]
-        #[serde(rename_all = "camelCase", default)]
-        struct Affinity {
-            pod_affinity: Option<Required>,
-            pod_anti_affinity: Option<Required>,
+/// `None` when no rule has anything to say about this pod.
+pub fn prepare(view: &mut View, shape: &Shape) -> Option<Prepared> {
+    let rules = &shape.rules;
+    let silent = rules.hard.is_empty() && rules.soft.is_empty() && !rules.is_felt_by_others();
+    if silent && !view.tallies.are_held() {
+        return None;
+    }
+    view.tallies.begin();
+    loop {
+        let epoch = view.tallies.epoch();
+        let prepared = try_prepare(view, shape);
+        // All was counted anew in between: what was found before is void.
+        if view.tallies.epoch() == epoch {
+            return Some(prepared);
         }
-        #[derive(Deserialize, Default)]
-        #[serde(rename_all = "camelCase", default)]
-        struct Required {
-            required_during_scheduling_ignored_during_execution: Option<Vec<Term>>,
+    }
+}
+
+fn try_prepare(view: &mut View, shape: &Shape) -> Prepared {
+    let rules = &shape.rules;
+    let mut prepared = Prepared::default();
+    for term in &rules.near {
+        let what = What::Near(rules.near.clone());
+        prepared.near.push(view.tallies.ensure(what, &term.topology_key, &view.labels));
+    }
+    for term in &rules.away {
+        let what = What::Near(vec![term.clone()]);
+        prepared.away.push(view.tallies.ensure(what, &term.topology_key, &view.labels));
+    }
+    for (weight, term) in &rules.prefer {
+        let what = What::Near(vec![term.clone()]);
+        let id = view.tallies.ensure(what, &term.topology_key, &view.labels);
+        prepared.prefer.push((*weight, id));
+    }
+    for (constraints, into, by_default) in [
+        (&rules.hard, &mut prepared.hard, false),
+        (&rules.soft, &mut prepared.soft, rules.soft_by_default),
+    ] {
+        for constraint in constraints {
+            view.tallies.topology(&constraint.topology_key, &view.labels);
         }
-        let affinity: Option<Option<Affinity>> =
-            affinity.map(|raw| serde_json::from_str(raw.get())).transpose()?;
-        let affinity = affinity.flatten().unwrap_or_default();
-        let terms = |required: Option<Required>| {
-            required
-                .and_then(|required| required.required_during_scheduling_ignored_during_execution)
-                .unwrap_or_default()
+        let filter = Eligibility::of(view, shape, constraints, by_default);
+        for constraint in constraints {
+            let topology = view.tallies.topology(&constraint.topology_key, &view.labels);
+            let tally = match &constraint.who {
+                Who::Siblings => None,
+                Who::Selected(selector) => {
+                    let what = What::Living {
+                        namespace: shape.namespace.clone(),
+                        selector: selector.clone(),
+                    };
+                    Some(match filter.is_needed(constraint) {
+                        true => view.tallies.ensure_by_slot(what),
+                        false => view.tallies.ensure(what, &constraint.topology_key, &view.labels),
+                    })
+                }
+            };
+            into.push(Counted { topology, tally });
+        }
+    }
+    prepared
+}
+
+/// Which nodes count for the spread constraints of a pod.
+struct Eligibility {
+    choosy: bool,
+    /// Per class: are its taints tolerated? Empty when all are.
+    tolerated: Vec<bool>,
+    /// Topologies of which a node must have the label, when some node has not.
+    needed: Vec<TopologyId>,
+}
+
+impl Eligibility {
+    fn of(view: &View, shape: &Shape, constraints: &[Constraint], by_default: bool) -> Self {
+        let honors_taints = constraints.iter().any(|constraint| constraint.honor_taints);
+        let tolerated: Vec<bool> = match honors_taints {
+            true => view.classes.iter().map(|class| !has_untolerated_taint(class, shape)).collect(),
+            false => Vec::new(),
         };
-        let spread: Option<Option<Vec<Constraint>>> =
-            spread.map(|raw| serde_json::from_str(raw.get())).transpose()?;
-        let mut spread = spread.flatten().unwrap_or_default();
-        spread.retain(|constraint| constraint.when_unsatisfiable == "DoNotSchedule");
-        Ok(Rules {
-            near: terms(affinity.pod_affinity),
-            away: terms(affinity.pod_anti_affinity),
-            spread,
-        })
+        let topologies = constraints.iter().filter_map(|constraint| {
+            let id = view.tallies.topologies.find(&constraint.topology_key)?;
+            (view.tallies.topologies.get(id).labelled < view.nodes()).then_some(id)
+        });
+        // With one constraint a node without its label is in no domain anyway.
+        let needed = match by_default || constraints.len() < 2 {
+            true => Vec::new(),
+            false => topologies.collect(),
+        };
+        let all = tolerated.iter().all(|tolerated| *tolerated);
+        Eligibility {
+            choosy: !shape.node.is_everything(),
+            tolerated: if all { Vec::new() } else { tolerated },
+            needed,
+        }
+    }
+
+    /// Do some nodes not count for this constraint?
+    fn is_needed(&self, constraint: &Constraint) -> bool {
+        !self.needed.is_empty()
+            || (constraint.honor_affinity && self.choosy)
+            || (constraint.honor_taints && !self.tolerated.is_empty())
+    }
+
+    fn nodes(&self, view: &View, shape: &Shape, constraint: &Constraint) -> Vec<bool> {
+        let topologies = &view.tallies.topologies;
+        let labelled =
+            |slot: Slot| self.needed.iter().all(|&id| topologies.get(id).domain[slot] != NONE);
+        let chosen = |slot: Slot| {
+            !(self.choosy && constraint.honor_affinity)
+                || shape.node.matches(&view.names[slot], view.labels(slot))
+        };
+        let tolerated = |slot: Slot| {
+            !constraint.honor_taints
+                || self.tolerated.get(view.class[slot] as usize).copied().unwrap_or(true)
+        };
+        (0..view.len())
+            .map(|slot| view.is_present(slot) && labelled(slot) && tolerated(slot) && chosen(slot))
+            .collect()
+    }
+}
+
+/// The pods of one spread constraint by domain.
+pub struct Spread<'a> {
+    pub constraint: &'a Constraint,
+    pub topology: &'a Topology,
+    pub counts: Cow<'a, [i32]>,
+    /// Does a domain exist for the pod? Absent: if it has nodes.
+    exists: Option<Vec<bool>>,
+}
+
+impl<'a> Spread<'a> {
+    /// Counts for all constraints of one sort.
+    pub fn all(
+        view: &'a View,
+        shape: &'a Shape,
+        constraints: &'a [Constraint],
+        counted: &[Counted],
+        by_default: bool,
+    ) -> Vec<Self> {
+        let filter = Eligibility::of(view, shape, constraints, by_default);
+        let pairs = constraints.iter().zip(counted);
+        pairs
+            .map(|(constraint, counted)| Self::of(view, shape, constraint, counted, &filter))
+            .collect()
+    }
+
+    fn of(
+        view: &'a View,
+        shape: &'a Shape,
+        constraint: &'a Constraint,
+        counted: &Counted,
+        filter: &Eligibility,
+    ) -> Self {
+        let topology = view.tallies.topologies.get(counted.topology);
+        let tally = counted.tally.map(|id| view.tallies.get(id));
+        if !filter.is_needed(constraint) {
+            let counts = match tally {
+                Some(tally) => padded(tally, topology),
+                None => Cow::Owned(siblings(view, shape, topology, |_| true)),
+            };
+            return Spread { constraint, topology, counts, exists: None };
+        }
+        let eligible = filter.nodes(view, shape, constraint);
+        let mut exists = vec![false; topology.len()];
+        let mut counts = match tally {
+            Some(_) => vec![0; topology.len()],
+            None => siblings(view, shape, topology, |slot| eligible[slot]),
+        };
+        for (slot, _) in eligible.iter().enumerate().filter(|(_, eligible)| **eligible) {
+            let domain = topology.domain[slot];
+            if domain != NONE {
+                exists[domain as usize] = true;
+                if let Some(tally) = tally {
+                    counts[domain as usize] += tally.counts.get(slot).copied().unwrap_or(0);
+                }
+            }
+        }
+        Spread { constraint, topology, counts: Cow::Owned(counts), exists: Some(exists) }
+    }
+
+    fn exists(&self, domain: usize) -> bool {
+        match &self.exists {
+            Some(exists) => exists[domain],
+            None => self.topology.nodes[domain] > 0,
+        }
+    }
+
+    /// How often a pod counts here.
+    fn counts_pod(&self, shape: &Shape, owner: &Shape) -> i32 {
+        match &self.constraint.who {
+            Who::Siblings => i32::from(shape.group == owner.group),
+            Who::Selected(selector) => {
+                i32::from(shape.namespace == owner.namespace && selector.matches(&shape.labels))
+            }
+        }
+    }
+}
+
+/// A tally's counts with one for every domain.
+fn padded<'a>(tally: &'a Tally, topology: &Topology) -> Cow<'a, [i32]> {
+    let mut counts = Cow::Borrowed(tally.counts.as_slice());
+    if counts.len() < topology.len() {
+        counts.to_mut().resize(topology.len(), 0);
+    }
+    counts
+}
+
+fn siblings(
+    view: &View,
+    shape: &Shape,
+    topology: &Topology,
+    eligible: impl Fn(Slot) -> bool,
+) -> Vec<i32> {
+    let mut counts = vec![0; topology.len()];
+    let group = shape.group.as_deref().and_then(|group| view.tallies.group(group));
+    for (&slot, &count) in group.into_iter().flatten().filter(|(slot, _)| eligible(**slot)) {
+        let domain = topology.domain.get(slot).copied().unwrap_or(NONE);
+        if domain != NONE {
+            counts[domain as usize] += count;
+        }
+    }
+    counts
+}
+
+/// The two domains with the fewest pods.
+struct Fewest {
+    domain: usize,
+    first: i32,
+    second: i32,
+    /// Too few domains: the pod would rather have new ones, so none counts as full.
+    too_few: bool,
+}
+
+enum Test<'a> {
+    Spread { spread: Spread<'a>, own: i32, fewest: Fewest },
+    Near { counts: Cow<'a, [i32]>, topology: &'a Topology, what: &'a What, is_first: bool },
+    Away { counts: Cow<'a, [i32]>, topology: &'a Topology, what: &'a What, reason: Reason },
+}
+
+/// The rules that must hold for one pod, ready to be asked.
+pub struct Neighbours<'a> {
+    shape: &'a Shape,
+    namespaces: &'a Namespaces,
+    tests: Vec<Test<'a>>,
+    /// Pods that the required affinity is about, in all domains.
+    near: i64,
+}
+
+impl<'a> Neighbours<'a> {
+    pub fn of(view: &'a View, shape: &'a Shape, prepared: &Prepared) -> Self {
+        let tallies = &view.tallies;
+        let rules = &shape.rules;
+        let mut tests = Vec::new();
+        for spread in Spread::all(view, shape, &rules.hard, &prepared.hard, false) {
+            let own = spread.counts_pod(shape, shape);
+            let fewest = fewest(&spread);
+            tests.push(Test::Spread { spread, own, fewest });
+        }
+        let near: Vec<&Tally> = prepared.near.iter().map(|&id| tallies.get(id)).collect();
+        let found = near.iter().map(|tally| tally.sum).sum();
+        // The first of a group that wants to be together may go anywhere.
+        let is_first = found == 0
+            && rules
+                .near
+                .iter()
+                .all(|term| term.selects(&shape.namespace, &shape.labels, tallies.namespaces()));
+        for tally in near {
+            let topology = tallies.topologies.get(tally.topology);
+            let counts = padded(tally, topology);
+            tests.push(Test::Near { counts, topology, what: &tally.what, is_first });
+        }
+        let away = prepared.away.iter().map(|&id| (tallies.get(id), Reason::AntiAffinity));
+        let felt = tallies.felt_by(shape).filter(|(held, _)| *held == Held::Away);
+        let felt = felt.map(|(_, tally)| (tally, Reason::ExistingAntiAffinity));
+        // Nobody there to keep away from: nothing to test, but a pod that is
+        // preempted elsewhere cannot change that either.
+        for (tally, reason) in away.chain(felt).filter(|(tally, _)| tally.sum > 0) {
+            let topology = tallies.topologies.get(tally.topology);
+            let counts = padded(tally, topology);
+            tests.push(Test::Away { counts, topology, what: &tally.what, reason });
+        }
+        Neighbours { shape, namespaces: tallies.namespaces(), tests, near: found }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.near.is_empty() && self.away.is_empty() && self.spread.is_empty()
+        self.tests.is_empty()
     }
 
-    /// Does it keep others away?
-    pub fn repels(&self) -> bool {
-        !self.away.is_empty()
-    }
-}
-
-impl Term {
-    /// `owner` is the namespace of the pod that has the term.
-    fn selects(&self, owner: &str, namespace: &str, labels: &LabelMap) -> bool {
-        let listed = self.namespaces.as_deref().unwrap_or_default();
-        let in_scope = match &self.namespace_selector {
-            Some(selector) if selector.is_empty() => true,
-            // Labels of namespaces are not known here.
-            Some(_) => listed.iter().any(|known| known == namespace),
-            None if listed.is_empty() => owner == namespace,
-            None => listed.iter().any(|known| known == namespace),
-        };
-        in_scope && self.label_selector.as_ref().is_some_and(|selector| selector.matches(labels))
-    }
-}
-
-/// Per slot: why the rules forbid it.
-pub type Mask = Vec<Option<Reason<'static>>>;
-
-/// `None` when no rule has anything to say about this pod.
-pub fn mask(view: &View, shape: &Shape) -> Option<Mask> {
-    if shape.rules.is_empty() && !view.has_repelling_pods() {
-        return None;
-    }
-    let mut mask: Mask = vec![None; view.len()];
-    for constraint in &shape.rules.spread {
-        apply_spread(view, shape, constraint, &mut mask);
-    }
-    apply_near(view, shape, &mut mask);
-    for term in &shape.rules.away {
-        let taken = domains(view, &term.topology_key, |other| {
-            term.selects(&shape.namespace, &other.namespace, &other.labels)
-        });
-        forbid(view, &term.topology_key, &taken, Reason::AntiAffinity, &mut mask);
-    }
-    for (_, pod) in view.pods().filter(|(_, pod)| pod.shape.rules.repels()) {
-        for term in &pod.shape.rules.away {
-            if term.selects(&pod.shape.namespace, &shape.namespace, &shape.labels) {
-                let domain = view.labels(pod.slot).get(&term.topology_key).map(String::as_str);
-                forbid(
-                    view,
-                    &term.topology_key,
-                    &domain.into_iter().collect(),
-                    Reason::ExistingAntiAffinity,
-                    &mut mask,
-                );
+    /// Notes for every slot the first rule that forbids it.
+    pub fn apply(&self, mask: &mut Mask) {
+        for test in &self.tests {
+            match test {
+                Test::Spread { spread, own, fewest } => {
+                    let label = mask.code(Reason::SpreadLabel);
+                    let skew = mask.code(Reason::Spread);
+                    let least = if fewest.too_few { 0 } else { fewest.first };
+                    let most = spread.constraint.max_skew + least - own;
+                    let forbidden = |count: &i32| if *count > most { skew } else { 0 };
+                    let table: Vec<u8> = spread.counts.iter().map(forbidden).collect();
+                    mask.forbid(&spread.topology.domain, &table, label);
+                }
+                Test::Near { counts, topology, is_first, .. } => {
+                    let code = mask.code(Reason::Affinity);
+                    let lonely = |count: &i32| if *count > 0 || *is_first { 0 } else { code };
+                    let table: Vec<u8> = counts.iter().map(lonely).collect();
+                    mask.forbid(&topology.domain, &table, code);
+                }
+                Test::Away { counts, topology, reason, .. } => {
+                    let code = mask.code(reason.clone());
+                    let taken = |count: &i32| if *count > 0 { code } else { 0 };
+                    let table: Vec<u8> = counts.iter().map(taken).collect();
+                    mask.forbid(&topology.domain, &table, 0);
+                }
             }
         }
     }
-    let says_something = !shape.rules.is_empty() || mask.iter().any(Option::is_some);
-    says_something.then_some(mask)
-}
 
-/// The values of a topology key that have a pod of this sort.
-fn domains<'a>(view: &'a View, key: &str, is_meant: impl Fn(&Shape) -> bool) -> BTreeSet<&'a str> {
-    let pods = view.pods().filter(|(_, pod)| is_meant(&pod.shape));
-    pods.filter_map(|(_, pod)| view.labels(pod.slot).get(key)).map(String::as_str).collect()
-}
-
-fn forbid(
-    view: &View,
-    key: &str,
-    taken: &BTreeSet<&str>,
-    reason: Reason<'static>,
-    mask: &mut Mask,
-) {
-    if taken.is_empty() {
-        return;
-    }
-    for (slot, verdict) in mask.iter_mut().enumerate().filter(|(_, verdict)| verdict.is_none()) {
-        if view.labels(slot).get(key).is_some_and(|value| taken.contains(value.as_str())) {
-            *verdict = Some(reason.clone());
-        }
-    }
-}
-
-fn apply_near(view: &View, shape: &Shape, mask: &mut Mask) {
-    let near = &shape.rules.near;
-    if near.is_empty() {
-        return;
-    }
-    // One pod has to meet all terms.
-    let meant = |other: &Shape| {
-        near.iter().all(|term| term.selects(&shape.namespace, &other.namespace, &other.labels))
-    };
-    let found: Vec<BTreeSet<&str>> =
-        near.iter().map(|term| domains(view, &term.topology_key, meant)).collect();
-    // The first of a group that wants to be together may go anywhere.
-    let first = found.iter().all(BTreeSet::is_empty) && meant(shape);
-    for (slot, verdict) in mask.iter_mut().enumerate().filter(|(_, verdict)| verdict.is_none()) {
-        let labels = view.labels(slot);
-        let holds = near.iter().zip(&found).all(|(term, found)| {
-            labels
-                .get(&term.topology_key)
-                .is_some_and(|value| first || found.contains(value.as_str()))
-        });
-        if !holds {
-            *verdict = Some(Reason::Affinity);
-        }
-    }
-}
-
-fn apply_spread(view: &View, shape: &Shape, constraint: &Constraint, mask: &mut Mask) {
-    let key = &constraint.topology_key;
-    let selects = |labels: &LabelMap| {
-        constraint.label_selector.as_ref().is_some_and(|selector| selector.matches(labels))
-    };
-    let eligible = |slot: &Slot| {
-        view.class[*slot] != ABSENT && shape.node.matches(&view.names[*slot], view.labels(*slot))
-    };
-    // Every domain the pod could use counts, the empty ones above all.
-    let mut counts: BTreeMap<&str, i64> = (0..view.len())
-        .filter(eligible)
-        .filter_map(|slot| view.labels(slot).get(key))
-        .map(|value| (value.as_str(), 0))
-        .collect();
-    for (_, pod) in view.pods().filter(|(_, pod)| !pod.terminating) {
-        if pod.shape.namespace == shape.namespace && selects(&pod.shape.labels) {
-            let domain =
-                view.labels(pod.slot).get(key).and_then(|value| counts.get_mut(value.as_str()));
-            domain.into_iter().for_each(|count| *count += 1);
-        }
-    }
-    let enough_domains = constraint.min_domains.is_none_or(|least| counts.len() as i64 >= least);
-    let fewest = if enough_domains { counts.values().min().copied().unwrap_or(0) } else { 0 };
-    let own = i64::from(selects(&shape.labels));
-    for (slot, verdict) in mask.iter_mut().enumerate().filter(|(_, verdict)| verdict.is_none()) {
-        *verdict = match view.labels(slot).get(key) {
-            None => Some(Reason::SpreadLabel),
-            Some(value) => {
-                let count = counts.get(value.as_str()).copied().unwrap_or(0);
-                (count + own - fewest > constraint.max_skew).then_some(Reason::Spread)
-            }
+    /// Why the rules forbid a slot if these pods of it were gone.
+    pub fn failure(&self, slot: Slot, gone: &[&Placed]) -> Option<Reason> {
+        let count_gone = |what: &What| -> i32 {
+            gone.iter().map(|pod| contribution(what, &pod.shape, self.namespaces)).sum()
         };
+        for test in &self.tests {
+            match test {
+                Test::Spread { spread, own, fewest } => {
+                    let domain = spread.topology.domain[slot];
+                    if domain == NONE {
+                        return Some(Reason::SpreadLabel);
+                    }
+                    let living = gone.iter().filter(|pod| !pod.terminating);
+                    let gone: i32 =
+                        living.map(|pod| spread.counts_pod(&pod.shape, self.shape)).sum();
+                    let count = spread.counts[domain as usize] - gone;
+                    let others =
+                        if fewest.domain == domain as usize { fewest.second } else { fewest.first };
+                    let least = if fewest.too_few { 0 } else { others.min(count) };
+                    if count + own - least > spread.constraint.max_skew {
+                        return Some(Reason::Spread);
+                    }
+                }
+                Test::Near { counts, topology, what, is_first } => {
+                    let domain = topology.domain[slot];
+                    let gone = count_gone(what);
+                    let first =
+                        *is_first || (self.near > 0 && self.near == self.near_gone(slot, gone));
+                    if domain == NONE || (counts[domain as usize] - gone <= 0 && !first) {
+                        return Some(Reason::Affinity);
+                    }
+                }
+                Test::Away { counts, topology, what, reason } => {
+                    let domain = topology.domain[slot];
+                    if domain != NONE && counts[domain as usize] - count_gone(what) > 0 {
+                        return Some(reason.clone());
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// How much of `near` goes with so many pods of a slot, if the pod itself
+    /// would then be the first of its group; else more than there is.
+    fn near_gone(&self, slot: Slot, gone: i32) -> i64 {
+        let own =
+            self.shape.rules.near.iter().all(|term| {
+                term.selects(&self.shape.namespace, &self.shape.labels, self.namespaces)
+            });
+        let labelled = self.tests.iter().filter(|test| match test {
+            Test::Near { topology, .. } => topology.domain[slot] != NONE,
+            _ => false,
+        });
+        if own { labelled.count() as i64 * i64::from(gone) } else { i64::MAX }
+    }
+}
+
+fn fewest(spread: &Spread<'_>) -> Fewest {
+    let mut found =
+        Fewest { domain: usize::MAX, first: i32::MAX, second: i32::MAX, too_few: false };
+    let mut domains = 0;
+    for (domain, &count) in spread.counts.iter().enumerate() {
+        if !spread.exists(domain) {
+            continue;
+        }
+        domains += 1;
+        if count < found.first {
+            found.second = found.first;
+            (found.domain, found.first) = (domain, count);
+        } else if count < found.second {
+            found.second = count;
+        }
+    }
+    found.too_few = domains == 0 || domains < spread.constraint.min_domains;
+    found
+}
+
+/// Per slot: whether something forbids it, and what.
+#[derive(Debug)]
+pub struct Mask {
+    /// 0: open.
+    codes: Vec<u8>,
+    reasons: Vec<Reason>,
+}
+
+impl Mask {
+    pub fn open(slots: usize) -> Self {
+        Mask { codes: vec![0; slots], reasons: Vec::new() }
+    }
+
+    pub fn code(&mut self, reason: Reason) -> u8 {
+        let known = self.reasons.iter().position(|known| *known == reason);
+        let index = known.unwrap_or_else(|| {
+            // More different reasons than a person would read share the last one.
+            if self.reasons.len() < 254 {
+                self.reasons.push(reason);
+            }
+            self.reasons.len() - 1
+        });
+        index as u8 + 1
+    }
+
+    /// By domain; `none` is for nodes in no domain.
+    fn forbid(&mut self, domains: &[u32], table: &[u8], none: u8) {
+        for (code, &domain) in self.codes.iter_mut().zip(domains) {
+            let found = table.get(domain as usize).copied().unwrap_or(none);
+            *code = if *code == 0 { found } else { *code };
+        }
+    }
+
+    pub fn forbid_one(&mut self, slot: Slot, code: u8) {
+        if self.codes[slot] == 0 {
+            self.codes[slot] = code;
+        }
+    }
+
+    pub fn codes(&self) -> &[u8] {
+        &self.codes
+    }
+
+    pub fn reason(&self, slot: Slot) -> Option<&Reason> {
+        self.codes[slot].checked_sub(1).and_then(|index| self.reasons.get(usize::from(index)))
     }
 }

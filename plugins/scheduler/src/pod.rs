@@ -22,6 +22,8 @@ pub struct RawPod<'a> {
 #[serde(rename_all = "camelCase")]
 pub struct RawMeta<'a> {
     #[serde(borrow, default)]
+    pub name: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
     pub namespace: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     pub labels: Option<&'a RawValue>,
@@ -60,6 +62,10 @@ pub struct RawSpec<'a> {
     pub resources: Option<&'a RawValue>,
     #[serde(borrow)]
     pub topology_spread_constraints: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub scheduler_name: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub volumes: Option<Vec<RawVolume<'a>>>,
     pub priority: Option<i32>,
     #[serde(borrow)]
     pub preemption_policy: Option<Cow<'a, str>>,
@@ -67,9 +73,29 @@ pub struct RawSpec<'a> {
     pub scheduling_gates: Option<Vec<IgnoredAny>>,
 }
 
+/// A volume that stands for a claim; of others nothing is kept.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RawVolume<'a> {
+    #[serde(borrow)]
+    pub name: Cow<'a, str>,
+    #[serde(borrow)]
+    pub persistent_volume_claim: Option<RawClaim<'a>>,
+    pub ephemeral: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RawClaim<'a> {
+    #[serde(borrow)]
+    pub claim_name: Cow<'a, str>,
+}
+
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RawContainer<'a> {
+    #[serde(borrow)]
+    pub image: Option<Cow<'a, str>>,
     #[serde(borrow)]
     pub resources: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -85,6 +111,8 @@ pub struct RawStatus<'a> {
     pub phase: Option<Cow<'a, str>>,
     #[serde(borrow)]
     pub start_time: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub nominated_node_name: Option<Cow<'a, str>>,
 }
 
 impl<'a> RawPod<'a> {
@@ -117,25 +145,45 @@ impl<'a> RawPod<'a> {
         self.metadata.namespace.as_deref().unwrap_or_default()
     }
 
-    /// What pods are spread by: their controller, else their labels.
-    pub fn group(&self) -> Option<String> {
+    pub fn name(&self) -> &str {
+        self.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// Where room was made for it earlier.
+    pub fn nominated_node(&self) -> Option<&str> {
+        self.status.nominated_node_name.as_deref().filter(|name| !name.is_empty())
+    }
+
+    /// The controller, by which pods of one set are told.
+    pub fn controller(&self) -> Option<&str> {
         let owners = self.metadata.owner_references.as_deref().unwrap_or_default();
-        if let Some(owner) = owners.iter().find(|owner| owner.controller == Some(true)) {
-            return Some(owner.uid.to_string());
-        }
-        let labels = self.metadata.labels.map(RawValue::get).filter(|labels| labels.len() > 2)?;
-        Some(format!("{}{labels}", self.namespace()))
+        owners.iter().find(|owner| owner.controller == Some(true)).map(|owner| &*owner.uid)
+    }
+
+    /// Names of the claims that its volumes use, and whether each was made for
+    /// this pod alone.
+    pub fn claims(&self) -> impl Iterator<Item = (String, bool)> {
+        self.spec.volumes.iter().flatten().filter_map(|volume| {
+            match (&volume.persistent_volume_claim, &volume.ephemeral) {
+                (Some(claim), _) => Some((claim.claim_name.to_string(), false)),
+                (None, Some(_)) => Some((format!("{}-{}", self.name(), volume.name), true)),
+                (None, None) => None,
+            }
+        })
     }
 
     /// Equal for pods that no rule of this scheduler can tell apart.
-    pub fn key(&self) -> String {
+    pub fn key(&self, profile: usize) -> String {
         let spec = &self.spec;
-        let mut key = String::with_capacity(512);
+        let mut key = String::with_capacity(768);
         let mut part = |text: &str| {
             key.push_str(text);
             key.push('\u{1f}');
         };
-        part(&self.group().unwrap_or_default());
+        if profile > 0 {
+            part(&profile.to_string());
+        }
+        part(self.controller().unwrap_or_default());
         part(self.namespace());
         part(self.metadata.labels.map(RawValue::get).unwrap_or_default());
         part(spec.topology_spread_constraints.map(RawValue::get).unwrap_or_default());
@@ -148,10 +196,15 @@ impl<'a> RawPod<'a> {
         for containers in [&spec.init_containers, &spec.containers] {
             part("\u{1e}");
             for container in containers.iter().flatten() {
+                part(container.image.as_deref().unwrap_or_default());
                 part(container.resources.map(RawValue::get).unwrap_or_default());
                 part(container.ports.map(RawValue::get).unwrap_or_default());
                 part(container.restart_policy.as_deref().unwrap_or_default());
             }
+        }
+        for (claim, own) in self.claims() {
+            part(if own { "own claim" } else { "claim" });
+            part(&claim);
         }
         key
     }

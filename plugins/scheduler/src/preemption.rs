@@ -1,16 +1,19 @@
 //! Which pods of lower priority have to go so that a pod fits.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use crate::filter::static_failure;
-use crate::neighbours::Mask;
-use crate::shape::{HostPort, Shape};
-use crate::view::{ABSENT, Placed, Slot, View};
+use crate::extensions::Opinion;
+use crate::filter::{Failure, Room, failure};
+use crate::neighbours::{Mask, Neighbours};
+use crate::shape::Shape;
+use crate::view::{Placed, Slot, State, View};
+use crate::volumes::plan::Plan;
 
 /// Enough candidates to choose well; a search over all nodes of a large
-/// cluster would gain nothing.
-const MOST_CANDIDATES: usize = 100;
+/// cluster would gain nothing. At least so many, and a tenth of the nodes.
+const FEWEST_CANDIDATES: usize = 100;
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Preemption {
@@ -20,164 +23,173 @@ pub enum Preemption {
         slot: Slot,
         pods: Vec<Rc<str>>,
     },
-    None,
+    /// Reasons of the nodes that were tried, with how many have each.
+    None(BTreeMap<String, usize>),
 }
 
-pub fn find(
-    view: &View,
-    shape: &Shape,
-    mask: Option<&Mask>,
-    priority: i32,
-    start: Slot,
-) -> Preemption {
-    let mut candidates = Vec::new();
-    for offset in 0..view.len() {
-        let slot = (start + offset) % view.len();
-        // What keeps pods apart or together is not solved by victims here.
-        let open = mask.is_none_or(|mask| mask[slot].is_none());
-        match open.then(|| on_node(view, shape, priority, slot)).flatten() {
-            None => {}
-            Some(victims) if victims.is_empty() => return Preemption::Wait,
-            Some(victims) => candidates.push((slot, victims)),
-        }
-        if candidates.len() == MOST_CANDIDATES {
-            break;
-        }
-    }
-    let best = candidates.into_iter().min_by_key(|(slot, victims)| {
-        let highest = victims.iter().map(|(_, pod)| pod.priority).max();
-        let sum: i64 =
-            victims.iter().map(|(_, pod)| i64::from(pod.priority) - i64::from(i32::MIN)).sum();
-        let oldest = victims
-            .iter()
-            .filter(|(_, pod)| Some(pod.priority) == highest)
-            .map(|(_, pod)| &pod.start_time)
-            .min();
-        (highest, sum, victims.len(), Reverse(oldest.cloned()), view.names[*slot].clone())
-    });
-    match best {
-        Some((slot, victims)) => {
-            let pods = victims.into_iter().map(|(uid, _)| Rc::clone(uid)).collect();
-            Preemption::Victims { slot, pods }
-        }
-        None => Preemption::None,
-    }
+/// Everything there is to know of the pod that wants in.
+pub struct Preemptor<'a> {
+    pub view: &'a View,
+    pub shape: &'a Shape,
+    pub priority: i32,
+    pub mask: Option<&'a Mask>,
+    pub plan: Option<&'a Plan<'a>>,
+    pub neighbours: Option<&'a Neighbours<'a>>,
+    pub opinion: Option<&'a Opinion>,
 }
 
-/// The fewest, least important victims on one node; empty when pods that are
-/// leaving anyway are enough; `None` when nothing helps.
-fn on_node<'a>(
-    view: &'a View,
-    shape: &Shape,
-    priority: i32,
+type Victim<'a> = (&'a Rc<str>, &'a Placed);
+
+struct Candidate<'a> {
     slot: Slot,
-) -> Option<Vec<(&'a Rc<str>, &'a Placed)>> {
-    if view.class[slot] == ABSENT || static_failure(view, shape, slot).is_some() {
-        return None;
-    }
-    let mut room = Room::of(view, slot);
-    let mut lower = Vec::new();
-    for uid in &view.pods_on[slot] {
-        let Some(pod) = view.pod(uid) else { continue };
-        if pod.terminating {
-            room.give(&pod.shape);
-        } else if pod.priority < priority {
-            lower.push((uid, pod));
-        }
-    }
-    if room.fits(shape) {
-        return Some(Vec::new());
-    }
-    for (_, pod) in &lower {
-        room.give(&pod.shape);
-    }
-    if lower.is_empty() || !room.fits(shape) {
-        return None;
-    }
-    // Spare the important ones first, then the old ones.
-    lower.sort_unstable_by(|(uid_a, a), (uid_b, b)| {
-        (Reverse(a.priority), &a.start_time, uid_a).cmp(&(
-            Reverse(b.priority),
-            &b.start_time,
-            uid_b,
-        ))
-    });
-    lower.retain(|(_, pod)| {
-        room.take(&pod.shape);
-        let spared = room.fits(shape);
-        if !spared {
-            room.give(&pod.shape);
-        }
-        !spared
-    });
-    Some(lower)
+    victims: Vec<Victim<'a>>,
+    /// Victims whose leaving breaks a disruption budget.
+    violations: usize,
 }
 
-/// What one node would have left.
-struct Room {
-    milli_cpu: i64,
-    memory: i64,
-    ephemeral_storage: i64,
-    pods: i64,
-    extended: Vec<(String, i64)>,
-    ports: Vec<HostPort>,
-}
-
-impl Room {
-    fn of(view: &View, slot: Slot) -> Self {
-        Room {
-            milli_cpu: view.free_milli_cpu[slot],
-            memory: view.free_memory[slot],
-            ephemeral_storage: view.free_ephemeral_storage[slot],
-            pods: view.free_pods[slot],
-            extended: view
-                .free_extended
+impl<'a> Preemptor<'a> {
+    /// Among the nodes from `start` on, round the cluster.
+    pub fn find(&self, start: Slot) -> Preemption {
+        let view = self.view;
+        let mut candidates: Vec<Candidate<'_>> = Vec::new();
+        let mut tried = BTreeMap::new();
+        let enough = FEWEST_CANDIDATES.max(view.nodes() / 10);
+        let mut harmless = 0;
+        for offset in 0..view.len() {
+            let slot = (start + offset) % view.len();
+            if !self.may_help(slot) {
+                continue;
+            }
+            match self.on_node(slot) {
+                Ok(candidate) if candidate.victims.is_empty() => return Preemption::Wait,
+                Ok(candidate) => {
+                    harmless += usize::from(candidate.violations == 0);
+                    candidates.push(candidate);
+                }
+                Err(Some(failure)) => {
+                    for reason in failure.reasons {
+                        *tried.entry(reason.to_string()).or_insert(0) += 1;
+                    }
+                }
+                Err(None) => {
+                    let text = "No preemption victims found for incoming pod".to_owned();
+                    *tried.entry(text).or_insert(0) += 1;
+                }
+            }
+            if candidates.len() >= enough && harmless > 0 {
+                break;
+            }
+        }
+        let best = candidates.into_iter().min_by_key(|candidate| {
+            let victims = &candidate.victims;
+            let highest = victims.iter().map(|(_, pod)| pod.priority).max();
+            let above_lowest = |pod: &Placed| i64::from(pod.priority) - i64::from(i32::MIN);
+            let sum: i64 = victims.iter().map(|(_, pod)| above_lowest(pod)).sum();
+            let oldest = victims
                 .iter()
-                .map(|(name, free)| (name.clone(), free[slot]))
-                .collect(),
-            ports: view.ports[slot].clone(),
+                .filter(|(_, pod)| Some(pod.priority) == highest)
+                .map(|(_, pod)| &pod.start_time)
+                .min();
+            // Fewest broken promises, then the least important, then the youngest.
+            (candidate.violations, highest, sum, victims.len(), Reverse(oldest))
+        });
+        match best {
+            Some(Candidate { slot, victims, .. }) => Preemption::Victims {
+                slot,
+                pods: victims.into_iter().map(|(uid, _)| Rc::clone(uid)).collect(),
+            },
+            None => Preemption::None(tried),
         }
     }
 
-    fn change(&mut self, shape: &Shape, sign: i64) {
-        let requests = &shape.requests;
-        self.milli_cpu += sign * requests.milli_cpu;
-        self.memory += sign * requests.memory;
-        self.ephemeral_storage += sign * requests.ephemeral_storage;
-        self.pods += sign;
-        for (name, free) in &mut self.extended {
-            let request = requests.extended.iter().find(|(wanted, _)| wanted == name);
-            *free += sign * request.map_or(0, |(_, amount)| *amount);
+    /// Is what keeps the pod from this node of the sort that may go away?
+    fn may_help(&self, slot: Slot) -> bool {
+        let rejected =
+            |opinion: &Opinion| opinion.rejections.iter().any(|(_, slots)| slots.contains(&slot));
+        if !self.view.is_present(slot) || self.opinion.is_some_and(rejected) {
+            return false;
         }
-    }
-
-    fn give(&mut self, shape: &Shape) {
-        self.change(shape, 1);
-        for port in &shape.ports {
-            if let Some(index) = self.ports.iter().position(|taken| taken == port) {
-                self.ports.swap_remove(index);
+        match failure(self.view, self.shape, slot) {
+            Some(failure) => failure.resolvable,
+            None => {
+                let reason = self.mask.and_then(|mask| mask.reason(slot));
+                reason.is_some_and(|reason| reason.is_resolvable())
             }
         }
     }
 
-    fn take(&mut self, shape: &Shape) {
-        self.change(shape, -1);
-        self.ports.extend(shape.ports.iter().cloned());
+    /// The fewest, least important victims on one node; none when pods that are
+    /// leaving anyway are enough. An error says what is still in the way, or
+    /// that nobody there has a lower priority.
+    fn on_node(&self, slot: Slot) -> Result<Candidate<'a>, Option<Failure>> {
+        let view = self.view;
+        let mut room = Room::of(view, self.shape, slot);
+        let mut gone: Vec<Victim<'_>> = Vec::new();
+        let mut lower: Vec<Victim<'_>> = Vec::new();
+        for (uid, pod) in view.on(slot) {
+            if pod.terminating {
+                room.change(&pod.shape, 1);
+                gone.push((uid, pod));
+            } else if pod.priority < self.priority && !matches!(pod.state, State::Nominated { .. })
+            {
+                lower.push((uid, pod));
+            }
+        }
+        let leaving = gone.len();
+        if leaving > 0 && self.failure(slot, &room, &gone).is_none() {
+            return Ok(Candidate { slot, victims: Vec::new(), violations: 0 });
+        }
+        if lower.is_empty() {
+            return Err(None);
+        }
+        for (_, pod) in &lower {
+            room.change(&pod.shape, 1);
+        }
+        gone.extend(&lower);
+        if let Some(failure) = self.failure(slot, &room, &gone) {
+            return Err(Some(failure));
+        }
+        // The important ones first, then those that run for longest.
+        lower.sort_unstable_by(|(uid_a, a), (uid_b, b)| {
+            let order = |pod: &Placed| Reverse(pod.priority);
+            (order(a), &a.start_time, uid_a).cmp(&(order(b), &b.start_time, uid_b))
+        });
+        let described = lower
+            .iter()
+            .map(|(_, pod)| (pod.shape.namespace.as_str(), &*pod.name, &pod.shape.labels));
+        let broken = view.budgets.broken_by(described);
+        let (protected, others): (Vec<_>, Vec<_>) =
+            lower.iter().zip(broken).partition(|(_, broken)| *broken);
+        let mut violations = 0;
+        let mut victims = Vec::new();
+        // Spare whom a budget protects before anybody else.
+        for ((uid, pod), breaks) in protected.into_iter().chain(others) {
+            room.change(&pod.shape, -1);
+            let place = gone.iter().position(|(other, _)| other == uid);
+            let spared = place.map(|place| gone.swap_remove(place));
+            if self.failure(slot, &room, &gone).is_some() {
+                room.change(&pod.shape, 1);
+                gone.extend(spared);
+                victims.push((*uid, *pod));
+                violations += usize::from(breaks);
+            }
+        }
+        victims.sort_by_key(|(uid, pod)| (Reverse(pod.priority), &pod.start_time, *uid));
+        Ok(Candidate { slot, victims, violations })
     }
 
-    fn fits(&self, shape: &Shape) -> bool {
-        let requests = &shape.requests;
-        let enough = |request: i64, free: i64| request == 0 || request <= free;
-        self.pods >= 1
-            && enough(requests.milli_cpu, self.milli_cpu)
-            && enough(requests.memory, self.memory)
-            && enough(requests.ephemeral_storage, self.ephemeral_storage)
-            && requests.extended.iter().all(|(name, amount)| {
-                self.extended.iter().any(|(known, free)| known == name && amount <= free)
-            })
-            && !shape
-                .ports
-                .iter()
-                .any(|wanted| self.ports.iter().any(|taken| wanted.conflicts(taken)))
+    fn failure(&self, slot: Slot, room: &Room<'_>, gone: &[Victim<'_>]) -> Option<Failure> {
+        if let Some(failure) = room.failure(self.shape) {
+            return Some(failure);
+        }
+        let claims = self.plan.and_then(|plan| {
+            let uids: Vec<Rc<str>> = gone.iter().map(|(uid, _)| Rc::clone(uid)).collect();
+            plan.failure(self.view, slot, &uids)
+        });
+        let rules = || {
+            let pods: Vec<&Placed> = gone.iter().map(|(_, pod)| *pod).collect();
+            self.neighbours.and_then(|neighbours| neighbours.failure(slot, &pods))
+        };
+        claims.or_else(rules).map(Failure::from)
     }
 }

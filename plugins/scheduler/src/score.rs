@@ -1,191 +1,264 @@
-//! How well a pod fits on each node. A score depends on one node alone, so that
-//! a change of one node costs one score and not five thousand.
+//! How well a pod fits on each node, as far as that depends on one node alone:
+//! a change of one node costs one score and not five thousand. What depends on
+//! other nodes and pods is added by [`crate::total`].
 
-use serde::Deserialize;
-
+use crate::config::{Rule, Settings, Strategy};
 use crate::filter::{class_failure, has_room};
 use crate::shape::Shape;
 use crate::view::{ABSENT, Slot, View};
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-pub enum Strategy {
-    /// Nodes with the most room first.
-    #[cfg_attr(not(feature = "most-allocated"), default)]
-    LeastAllocated,
-    /// Full nodes first: packs pods onto few nodes.
-    #[cfg_attr(feature = "most-allocated", default)]
-    MostAllocated,
-}
-
-/// Each part of a score lies between 0 and 100 before its weight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Weights {
-    pub resources: u32,
-    pub balance: u32,
-    pub node_affinity: u32,
-    pub taints: u32,
-    pub spread: u32,
-}
-
-impl Default for Weights {
-    fn default() -> Self {
-        Weights { resources: 1, balance: 1, node_affinity: 2, taints: 3, spread: 2 }
-    }
-}
-
-impl Weights {
-    pub fn check(&self) -> Result<(), String> {
-        let all = [self.resources, self.balance, self.node_affinity, self.taints, self.spread];
-        match all.iter().all(|weight| *weight <= 100) {
-            true => Ok(()),
-            false => Err("spec.config.weights: each must lie between 0 and 100".to_owned()),
-        }
-    }
-}
-
-/// Fractions of a point that still count; keeps scores integers.
-const RESOLUTION: f64 = 256.0;
-const INFEASIBLE: i32 = -1;
+/// The value of a node that is out; all others are at least 0.
+pub const INFEASIBLE: f32 = -1.0;
 
 /// The scores of one shape on all nodes, kept up to date.
 #[derive(Debug, Default)]
 pub struct Scores {
     seen: Option<u64>,
-    values: Vec<i32>,
-    /// Per node class: the taint part, or negative when the class is out.
-    classes: Vec<f64>,
+    values: Vec<f32>,
+    /// Per node class: may the pod run there, and how many taints would rather not.
+    open: Vec<bool>,
+    unwelcome: Vec<i32>,
+    /// Per slot, for pods that choose nodes.
+    admitted: Vec<bool>,
+    /// Per slot, for pods with preferences: the weights met.
+    preferred: Vec<f32>,
+    /// Per slot, if any node has an image of the pod.
+    images: Vec<f32>,
+    images_seen: Option<(u64, usize)>,
 }
 
 impl Scores {
-    pub fn refresh(&mut self, view: &View, shape: &Shape, strategy: Strategy, weights: Weights) {
-        for class in self.classes.len()..view.classes.len() {
-            self.classes.push(class_score(view, shape, class));
+    pub fn refresh(&mut self, view: &View, shape: &Shape) {
+        for class in self.open.len()..view.classes.len() {
+            let rules = &view.classes[class];
+            self.open.push(class != ABSENT as usize && class_failure(rules, shape).is_none());
+            let soft = rules
+                .taints
+                .iter()
+                .filter(|taint| taint.effect == "PreferNoSchedule" && !shape.tolerates(taint));
+            self.unwelcome.push(soft.count() as i32);
         }
-        let group = shape.group.as_deref().and_then(|group| view.group(group));
+        self.refresh_images(view, shape);
         let changed = self.seen.and_then(|seen| view.changed_since(seen));
-        let scorer = Scorer { view, shape, strategy, weights, classes: &self.classes };
         match changed.filter(|_| self.values.len() == view.len()) {
             Some(slots) => {
                 for &slot in slots {
-                    let company = group.and_then(|counts| counts.get(&slot)).copied().unwrap_or(0);
-                    self.values[slot] = scorer.score(slot, company);
+                    self.refresh_node(view, shape, slot);
+                    let value = self.scorer(view, shape).score(slot);
+                    self.values[slot] = value;
                 }
             }
             None => {
-                self.values.clear();
-                scorer.score_all(&mut self.values);
-                for (&slot, &company) in group.into_iter().flatten() {
-                    self.values[slot] = scorer.score(slot, company);
+                for slot in 0..view.len() {
+                    self.refresh_node(view, shape, slot);
                 }
+                let mut values = std::mem::take(&mut self.values);
+                values.clear();
+                self.scorer(view, shape).score_all(&mut values);
+                self.values = values;
             }
         }
         self.seen = Some(view.position());
     }
 
-    /// The best slot; among equals the first at or after `start`.
-    pub fn best(&self, start: Slot) -> Option<Slot> {
-        let (head, tail) = self.values.split_at(start.min(self.values.len()));
-        let (mut best, mut best_value) = (None, INFEASIBLE);
-        for (offset, values) in [(head.len(), tail), (0, head)] {
-            for (index, &value) in values.iter().enumerate() {
-                if value > best_value {
-                    (best, best_value) = (Some(offset + index), value);
-                }
-            }
+    fn refresh_images(&mut self, view: &View, shape: &Shape) {
+        let settings = &shape.settings;
+        let now = Some((view.images.epoch(), view.nodes()));
+        if self.images_seen == now
+            || settings.weights.images == 0
+            || !settings.has(Rule::ImageLocality)
+        {
+            return;
         }
-        best
+        self.images_seen = now;
+        let scores = view.images.scores(&shape.images, view.len(), view.nodes());
+        if scores != self.images {
+            self.images = scores;
+            self.seen = None;
+        }
     }
 
-    /// The same among the slots that a mask leaves open.
-    pub fn best_of(&self, start: Slot, is_open: impl Fn(Slot) -> bool) -> Option<Slot> {
-        let count = self.values.len();
-        let order = (0..count)
-            .map(|offset| (start + offset) % count)
-            .filter(|&slot| self.values[slot] > INFEASIBLE);
-        order
-            .filter(|&slot| is_open(slot))
-            .reduce(|best, slot| if self.values[slot] > self.values[best] { slot } else { best })
+    fn refresh_node(&mut self, view: &View, shape: &Shape, slot: Slot) {
+        if shape.is_choosy() {
+            self.admitted.resize(view.len(), false);
+            self.admitted[slot] =
+                view.is_present(slot) && shape.admits(&view.names[slot], view.labels(slot));
+        }
+        if shape.node.has_preferences() {
+            self.preferred.resize(view.len(), 0.0);
+            self.preferred[slot] =
+                shape.node.preference(&view.names[slot], view.labels(slot)) as f32;
+        }
     }
 
-    pub fn value(&self, slot: Slot) -> i32 {
-        self.values[slot]
+    fn scorer<'a>(&'a self, view: &'a View, shape: &'a Shape) -> Scorer<'a> {
+        let requests = &shape.requests;
+        let settings = &*shape.settings;
+        let balances = settings.has(Rule::NodeResourcesBalancedAllocation)
+            && (requests.milli_cpu > 0 || requests.memory > 0);
+        Scorer {
+            view,
+            shape,
+            settings,
+            scores: self,
+            resources: settings.weights.resources as f32,
+            balance: if balances { settings.weights.balance as f32 } else { 0.0 },
+            images: settings.weights.images as f32,
+        }
+    }
+
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// For each slot, whether the pod's selector and affinity admit the node;
+    /// empty when they admit all.
+    pub fn admitted(&self) -> &[bool] {
+        &self.admitted
+    }
+
+    /// For each slot, the weights of the preferences met; empty without any.
+    pub fn preferred(&self) -> &[f32] {
+        &self.preferred
+    }
+
+    /// For each class of nodes, the taints that would rather not have the pod.
+    pub fn unwelcome(&self) -> &[i32] {
+        &self.unwelcome
     }
 }
 
-fn class_score(view: &View, shape: &Shape, class: usize) -> f64 {
-    let class_ = &view.classes[class];
-    if class == ABSENT as usize || class_failure(class_, shape).is_some() {
-        return -1.0;
+/// The best slot; among equals the first at or after `start`.
+pub fn best(values: &[f32], start: Slot) -> Option<Slot> {
+    // Two plain passes are quicker than one that remembers where it was.
+    let highest = values.iter().fold(INFEASIBLE, |a, &b| if b > a { b } else { a });
+    if highest <= INFEASIBLE {
+        return None;
     }
-    let soft = class_
-        .taints
-        .iter()
-        .filter(|taint| taint.effect == "PreferNoSchedule" && !shape.tolerates(taint));
-    100.0 / (1 + soft.count()) as f64
+    let start = start.min(values.len());
+    let is_best = |value: &f32| *value == highest;
+    let after = values[start..].iter().position(is_best).map(|offset| start + offset);
+    after.or_else(|| values[..start].iter().position(is_best))
 }
 
 struct Scorer<'a> {
     view: &'a View,
     shape: &'a Shape,
-    strategy: Strategy,
-    weights: Weights,
-    classes: &'a [f64],
+    settings: &'a Settings,
+    scores: &'a Scores,
+    resources: f32,
+    balance: f32,
+    images: f32,
 }
 
 impl Scorer<'_> {
-    /// `company`: pods of the same group on the node.
-    #[inline]
-    fn score(&self, slot: Slot, company: u32) -> i32 {
-        let Scorer { view, shape, weights, .. } = self;
-        let taints = self.classes[view.class[slot] as usize];
-        if taints < 0.0 || !has_room(view, shape, slot) {
+    fn score(&self, slot: Slot) -> f32 {
+        let Scorer { view, shape, scores, .. } = self;
+        let open = scores.open[view.class[slot] as usize];
+        if !open || scores.admitted.get(slot) == Some(&false) || !has_room(view, shape, slot) {
             return INFEASIBLE;
         }
         // In the order of `score_all`, so that both give the same to the last bit.
-        let spread = 100.0 / f64::from(1 + company) * f64::from(weights.spread);
-        let mut total = taints * f64::from(weights.taints) + spread;
-        if !shape.node.is_everything() && !shape.node.matches(&view.names[slot], view.labels(slot))
-        {
-            return INFEASIBLE;
+        let usage = &view.usage;
+        let mut total = match self.settings.is_plain() && !view.odd.contains(&slot) {
+            true => self.of_usage(
+                (usage.cpu_share[slot], usage.memory_share[slot]),
+                (usage.exact_cpu_share[slot], usage.exact_memory_share[slot]),
+                (usage.per_milli_cpu[slot], usage.per_byte[slot]),
+            ),
+            false => self.of_odd_usage(slot),
+        };
+        if let Some(images) = scores.images.get(slot) {
+            total += images * self.images;
         }
-        total += self.of_usage(
-            view.scored_milli_cpu[slot],
-            view.per_milli_cpu[slot],
-            view.scored_memory[slot],
-            view.per_memory[slot],
-        );
-        if shape.node.has_preferences() {
-            let share = shape.node.preference(&view.names[slot], view.labels(slot));
-            total += 100.0 * share * f64::from(weights.node_affinity);
-        }
-        (total * RESOLUTION) as i32
+        total
     }
 
     /// The part that depends on how full the node would be.
     #[inline(always)]
-    fn of_usage(&self, milli_cpu: f64, per_milli_cpu: f64, memory: f64, per_memory: f64) -> f64 {
+    fn of_usage(&self, share: (f32, f32), exact: (f32, f32), per: (f32, f32)) -> f32 {
         let requests = &self.shape.requests;
-        let cpu = ((milli_cpu + requests.scored_milli_cpu as f64) * per_milli_cpu).min(1.0);
-        let memory = ((memory + requests.scored_memory as f64) * per_memory).min(1.0);
-        let resources = match self.strategy {
-            Strategy::LeastAllocated => (2.0 - cpu - memory) * 50.0,
-            Strategy::MostAllocated => (cpu + memory) * 50.0,
+        let at_most_one = |share: f32| if share < 1.0 { share } else { 1.0 };
+        let with = |share: f32, request: i64, per: f32| at_most_one(share + request as f32 * per);
+        let cpu = with(share.0, requests.scored_milli_cpu, per.0);
+        let memory = with(share.1, requests.scored_memory, per.1);
+        let resources = match self.settings.strategy {
+            Strategy::MostAllocated => cpu + memory,
+            _ => 2.0 - cpu - memory,
         };
+        let cpu = with(exact.0, requests.milli_cpu, per.0);
+        let memory = with(exact.1, requests.memory, per.1);
         // The standard deviation of two fractions is half their distance.
-        let balance = 100.0 - (cpu - memory).abs() * 50.0;
-        resources * f64::from(self.weights.resources) + balance * f64::from(self.weights.balance)
+        let balance = 2.0 - (cpu - memory).abs();
+        resources * (50.0 * self.resources) + balance * (50.0 * self.balance)
     }
 
-    /// Every slot, as if no node had a pod of the group. The usual pod asks for
-    /// nothing but cpu, memory and storage: one pass over the columns, without
-    /// branches and without anything looked up.
-    fn score_all(&self, values: &mut Vec<i32>) {
-        let Scorer { view, shape, weights, .. } = self;
+    /// The same for a node that lacks cpu or memory, and for other resources
+    /// and strategies than the usual ones.
+    fn of_odd_usage(&self, slot: Slot) -> f32 {
+        let Scorer { view, shape, settings, .. } = self;
+        let (used_cpu, used_memory) = view.usage.requested(slot);
         let requests = &shape.requests;
-        let any_node = shape.node.is_everything() && !shape.node.has_preferences();
-        if !any_node || !shape.ports.is_empty() || !requests.extended.is_empty() {
-            values.extend((0..view.len()).map(|slot| self.score(slot, 0)));
+        let (mut sum, mut weights) = (0.0f64, 0.0f64);
+        for resource in &settings.resources {
+            let name = resource.name.as_str();
+            let capacity = view.capacity[slot].of(name);
+            let wanted = match name {
+                "cpu" => used_cpu + requests.scored_milli_cpu,
+                "memory" => used_memory + requests.scored_memory,
+                "ephemeral-storage" => {
+                    capacity - view.free_ephemeral_storage[slot] + requests.ephemeral_storage
+                }
+                other => {
+                    let request = requests.extended.iter().find(|(known, _)| known == other);
+                    let Some((_, request)) = request else { continue };
+                    let free = view.free_extended.get(other).map_or(0, |free| free[slot]);
+                    capacity - free + request
+                }
+            };
+            if capacity <= 0 {
+                continue;
+            }
+            let share = (wanted as f64 / capacity as f64).clamp(0.0, 1.0);
+            let score = match settings.strategy {
+                Strategy::LeastAllocated => 100.0 * (1.0 - share),
+                Strategy::MostAllocated => 100.0 * share,
+                Strategy::RequestedToCapacityRatio => on_line(settings, 100.0 * share),
+            };
+            let counts = settings.strategy != Strategy::RequestedToCapacityRatio || score > 0.0;
+            if counts {
+                sum += score * f64::from(resource.weight);
+                weights += f64::from(resource.weight);
+            }
+        }
+        let resources = if weights > 0.0 { sum / weights } else { 0.0 };
+        let capacity = &view.capacity[slot];
+        let share = |free: i64, request: i64, capacity: i64| {
+            ((capacity - free + request) as f64 / capacity as f64).clamp(0.0, 1.0)
+        };
+        let balance = match capacity.milli_cpu > 0 && capacity.memory > 0 {
+            true => {
+                let cpu = share(view.free_milli_cpu[slot], requests.milli_cpu, capacity.milli_cpu);
+                let memory = share(view.free_memory[slot], requests.memory, capacity.memory);
+                100.0 - (cpu - memory).abs() * 50.0
+            }
+            false => 100.0,
+        };
+        (resources * f64::from(self.resources) + balance * f64::from(self.balance)) as f32
+    }
+
+    /// Every slot. The usual pod asks for nothing but cpu, memory and storage:
+    /// one pass over the columns, without branches and without anything looked up.
+    fn score_all(&self, values: &mut Vec<f32>) {
+        let Scorer { view, shape, scores, .. } = self;
+        let requests = &shape.requests;
+        let usual = !shape.is_choosy()
+            && shape.ports.is_empty()
+            && requests.extended.is_empty()
+            && self.settings.is_plain()
+            && self.settings.has(Rule::NodeResourcesFit);
+        if !usual {
+            values.extend((0..view.len()).map(|slot| self.score(slot)));
             return;
         }
         // What is not asked for is not checked.
@@ -195,35 +268,63 @@ impl Scorer<'_> {
             needed(requests.memory),
             needed(requests.ephemeral_storage),
         );
-        let spread = 100.0 * f64::from(weights.spread);
-        let taints: Vec<f64> =
-            self.classes.iter().map(|taints| taints * f64::from(weights.taints) + spread).collect();
-        let room = view
-            .free_milli_cpu
-            .iter()
-            .zip(&view.free_memory)
-            .zip(&view.free_ephemeral_storage)
-            .zip(&view.free_pods);
-        let usage = view
-            .scored_milli_cpu
-            .iter()
-            .zip(&view.per_milli_cpu)
-            .zip(&view.scored_memory)
-            .zip(&view.per_memory);
-        values.extend(view.class.iter().zip(room).zip(usage).map(
-            |(
-                (&class, (((&free_cpu, &free_memory), &free_storage), &free_pods)),
-                (((&used_cpu, &per_cpu), &used_memory), &per_memory),
-            )| {
-                let fits = (free_pods >= 1)
-                    & (cpu <= free_cpu)
-                    & (memory <= free_memory)
-                    & (storage <= free_storage);
-                let fits = fits & (self.classes[class as usize] >= 0.0);
-                let total = taints[class as usize]
-                    + self.of_usage(used_cpu, per_cpu, used_memory, per_memory);
-                if fits { (total * RESOLUTION) as i32 } else { INFEASIBLE }
-            },
-        ));
+        let usage = &view.usage;
+        let count = view.len();
+        let class = &view.class[..count];
+        let free_cpu = &view.free_milli_cpu[..count];
+        let free_memory = &view.free_memory[..count];
+        let free_storage = &view.free_ephemeral_storage[..count];
+        let free_pods = &view.free_pods[..count];
+        let cpu_share = &usage.cpu_share[..count];
+        let memory_share = &usage.memory_share[..count];
+        let exact_cpu = &usage.exact_cpu_share[..count];
+        let exact_memory = &usage.exact_memory_share[..count];
+        let per_cpu = &usage.per_milli_cpu[..count];
+        let per_byte = &usage.per_byte[..count];
+        values.resize(count, INFEASIBLE);
+        let values = &mut values[..count];
+        for slot in 0..count {
+            values[slot] = self.of_usage(
+                (cpu_share[slot], memory_share[slot]),
+                (exact_cpu[slot], exact_memory[slot]),
+                (per_cpu[slot], per_byte[slot]),
+            );
+        }
+        for slot in 0..count {
+            let fits = (free_pods[slot] >= 1)
+                & (cpu <= free_cpu[slot])
+                & (memory <= free_memory[slot])
+                & (storage <= free_storage[slot])
+                & scores.open[class[slot] as usize];
+            values[slot] = if fits { values[slot] } else { INFEASIBLE };
+        }
+        if !scores.images.is_empty() {
+            for (value, images) in values.iter_mut().zip(&scores.images) {
+                if *value > INFEASIBLE {
+                    *value += images * self.images;
+                }
+            }
+        }
+        for &slot in &view.odd {
+            values[slot] = self.score(slot);
+        }
     }
+}
+
+/// The score at a utilization, on the line through the configured points.
+fn on_line(settings: &Settings, utilization: f64) -> f64 {
+    let at = |point: &crate::config::Point| {
+        (f64::from(point.utilization), 10.0 * f64::from(point.score))
+    };
+    let mut before: Option<(f64, f64)> = None;
+    for (x, y) in settings.ratio.iter().map(at) {
+        if utilization <= x {
+            return match before {
+                Some((x0, y0)) => y0 + (y - y0) * (utilization - x0) / (x - x0),
+                None => y,
+            };
+        }
+        before = Some((x, y));
+    }
+    before.map_or(0.0, |(_, y)| y)
 }

@@ -1,6 +1,6 @@
 //! What all pods of one template have in common for the scheduler.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use pintle_sdk::prelude::{Taint, Toleration};
@@ -8,21 +8,41 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::affinity::NodeMatch;
-use crate::neighbours::Rules;
+use crate::config::{Rule, Settings};
+use crate::images;
+use crate::labels::LabelMap;
 use crate::pod::RawPod;
 use crate::requests::Requests;
+use crate::rules::Rules;
+use crate::tally::Marks;
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub struct Shape {
+    /// Tells shapes apart, in the order in which they were first seen.
+    pub serial: u64,
+    pub settings: Rc<Settings>,
     pub requests: Requests,
     pub ports: Vec<HostPort>,
     pub node: NodeMatch,
     pub tolerations: Vec<Toleration>,
     pub namespace: String,
-    pub labels: BTreeMap<String, String>,
+    pub labels: LabelMap,
     pub rules: Rules,
-    /// Pods of one group are spread over nodes.
+    /// The controller: pods of one are spread.
     pub group: Option<Rc<str>>,
+    /// Of each container, as nodes name them.
+    pub images: Vec<String>,
+    pub claims: Vec<Claim>,
+    /// Which tallies count pods of this shape; filled in as they come up.
+    pub marks: RefCell<Marks>,
+}
+
+/// A claim for storage, `namespace/name`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    pub key: Rc<str>,
+    /// Made from the pod's own template, which takes a moment.
+    pub ephemeral: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,25 +64,69 @@ impl HostPort {
 }
 
 impl Shape {
-    pub fn of(pod: &RawPod<'_>) -> Result<Self, serde_json::Error> {
+    pub fn of(
+        pod: &RawPod<'_>,
+        serial: u64,
+        settings: &Rc<Settings>,
+    ) -> Result<Self, serde_json::Error> {
         let tolerations: Option<Option<Vec<Toleration>>> =
             pod.spec.tolerations.map(|raw| serde_json::from_str(raw.get())).transpose()?;
-        let labels: Option<Option<BTreeMap<String, String>>> =
+        let labels: Option<Option<LabelMap>> =
             pod.metadata.labels.map(|raw| serde_json::from_str(raw.get())).transpose()?;
+        let labels = labels.flatten().unwrap_or_default();
+        let group = pod.controller();
+        let claim = |(name, ephemeral): (String, bool)| Claim {
+            key: format!("{}/{name}", pod.namespace()).into(),
+            ephemeral,
+        };
+        let containers = [&pod.spec.init_containers, &pod.spec.containers];
+        let images = containers.into_iter().flatten().flatten();
+        let images = images.map(|container| container.image.as_deref().unwrap_or_default());
         Ok(Shape {
+            serial,
+            settings: Rc::clone(settings),
             requests: Requests::of(pod),
             ports: host_ports(pod)?,
             node: NodeMatch::read(pod.spec.node_selector, pod.spec.affinity)?,
             tolerations: tolerations.flatten().unwrap_or_default(),
             namespace: pod.namespace().to_owned(),
-            labels: labels.flatten().unwrap_or_default(),
-            rules: Rules::read(pod.spec.affinity, pod.spec.topology_spread_constraints)?,
-            group: pod.group().map(Rc::from),
+            rules: Rules::read(
+                pod.spec.affinity,
+                pod.spec.topology_spread_constraints,
+                (pod.namespace(), &labels),
+                settings,
+                group.is_some(),
+            )?,
+            labels,
+            group: group.map(Rc::from),
+            images: images.map(images::normalized).collect(),
+            claims: pod.claims().map(claim).collect(),
+            marks: RefCell::default(),
         })
     }
 
     pub fn tolerates(&self, taint: &Taint) -> bool {
         self.tolerations.iter().any(|toleration| toleration.tolerates(taint))
+    }
+
+    /// Must the node match a selector or an affinity?
+    pub fn is_choosy(&self) -> bool {
+        !self.node.is_everything() && self.settings.has(Rule::NodeAffinity)
+    }
+
+    pub fn admits(&self, name: &str, labels: &LabelMap) -> bool {
+        !self.is_choosy() || self.node.matches(name, labels)
+    }
+
+    /// Do pods of both take the same from a node and mean the same to others?
+    pub fn weighs_like(&self, other: &Shape) -> bool {
+        self.requests == other.requests
+            && self.ports == other.ports
+            && self.group == other.group
+            && self.namespace == other.namespace
+            && self.labels == other.labels
+            && self.rules == other.rules
+            && self.claims == other.claims
     }
 }
 

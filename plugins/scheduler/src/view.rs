@@ -1,18 +1,21 @@
 //! The resident view: nodes as columns, one slot per node, and the pods on them.
 //!
 //! Every change of a slot is noted in a log, so that scores that were computed
-//! earlier know which slots to compute again.
+//! earlier know which slots to compute again. Counts for rules between pods are
+//! kept by [`Tallies`], images by [`Images`], claims for storage by [`Volumes`].
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use pintle_sdk::prelude::Taint;
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
-use crate::requests::Amounts;
+use crate::budgets::Budgets;
+use crate::images::Images;
+use crate::labels::LabelMap;
+use crate::node::{Capacity, NodeClass, RawNode};
 use crate::shape::{HostPort, Shape};
+use crate::tally::Tallies;
+use crate::usage::Usage;
+use crate::volumes::Volumes;
 
 /// An index into every column.
 pub type Slot = usize;
@@ -20,29 +23,14 @@ pub type Slot = usize;
 /// The class of slots without a Node object.
 pub const ABSENT: u32 = 0;
 
-/// What nodes have in common with many others; filtered once per shape.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct NodeClass {
-    pub unschedulable: bool,
-    pub taints: Vec<Taint>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Capacity {
-    pub milli_cpu: i64,
-    pub memory: i64,
-    pub ephemeral_storage: i64,
-    pub pods: i64,
-    pub extended: BTreeMap<String, i64>,
-}
-
 /// A pod that takes room on a node.
 #[derive(Debug, Clone)]
 pub struct Placed {
     pub slot: Slot,
     pub shape: Rc<Shape>,
+    pub name: Box<str>,
     pub priority: i32,
-    pub start_time: String,
+    pub start_time: Box<str>,
     /// On its way out; the room will be free soon.
     pub terminating: bool,
     pub state: State,
@@ -63,7 +51,7 @@ pub struct View {
     slots: BTreeMap<String, Slot>,
     unused: Vec<Slot>,
     pub names: Vec<String>,
-    labels: Vec<Labels>,
+    pub labels: Vec<Labels>,
     pub class: Vec<u32>,
     pub classes: Vec<NodeClass>,
     pub capacity: Vec<Rc<Capacity>>,
@@ -73,66 +61,39 @@ pub struct View {
     pub free_ephemeral_storage: Vec<i64>,
     pub free_pods: Vec<i64>,
     pub free_extended: BTreeMap<String, Vec<i64>>,
-    // For scoring: what is taken, with defaults for pods that request nothing,
-    // and the reciprocal of the capacity.
-    pub scored_milli_cpu: Vec<f64>,
-    pub scored_memory: Vec<f64>,
-    pub per_milli_cpu: Vec<f64>,
-    pub per_memory: Vec<f64>,
+    pub usage: Usage,
+    /// Nodes without cpu or without memory, which are scored one by one.
+    pub odd: BTreeSet<Slot>,
     pub ports: Vec<Vec<HostPort>>,
     pub pods_on: Vec<Vec<Rc<str>>>,
     pods: BTreeMap<Rc<str>, Placed>,
-    groups: BTreeMap<Rc<str>, BTreeMap<Slot, u32>>,
     priorities: BTreeMap<i32, usize>,
-    /// Pods whose anti-affinity keeps others away.
-    repelling: usize,
+    pub tallies: Tallies,
+    pub images: Images,
+    pub volumes: Volumes,
+    pub budgets: Budgets,
     /// Nodes of one make have the same text; it is read once.
     capacities: BTreeMap<String, Rc<Capacity>>,
     changes: Vec<Slot>,
     forgotten_changes: u64,
     nodes: usize,
+    node_changes: u64,
 }
 
 /// Labels as text until a pod asks for them: most pods do not.
 #[derive(Debug, Default)]
-struct Labels {
+pub struct Labels {
     text: Box<str>,
-    map: OnceCell<BTreeMap<String, String>>,
+    map: OnceCell<LabelMap>,
 }
 
-/// A node, with everything that is the same for many nodes as raw text.
-#[derive(Deserialize)]
-struct NodeObject<'a> {
-    #[serde(borrow, default)]
-    metadata: NodeMeta<'a>,
-    #[serde(borrow, default)]
-    spec: NodeSpec<'a>,
-    #[serde(borrow, default)]
-    status: NodeStatus<'a>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct NodeMeta<'a> {
-    #[serde(borrow)]
-    labels: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct NodeSpec<'a> {
-    unschedulable: Option<bool>,
-    #[serde(borrow)]
-    taints: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct NodeStatus<'a> {
-    #[serde(borrow)]
-    allocatable: Option<&'a RawValue>,
-    #[serde(borrow)]
-    capacity: Option<&'a RawValue>,
+impl Labels {
+    /// Labels that cannot be read match nothing; the API lets none through.
+    pub fn get(&self) -> &LabelMap {
+        self.map.get_or_init(|| {
+            serde_json::from_str::<Option<_>>(&self.text).ok().flatten().unwrap_or_default()
+        })
+    }
 }
 
 /// So many different capacities are remembered.
@@ -157,6 +118,10 @@ impl View {
         self.nodes
     }
 
+    pub fn is_present(&self, slot: Slot) -> bool {
+        self.class[slot] != ABSENT
+    }
+
     pub fn pod(&self, uid: &str) -> Option<&Placed> {
         self.pods.get(uid)
     }
@@ -165,22 +130,26 @@ impl View {
         self.pods.iter()
     }
 
-    pub fn has_repelling_pods(&self) -> bool {
-        self.repelling > 0
+    pub fn on(&self, slot: Slot) -> impl Iterator<Item = (&Rc<str>, &Placed)> {
+        self.pods_on[slot].iter().filter_map(|uid| Some((uid, self.pods.get(uid)?)))
+    }
+
+    pub fn find(&self, name: &str) -> Option<Slot> {
+        self.slots.get(name).copied().filter(|slot| self.is_present(*slot))
     }
 
     pub fn lowest_priority(&self) -> Option<i32> {
         self.priorities.keys().next().copied()
     }
 
-    /// How many pods of a group each slot has.
-    pub fn group(&self, group: &str) -> Option<&BTreeMap<Slot, u32>> {
-        self.groups.get(group)
-    }
-
     /// Grows with every change of a slot.
     pub fn position(&self) -> u64 {
         self.forgotten_changes + self.changes.len() as u64
+    }
+
+    /// Grows when a node comes, goes, or changes in itself.
+    pub fn node_changes(&self) -> u64 {
+        self.node_changes
     }
 
     /// The slots that changed after a position; `None` when that is too far back
@@ -201,50 +170,45 @@ impl View {
     }
 
     pub fn upsert_node(&mut self, name: &str, json: &[u8]) -> Result<(), serde_json::Error> {
-        let node: NodeObject<'_> = serde_json::from_slice(json)?;
-        let taints: Option<Vec<Taint>> = match node.spec.taints {
-            Some(taints) => serde_json::from_str(taints.get())?,
-            None => None,
-        };
-        let untimed = |taint| Taint { time_added: None, ..taint };
-        let class = NodeClass {
-            unschedulable: node.spec.unschedulable.unwrap_or(false),
-            taints: taints.into_iter().flatten().map(untimed).collect(),
-        };
-        let capacity = self.capacity_of(node.status.allocatable.or(node.status.capacity))?;
-        let labels = node.metadata.labels.map(RawValue::get).unwrap_or("null");
+        let node: RawNode<'_> = serde_json::from_slice(json)?;
+        let class = node.class()?;
+        let capacity = self.capacity_of(node.capacity())?;
         let slot = self.slot(name);
         let class = self.class_of(class);
-        if self.class[slot] == class
-            && self.capacity[slot] == capacity
-            && *self.labels[slot].text == *labels
-        {
+        self.images.report(slot, node.images());
+        let relabelled = *self.labels[slot].text != *node.labels();
+        if self.class[slot] == class && self.capacity[slot] == capacity && !relabelled {
             return Ok(()); // a heartbeat
         }
         self.nodes += usize::from(self.class[slot] == ABSENT);
         self.class[slot] = class;
-        self.labels[slot] = Labels { text: labels.into(), map: OnceCell::new() };
+        if relabelled {
+            self.set_labels(slot, node.labels());
+        }
         self.set_capacity(slot, capacity);
+        self.node_changes += 1;
         self.note(slot);
         Ok(())
     }
 
     pub fn remove_node(&mut self, name: &str) {
         let Some(&slot) = self.slots.get(name) else { return };
-        if self.class[slot] != ABSENT {
+        if self.is_present(slot) {
             self.nodes -= 1;
+            self.node_changes += 1;
             self.class[slot] = ABSENT;
+            self.images.report(slot, "null");
+            self.set_labels(slot, "null");
+            self.set_capacity(slot, Rc::default());
             self.note(slot);
         }
         self.release_if_unused(slot);
     }
 
     fn release_if_unused(&mut self, slot: Slot) {
-        if self.class[slot] == ABSENT && self.pods_on[slot].is_empty() {
+        if !self.is_present(slot) && self.pods_on[slot].is_empty() {
             self.slots.remove(&self.names[slot]);
             self.names[slot].clear();
-            self.labels[slot] = Labels::default();
-            self.set_capacity(slot, Rc::default());
             self.unused.push(slot);
         }
     }
@@ -273,39 +237,38 @@ impl View {
         ] {
             column.push(0);
         }
-        for column in [
-            &mut self.scored_milli_cpu,
-            &mut self.scored_memory,
-            &mut self.per_milli_cpu,
-            &mut self.per_memory,
-        ] {
-            column.push(0.0);
-        }
         for column in self.free_extended.values_mut() {
             column.push(0);
         }
+        self.usage.grow();
         self.ports.push(Vec::new());
         self.pods_on.push(Vec::new());
         self.names.len() - 1
     }
 
-    /// Labels that cannot be read match nothing; the API lets none through.
-    pub fn labels(&self, slot: Slot) -> &BTreeMap<String, String> {
-        let labels = &self.labels[slot];
-        labels.map.get_or_init(|| {
-            serde_json::from_str::<Option<_>>(&labels.text).ok().flatten().unwrap_or_default()
-        })
+    pub fn labels(&self, slot: Slot) -> &LabelMap {
+        self.labels[slot].get()
     }
 
-    fn capacity_of(&mut self, text: Option<&RawValue>) -> Result<Rc<Capacity>, serde_json::Error> {
-        let Some(text) = text.map(RawValue::get) else { return Ok(Rc::default()) };
+    fn set_labels(&mut self, slot: Slot, text: &str) {
+        self.labels[slot] = Labels { text: text.into(), map: OnceCell::new() };
+        if self.tallies.topologies.is_empty() {
+            return;
+        }
+        let pods: Vec<(Rc<Shape>, bool)> =
+            self.on(slot).map(|(_, pod)| (Rc::clone(&pod.shape), pod.terminating)).collect();
+        self.tallies.relabel(slot, &self.labels[slot], &pods);
+    }
+
+    fn capacity_of(&mut self, text: Option<&str>) -> Result<Rc<Capacity>, serde_json::Error> {
+        let Some(text) = text else { return Ok(Rc::default()) };
         if let Some(known) = self.capacities.get(text) {
             return Ok(Rc::clone(known));
         }
         if self.capacities.len() >= MOST_CAPACITIES {
             self.capacities.clear();
         }
-        let capacity = Rc::new(Capacity::of(Some(&serde_json::from_str(text)?)));
+        let capacity = Rc::new(Capacity::read(text)?);
         self.capacities.insert(text.to_owned(), Rc::clone(&capacity));
         Ok(capacity)
     }
@@ -332,11 +295,18 @@ impl View {
         for (name, amount) in &capacity.extended {
             self.extended(name)[slot] += amount;
         }
-        // A node without capacity counts as full.
-        let reciprocal = |amount: i64| if amount > 0 { 1.0 / amount as f64 } else { f64::MAX };
-        self.per_milli_cpu[slot] = reciprocal(capacity.milli_cpu);
-        self.per_memory[slot] = reciprocal(capacity.memory);
+        let odd = self.is_present(slot) && (capacity.milli_cpu <= 0 || capacity.memory <= 0);
+        if odd {
+            self.odd.insert(slot)
+        } else {
+            self.odd.remove(&slot)
+        };
         self.capacity[slot] = capacity;
+        self.usage.resize(slot, &self.capacity[slot], &self.free_of(slot));
+    }
+
+    fn free_of(&self, slot: Slot) -> (i64, i64) {
+        (self.free_milli_cpu[slot], self.free_memory[slot])
     }
 
     fn extended(&mut self, name: &str) -> &mut Vec<i64> {
@@ -349,11 +319,16 @@ impl View {
     /// Puts a pod on a slot, or replaces what is known of it.
     pub fn place(&mut self, uid: &str, pod: Placed) {
         if let Some(known) = self.pods.get_mut(uid) {
-            if known.slot == pod.slot
-                && known.priority == pod.priority
-                && same_room(&known.shape, &pod.shape)
-            {
-                *known = Placed { shape: Rc::clone(&known.shape), ..pod };
+            let alike = Rc::ptr_eq(&known.shape, &pod.shape) || known.shape.weighs_like(&pod.shape);
+            let returns = known.terminating && !pod.terminating;
+            if known.slot == pod.slot && known.priority == pod.priority && alike && !returns {
+                let leaves = pod.terminating && !known.terminating;
+                let (shape, slot) = (Rc::clone(&known.shape), known.slot);
+                *known = Placed { shape: Rc::clone(&shape), ..pod };
+                if leaves {
+                    self.tallies.leave(&shape, slot);
+                    self.note(slot);
+                }
                 return; // confirmed
             }
             let left = known.slot;
@@ -366,11 +341,9 @@ impl View {
         self.take(&pod, 1);
         self.ports[pod.slot].extend(pod.shape.ports.iter().cloned());
         self.pods_on[pod.slot].push(Rc::clone(&uid));
-        if let Some(group) = &pod.shape.group {
-            *self.groups.entry(Rc::clone(group)).or_default().entry(pod.slot).or_default() += 1;
-        }
+        self.tallies.come(&pod.shape, pod.slot, pod.terminating, &self.labels);
+        self.volumes.come(&uid, &pod);
         *self.priorities.entry(pod.priority).or_default() += 1;
-        self.repelling += usize::from(pod.shape.rules.repels());
         self.note(pod.slot);
         self.pods.insert(uid, pod);
     }
@@ -392,10 +365,8 @@ impl View {
             }
         }
         self.pods_on[slot].retain(|other| &**other != uid);
-        if let Some(group) = &pod.shape.group {
-            decrement(&mut self.groups, group, slot);
-        }
-        self.repelling -= usize::from(pod.shape.rules.repels());
+        self.tallies.go(&pod.shape, slot, pod.terminating);
+        self.volumes.go(uid, &pod);
         if let Some(count) = self.priorities.get_mut(&pod.priority) {
             *count -= 1;
             if *count == 0 {
@@ -407,8 +378,12 @@ impl View {
     }
 
     pub fn set_terminating(&mut self, uid: &str) {
-        if let Some(pod) = self.pods.get_mut(uid) {
-            pod.terminating = true;
+        if let Some(pod) = self.pods.get_mut(uid)
+            && !std::mem::replace(&mut pod.terminating, true)
+        {
+            let (shape, slot) = (Rc::clone(&pod.shape), pod.slot);
+            self.tallies.leave(&shape, slot);
+            self.note(slot);
         }
     }
 
@@ -420,47 +395,10 @@ impl View {
         self.free_memory[slot] -= sign * requests.memory;
         self.free_ephemeral_storage[slot] -= sign * requests.ephemeral_storage;
         self.free_pods[slot] -= sign;
-        self.scored_milli_cpu[slot] += (sign * requests.scored_milli_cpu) as f64;
-        self.scored_memory[slot] += (sign * requests.scored_memory) as f64;
         for (name, amount) in &requests.extended {
             self.extended(name)[slot] -= sign * amount;
         }
-    }
-}
-
-fn decrement(groups: &mut BTreeMap<Rc<str>, BTreeMap<Slot, u32>>, group: &Rc<str>, slot: Slot) {
-    let Some(counts) = groups.get_mut(group) else { return };
-    if let Some(count) = counts.get_mut(&slot) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(&slot);
-        }
-    }
-    if counts.is_empty() {
-        groups.remove(group);
-    }
-}
-
-/// Do two shapes take the same from a node?
-fn same_room(a: &Rc<Shape>, b: &Rc<Shape>) -> bool {
-    Rc::ptr_eq(a, b)
-        || (a.requests == b.requests
-            && a.ports == b.ports
-            && a.group == b.group
-            && a.labels == b.labels
-            && a.rules == b.rules)
-}
-
-impl Capacity {
-    fn of(allocatable: Option<&serde_json::Value>) -> Self {
-        let mut amounts = Amounts::from_json(allocatable);
-        let mut take = |name: &str| amounts.0.remove(name).unwrap_or(0);
-        Capacity {
-            milli_cpu: take("cpu"),
-            memory: take("memory"),
-            ephemeral_storage: take("ephemeral-storage"),
-            pods: take("pods"),
-            extended: amounts.0,
-        }
+        self.usage.take(slot, requests, sign);
+        self.usage.resize(slot, &self.capacity[slot], &self.free_of(slot));
     }
 }

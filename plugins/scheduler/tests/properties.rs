@@ -158,12 +158,14 @@ proptest! {
     /// fresh view computes in one pass.
     #[test]
     fn kept_scores_equal_fresh_ones(placed in prop::collection::vec((0..8usize, 0..4i64, 0..3u8), 0..30), strategy in any::<bool>()) {
-        use pintle_plugin_scheduler::score::{Scores, Strategy, Weights};
+        use pintle_plugin_scheduler::config::{Config, Strategy};
+        use pintle_plugin_scheduler::score::Scores;
         use pintle_plugin_scheduler::{pod::RawPod, shape::Shape, view::{Placed, State, View}};
-        let strategy = if strategy { Strategy::LeastAllocated } else { Strategy::MostAllocated };
+        let scoring_strategy = if strategy { Strategy::LeastAllocated } else { Strategy::MostAllocated };
+        let settings = Config { scoring_strategy, ..Config::default() }.profiles().unwrap().remove(0).1;
         let shape_of = |cpu: i64, group: u8| {
             let object = pod(0, cpu, 0, group, "");
-            std::rc::Rc::new(Shape::of(&RawPod::read(&object).unwrap()).unwrap())
+            std::rc::Rc::new(Shape::of(&RawPod::read(&object).unwrap(), 4 * cpu as u64 + u64::from(group), &settings).unwrap())
         };
         let mut view = View::new();
         for index in 0..8 {
@@ -172,18 +174,18 @@ proptest! {
         }
         let shape = shape_of(1, 1);
         let mut kept = Scores::default();
-        kept.refresh(&view, &shape, strategy, Weights::default());
+        kept.refresh(&view, &shape);
         for (index, (slot, cpu, group)) in placed.into_iter().enumerate() {
             let placed = Placed {
-                slot, shape: shape_of(cpu, group), priority: 0, start_time: String::new(),
+                slot, shape: shape_of(cpu, group), priority: 0, name: "p".into(), start_time: Box::default(),
                 terminating: false, state: State::Bound,
             };
             view.place(&format!("p{}", index % 12), placed);
-            kept.refresh(&view, &shape, strategy, Weights::default());
+            kept.refresh(&view, &shape);
             let mut fresh = Scores::default();
-            fresh.refresh(&view, &shape, strategy, Weights::default());
+            fresh.refresh(&view, &shape);
             for slot in 0..view.len() {
-                prop_assert_eq!(kept.value(slot), fresh.value(slot));
+                prop_assert_eq!(kept.values()[slot], fresh.values()[slot]);
             }
         }
     }

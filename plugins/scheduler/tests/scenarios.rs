@@ -94,7 +94,7 @@ fn messages_read_as_in_kubernetes() {
             node("c", "4", json!({"status": {"allocatable": {"pods": "0"}}})),
         ],
         &pod("p", "2", json!({})),
-        "0/3 nodes are available: 1 Too many pods, 1 node(s) had untolerated taint {dedicated: db}, \
+        "0/3 nodes are available: 1 Too many pods, 1 node(s) had untolerated taint(s), \
          1 node(s) were unschedulable. preemption: 0/3 nodes are available: \
          3 Preemption is not helpful for scheduling.",
     );
@@ -225,7 +225,8 @@ fn the_least_important_pods_are_preempted() {
     // The victim is leaving: no second one is taken meanwhile.
     let message = refusal(&mut plugin, &urgent);
     assert!(
-        message.ends_with("preemption: not eligible due to terminating pod on the nominated node."),
+        message
+            .ends_with("preemption: not eligible due to a terminating pod on the nominated node."),
         "{message}"
     );
     plugin.sync(vec![Delta::Remove(pod("a1", "1", json!({})))]);
