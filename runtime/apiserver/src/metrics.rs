@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
+use parking_lot::RwLock;
+
+use crate::ApiServer;
 
 const METHODS: [&str; 6] = ["GET", "POST", "PUT", "PATCH", "DELETE", "other"];
 /// Index 0 is 1xx.
@@ -36,7 +39,11 @@ pub struct Metrics {
     methods: [PerMethod; METHODS.len()],
     pub connections: Gauge,
     pub watches: Gauge,
+    sources: RwLock<Vec<Source>>,
 }
+
+/// Appends metrics of another part of the server, in the same format.
+type Source = Box<dyn Fn(&mut String) + Send + Sync>;
 
 /// Counts until it is dropped.
 pub struct Counted<'a>(&'a Gauge);
@@ -110,7 +117,18 @@ impl Metrics {
             let value = gauge.0.load(Ordering::Relaxed);
             let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
         }
+        for source in self.sources.read().iter() {
+            source(&mut text);
+        }
         text
+    }
+}
+
+impl ApiServer {
+    /// Has `/metrics` show more than the API server's own figures: `source` appends
+    /// complete families, each with its HELP and TYPE.
+    pub fn add_metrics(&self, source: impl Fn(&mut String) + Send + Sync + 'static) {
+        self.metrics.sources.write().push(Box::new(source));
     }
 }
 
@@ -124,8 +142,10 @@ mod tests {
         metrics.answered(&Method::GET, StatusCode::OK, Duration::from_millis(1));
         metrics.answered(&Method::GET, StatusCode::NOT_FOUND, Duration::from_secs(60));
         let watch = metrics.watches.count();
+        metrics.sources.write().push(Box::new(|text| text.push_str("more 7\n")));
         let text = metrics.render();
         for line in [
+            "more 7",
             "pintle_apiserver_requests_total{method=\"GET\",code=\"2xx\"} 1",
             "pintle_apiserver_requests_total{method=\"GET\",code=\"4xx\"} 1",
             "pintle_apiserver_request_duration_seconds_bucket{method=\"GET\",le=\"0.0005\"} 0",

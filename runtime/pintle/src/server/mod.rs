@@ -97,6 +97,13 @@ pub async fn start(settings: &Settings, stop: watch::Receiver<bool>) -> Result<R
         },
         cluster,
     )?;
+    // Weak: the host reaches the API, which must not hold the host.
+    let scraped = Arc::downgrade(&host);
+    api.add_metrics(move |text| {
+        if let Some(host) = scraped.upgrade() {
+            host.render_metrics(text);
+        }
+    });
     let mut tasks = vec![tokio::spawn(run_host(host.clone(), stop.clone()))];
     // Until its plugins decide, the server would answer differently than later.
     host.ready().await;

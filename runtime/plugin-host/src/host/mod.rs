@@ -3,6 +3,7 @@
 mod embedded;
 mod follow;
 mod manager;
+mod metrics;
 mod record;
 mod slot;
 mod status;
@@ -94,6 +95,11 @@ impl Host {
         let mut ready = self.ready.clone();
         // Fails only when the host is gone, and then nobody waits.
         let _ = ready.wait_for(|ready| *ready).await;
+    }
+
+    /// Appends what all plugins have done, in Prometheus' text format.
+    pub fn render_metrics(&self, out: &mut String) {
+        crate::prometheus::render(&self.manager.scrape(), out);
     }
 
     /// What the API server asks before it writes.
