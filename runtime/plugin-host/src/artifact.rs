@@ -351,7 +351,7 @@ fn is_recent(entry: &fs::DirEntry) -> bool {
 }
 
 /// Everything that can be said about the bytes without compiling them.
-fn verify(bytes: &[u8], expected: Option<&str>) -> Result<Digest, ArtifactError> {
+pub(crate) fn verify(bytes: &[u8], expected: Option<&str>) -> Result<Digest, ArtifactError> {
     if bytes.is_empty() {
         return Err(ArtifactError::Empty);
     }

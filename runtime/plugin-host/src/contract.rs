@@ -35,15 +35,17 @@ pub(crate) fn check(
     }
     let needed = format!("{}@{VERSION}", role.interface());
     let exports: Vec<&str> = component_type.exports(engine).map(|(name, _)| name).collect();
-    let fits = exports.iter().any(|export| {
-        let (name, version) = split_version(export);
-        name == role.interface() && compatible(version)
-    });
-    if !fits {
+    if !exports.iter().any(|export| is_export_of(export, role)) {
         let found = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
         return Err(ArtifactError::WrongRole { role, needed, found });
     }
     Ok(wasi)
+}
+
+/// Whether this is what a component of that role exports.
+pub(crate) fn is_export_of(export: &str, role: Role) -> bool {
+    let (name, version) = split_version(export);
+    name == role.interface() && compatible(version)
 }
 
 fn is_wasi(import: &str) -> bool {

@@ -34,6 +34,7 @@ pub mod grants;
 mod handover;
 mod histogram;
 mod host;
+pub mod inspect;
 mod lister;
 mod logging;
 mod metrics;

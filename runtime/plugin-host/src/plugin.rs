@@ -26,6 +26,8 @@ pub enum Role {
 }
 
 impl Role {
+    pub const ALL: [Self; 4] = [Self::Controller, Self::Scheduler, Self::Admission, Self::Cni];
+
     /// The interface a component of this role exports.
     pub fn interface(self) -> &'static str {
         match self {
@@ -118,6 +120,16 @@ pub struct Source {
     /// An artifact in a registry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oci: Option<OciSource>,
+}
+
+impl Source {
+    /// The registry's artifact, if nothing else is named.
+    pub fn only_oci(&self) -> Option<&OciSource> {
+        match self {
+            Self { embedded: None, file: None, inline: None, oci } => oci.as_ref(),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

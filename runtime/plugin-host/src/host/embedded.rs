@@ -72,7 +72,7 @@ pub(super) fn source(
         }
         _ => {
             return fail(
-                "spec.source must name exactly one of embedded, file and inline".to_owned(),
+                "spec.source must name exactly one of embedded, file, inline and oci".to_owned(),
             );
         }
     };

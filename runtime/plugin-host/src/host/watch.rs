@@ -32,6 +32,11 @@ impl Names {
         std::mem::take(&mut *self.names.lock())
     }
 
+    /// Whether the name was there.
+    pub fn take_one(&self, name: &str) -> bool {
+        self.names.lock().remove(name)
+    }
+
     /// Waits until `take` may return something.
     pub async fn wait(&self) {
         self.bell.notified().await;

@@ -18,7 +18,7 @@ use crate::artifact::Digest;
 use crate::plugin::OciSource;
 
 pub use components::Components;
-pub(crate) use supply::Supply;
+pub(crate) use supply::{Retries, Supply};
 
 /// A signature and what exactly was signed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +48,9 @@ pub enum FetchError {
     /// Other bytes than the digest says.
     #[error("{0}")]
     DigestMismatch(String),
+    /// Nothing that could be asked for, or nobody who could be asked.
+    #[error("{0}")]
+    Invalid(String),
     /// It is there, and no component.
     #[error("{0}")]
     NotAComponent(String),
@@ -56,7 +59,7 @@ pub enum FetchError {
 impl FetchError {
     pub(crate) fn reason(&self) -> &'static str {
         match self {
-            Self::Unavailable(_) => "SourceUnavailable",
+            Self::Unavailable(_) | Self::Invalid(_) => "SourceUnavailable",
             Self::DigestMismatch(_) => "DigestMismatch",
             Self::NotAComponent(_) => "NotAComponent",
         }
@@ -145,7 +148,7 @@ impl Fetcher for Nowhere {
         _: Progress<'_>,
     ) -> Result<Fetched, FetchError> {
         let reference = &source.reference;
-        Err(FetchError::NotAComponent(format!("{reference}: this host fetches from no registry")))
+        Err(FetchError::Invalid(format!("{reference}: this host fetches from no registry")))
     }
 }
 
