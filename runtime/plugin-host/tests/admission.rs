@@ -43,6 +43,7 @@ impl Running {
             cache_directory: directory.path().join("cache"),
             compiler: Compiler::InProcess,
             embedded: Vec::new(),
+            sources: Default::default(),
         };
         let host = Host::new(config, memory.clone()).unwrap();
         let shutdown = CancellationToken::new();
@@ -116,7 +117,7 @@ async fn a_broken_plugin_admits_nothing_and_says_why() {
         running.review(&config_map("x", json!({}))).await.expect("the next request is not harmed");
     }
     check("trap", "it trapped").await;
-    check("loop", "it used up its fuel").await;
+    check("loop", "it ran past its deadline of 20 ms").await;
     check("nonsense", "no JSON patch").await;
     check("misplaced", "its patch does not apply").await;
     check("late-patch", "validating phase").await;
@@ -125,8 +126,8 @@ async fn a_broken_plugin_admits_nothing_and_says_why() {
 #[tokio::test(flavor = "multi_thread")]
 async fn strikes_stop_it_and_it_still_admits_nothing() {
     let running = Running::start(json!({})).await;
-    for _ in 0..3 {
-        running.review(&config_map("x", json!({ "do": "trap" }))).await.unwrap_err();
+    for name in ["x", "y", "z"] {
+        running.review(&config_map(name, json!({ "do": "trap" }))).await.unwrap_err();
     }
     running.phase("Failed").await;
     let refusal = running.review(&config_map("x", json!({}))).await.unwrap_err();
@@ -139,6 +140,31 @@ async fn strikes_stop_it_and_it_still_admits_nothing() {
     );
     running.phase("Active").await;
     running.review(&config_map("x", json!({ "do": "trap" }))).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_poisonous_object_is_parked_until_it_changes() {
+    let running = Running::start(json!({})).await;
+    for _ in 0..3 {
+        let refusal = running.review(&config_map("x", json!({ "do": "trap" }))).await.unwrap_err();
+        assert!(refusal.message.contains("it trapped"), "{refusal}");
+    }
+    let status = eventually_showing("parked", || {
+        let status = running.memory.value("Plugin", "", "labelling").unwrap()["status"].clone();
+        if status["parked"].is_array() { Ok(status) } else { Err(status.to_string()) }
+    })
+    .await;
+    assert_eq!(status["parked"][0]["object"], "ConfigMap default/x");
+    assert_eq!(status["phase"], "Active", "{status}");
+    let refusal = running.review(&config_map("x", json!({ "do": "trap" }))).await.unwrap_err();
+    assert!(refusal.message.contains("is not asked again until the object changes"), "{refusal}");
+    running.review(&config_map("y", json!({}))).await.expect("others are not harmed");
+    running.review(&config_map("x", json!({}))).await.expect("it has changed");
+    eventually_showing("named no longer", || {
+        let status = running.memory.value("Plugin", "", "labelling").unwrap()["status"].clone();
+        if status["parked"].is_null() { Ok(()) } else { Err(status.to_string()) }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,6 +35,7 @@ impl Running {
             cache_directory: directory.path().join("cache"),
             compiler: Compiler::InProcess,
             embedded,
+            sources: Default::default(),
         };
         let host = Host::new(config, memory.clone()).unwrap();
         let shutdown = CancellationToken::new();
@@ -174,9 +175,14 @@ async fn an_error_is_retried_with_back_off_and_shown() {
 #[tokio::test(flavor = "multi_thread")]
 async fn strikes_in_a_row_stop_a_plugin_and_a_new_version_revives_it() {
     let running = start(json!({})).await;
-    running.memory.create(config_map("bad", json!({ "do": "trap" })));
+    for name in ["bad", "worse", "worst"] {
+        running.memory.create(config_map(name, json!({ "do": "trap" })));
+    }
     let status = running.status("failed", |status| status["phase"] == "Failed").await;
-    assert!(status["message"].as_str().unwrap().contains("3 faulty calls in a row"), "{status}");
+    assert!(
+        status["message"].as_str().unwrap().contains("3 different inputs in a row"),
+        "{status}"
+    );
     assert_eq!(status["reason"], "Trapped");
     running.memory.merge(
         "Plugin",

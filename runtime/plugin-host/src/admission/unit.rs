@@ -7,10 +7,12 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+use super::parked::{self, ParkedRequests};
 use super::request::Operation;
 use crate::bindings::admission::AdmissionPlugin;
 use crate::bindings::types::{Context, KindRef};
 use crate::cluster::Cluster;
+use crate::convert;
 use crate::follow::{AdmissionTurn, Follower, FollowerHandle, Followers, Reviewed};
 use crate::plugin;
 use crate::program::admission_interface::{
@@ -19,7 +21,7 @@ use crate::program::admission_interface::{
 use crate::program::{LoadError, Program};
 use crate::sandbox::{Fault, Sandbox};
 use crate::seed::Seeds;
-use crate::supervise::{Health, Previous, Remedy, Rollout, Version, take_warm};
+use crate::supervise::{Health, Input, On, Previous, Remedy, Rollout, Version, take_warm};
 
 /// So many times a request is decided again because the cluster's memory of its
 /// past is shorter than the call.
@@ -36,6 +38,7 @@ pub(crate) struct AdmissionUnit {
     supervision: Mutex<Supervision>,
     /// Passed on from unit to unit.
     followers: Arc<Followers<AdmissionTurn>>,
+    parked: ParkedRequests,
     max_idle: usize,
 }
 
@@ -58,7 +61,7 @@ impl Live {
     }
 
     fn version(&self) -> Version {
-        Version::new(&self.program.digest, self.program.manifest())
+        Version::of(&self.program)
     }
 
     fn review(
@@ -72,12 +75,7 @@ impl Live {
             Some(sandbox) => sandbox,
             None => self.program.start()?,
         };
-        sandbox.set_context(&context);
-        let (result, usage) = sandbox.call(|world, store| {
-            world.pintle_plugin_admission().call_review(store, context, request)
-        });
-        self.program.metrics.call(&usage);
-        let response = result?;
+        let response = ask(&self.program, &mut sandbox, context, request)?;
         let mut idle = self.idle.lock();
         if idle.len() < max_idle {
             idle.push(sandbox);
@@ -105,6 +103,7 @@ impl AdmissionUnit {
             live: ArcSwap::from_pointee(live),
             supervision: Mutex::new(Supervision { rollout, previous: None, stopped: false }),
             followers: Arc::default(),
+            parked: ParkedRequests::default(),
             max_idle: std::thread::available_parallelism().map_or(2, usize::from),
         })
     }
@@ -136,6 +135,7 @@ impl AdmissionUnit {
             live: ArcSwap::from_pointee(live),
             supervision: Mutex::new(Supervision { rollout, previous, stopped: false }),
             followers: self.followers.clone(),
+            parked: ParkedRequests::default(),
             max_idle: self.max_idle,
         })
     }
@@ -154,6 +154,10 @@ impl AdmissionUnit {
             Phase::Validating => &live.program.description.validating,
         };
         rules.iter().any(|rule| covers(rule, kind, subresource, operation))
+    }
+
+    pub fn set_rollout(&self, rollout: Rollout) {
+        self.supervision.lock().rollout = rollout;
     }
 
     /// What answers at present; None when it was stopped.
@@ -185,6 +189,12 @@ impl AdmissionUnit {
     /// the rollback window.
     pub fn review(&self, request: &Request) -> Result<Response, String> {
         let mut overtaken = 0;
+        if let Some((parked, changed)) = self.parked.look_up(request) {
+            match changed {
+                false => return Err(parked.message),
+                true => self.health.unparked(&parked.id),
+            }
+        }
         loop {
             let live = self.live.load_full();
             if self.is_stopped() {
@@ -198,9 +208,7 @@ impl AdmissionUnit {
                 seed: self.seeds.next(),
                 revision: self.cluster.revision(),
             };
-            let result = live
-                .review(context, request, self.max_idle)
-                .and_then(|response| sound(response, request));
+            let result = live.review(context, request, self.max_idle);
             if let Err(Fault::RevisionGone(gone)) = &result {
                 // Nothing was decided, so nobody is told; the next try has a fresh instance.
                 overtaken += 1;
@@ -219,12 +227,12 @@ impl AdmissionUnit {
             }
             match result {
                 Ok(response) => {
-                    self.health.good();
+                    self.health.good_on(std::iter::once_with(|| parked::id(request)));
                     return Ok(response);
                 }
                 Err(fault) => {
                     tracing::warn!(plugin = %self.name, %fault, "an admission plugin misbehaved");
-                    if !self.strike(&live, &fault) {
+                    if !self.strike(&live, request, &fault) {
                         return Err(fault.to_string());
                     }
                 }
@@ -245,29 +253,54 @@ impl AdmissionUnit {
     }
 
     /// True if another version is in place and the request is to be asked again.
-    fn strike(&self, faulty: &Arc<Live>, fault: &Fault) -> bool {
+    fn strike(&self, faulty: &Arc<Live>, request: &Request, fault: &Fault) -> bool {
         let mut supervision = self.supervision.lock();
         if !Arc::ptr_eq(faulty, &self.live.load()) {
             return true;
         }
         let started = Instant::now();
         let warm = take_warm(&mut supervision.previous, started);
-        match self.health.strike(fault, warm.is_some(), &supervision.rollout) {
+        let input = Input {
+            id: parked::id(request),
+            object: convert::target(request.ref_.clone()),
+            uid: parked::uid(request),
+        };
+        let on = On::Input(&input);
+        match self.health.strike(on, fault, warm.is_some(), &supervision.rollout) {
             Remedy::RollBack => {
                 let Some(warm) = warm else { return false };
                 let version = warm.version();
                 self.live.store(warm);
+                self.parked.clear();
                 self.health.rolled_back(version, fault, started.elapsed());
                 true
             }
             // The faulty instance is dropped already; the next request gets another.
             Remedy::Rebuild => false,
+            Remedy::Park => {
+                self.parked.park(request, fault);
+                false
+            }
             Remedy::Stop => {
                 supervision.stopped = true;
                 false
             }
         }
     }
+}
+
+/// Asks an instance; an answer that makes no sense is a fault.
+pub(crate) fn ask(
+    program: &Program<AdmissionPlugin>,
+    sandbox: &mut Sandbox<AdmissionPlugin>,
+    context: Context,
+    request: &Request,
+) -> Result<Response, Fault> {
+    sandbox.set_context(&context);
+    let (result, usage) = sandbox
+        .call(|world, store| world.pintle_plugin_admission().call_review(store, context, request));
+    program.metrics.call(&usage);
+    result.and_then(|response| sound(response, request))
 }
 
 /// An answer that contradicts itself is a fault, not a decision.

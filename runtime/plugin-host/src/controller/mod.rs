@@ -8,3 +8,4 @@ mod unit;
 mod worker;
 
 pub(crate) use unit::ControllerUnit;
+pub(crate) use worker::{check, reconcile};

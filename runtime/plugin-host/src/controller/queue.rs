@@ -23,6 +23,13 @@ pub(crate) struct Key {
     pub name: String,
 }
 
+impl Key {
+    /// Tells it from all others.
+    pub fn id(&self) -> String {
+        format!("{}/{}/{}/{}", self.kind.group, self.kind.kind, self.namespace, self.name)
+    }
+}
+
 /// A key that was handed out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Work {
@@ -39,6 +46,8 @@ pub(crate) enum Verdict {
     Retry,
     /// The plugin misbehaved on this key: not before the delay is over.
     Hold,
+    /// It did so again and again: not before [`Queue::unpark`].
+    Park,
 }
 
 #[derive(Debug, Default)]
@@ -52,6 +61,7 @@ struct Entry {
     /// Something happened while it could not be queued.
     dirty: bool,
     held: bool,
+    parked: bool,
     timer: Option<u64>,
     failures: u32,
 }
@@ -64,6 +74,7 @@ pub(crate) struct Queue {
     timer_sequence: u64,
     awaiting: BTreeMap<u64, Vec<Key>>,
     delivered: u64,
+    parked: usize,
 }
 
 impl Queue {
@@ -74,7 +85,7 @@ impl Queue {
             entry.uid.clear();
             entry.uid.push_str(uid);
         }
-        if entry.running || entry.awaiting.is_some() || entry.held {
+        if entry.running || entry.awaiting.is_some() || entry.held || entry.parked {
             entry.dirty = true;
         } else if entry.queued.is_none() {
             entry.queued = Some(now);
@@ -111,6 +122,12 @@ impl Queue {
                 let delay = backoff(entry.failures);
                 entry.failures = entry.failures.saturating_add(1);
                 Some(delay)
+            }
+            Verdict::Park => {
+                entry.failures = 0;
+                entry.parked = true;
+                self.parked += 1;
+                None
             }
         };
         entry.held = verdict == Verdict::Hold;
@@ -152,6 +169,36 @@ impl Queue {
         self.delivered = delivered;
     }
 
+    /// Whether any key is parked.
+    pub fn has_parked(&self) -> bool {
+        self.parked > 0
+    }
+
+    /// What the key stands for has changed. True if it was parked.
+    pub fn unpark(&mut self, key: &Key, now: Instant) -> bool {
+        let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.parked) else {
+            return false;
+        };
+        entry.parked = false;
+        entry.dirty = true;
+        self.parked -= 1;
+        self.settle(key, now);
+        true
+    }
+
+    /// Another version decides: all are tried again.
+    pub fn unpark_all(&mut self, now: Instant) {
+        let parked: Vec<Key> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.parked)
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in parked {
+            self.unpark(&key, now);
+        }
+    }
+
     /// Keys that wait to be worked on.
     pub fn depth(&self) -> usize {
         self.ready.len()
@@ -166,7 +213,8 @@ impl Queue {
     /// A key that is neither running nor waiting goes back to the queue or is forgotten.
     fn settle(&mut self, key: &Key, now: Instant) {
         let Some(entry) = self.entries.get_mut(key) else { return };
-        if entry.running || entry.awaiting.is_some() || entry.queued.is_some() || entry.held {
+        let waits = entry.awaiting.is_some() || entry.held || entry.parked;
+        if entry.running || entry.queued.is_some() || waits {
             return;
         }
         if entry.dirty {
@@ -325,6 +373,25 @@ mod tests {
             assert_eq!(names(&mut queue_of, now).len(), expect, "{verdict:?}");
             assert_eq!(names(&mut queue_of, now + BACKOFF_BASE).len(), 1 - expect);
         }
+    }
+
+    #[test]
+    fn a_parked_key_waits_for_a_change_and_forgets_its_failures() {
+        let mut queue = Queue::default();
+        let now = Instant::now();
+        queue.add(key("a"), "", now);
+        queue.pop(now).unwrap();
+        queue.done(&key("a"), Verdict::Park, None, now);
+        assert!(queue.has_parked());
+        queue.add(key("a"), "", now);
+        assert_eq!(queue.pop(now + BACKOFF_CAP), None, "an event of another object");
+        assert!(!queue.unpark(&key("b"), now));
+        assert!(queue.unpark(&key("a"), now));
+        assert!(!queue.has_parked());
+        assert_eq!(queue.pop(now).unwrap().attempt, 0);
+        queue.done(&key("a"), Verdict::Park, None, now);
+        queue.unpark_all(now);
+        assert_eq!(names(&mut queue, now), ["a"]);
     }
 
     #[test]

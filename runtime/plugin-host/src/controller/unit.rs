@@ -9,10 +9,10 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::{Condvar, Mutex};
 
 use super::mapping::Mapping;
-use super::queue::Queue;
+use super::queue::{Key, Queue};
 use super::worker::{Live, Worker};
 use crate::bindings::controller::ControllerPlugin;
-use crate::cluster::{Cluster, EventBatch, PluginIdentity};
+use crate::cluster::{Cluster, EventBatch, Object, PluginIdentity};
 use crate::events::{Hub, Sink, Subscription};
 use crate::follow::{ControllerTurn, Follower, FollowerHandle, Followers};
 use crate::handover::{Taken, hand_over};
@@ -38,6 +38,7 @@ pub(crate) struct Shared {
     /// What decides at present.
     pub active: ArcSwapOption<Program<ControllerPlugin>>,
     pub followers: Arc<Followers<ControllerTurn>>,
+    pub rollout: Mutex<Rollout>,
     pub inbox: Mutex<Inbox>,
     pub wake: Condvar,
 }
@@ -78,6 +79,7 @@ impl ControllerUnit {
             mapping: ArcSwap::new(live.mapping.clone()),
             active: ArcSwapOption::empty(),
             followers: Arc::default(),
+            rollout: Mutex::new(rollout),
             inbox: Mutex::default(),
             wake: Condvar::new(),
         });
@@ -92,7 +94,7 @@ impl ControllerUnit {
             inbox.queue.delivered(delivered, Instant::now());
             inbox.next = Some(Next { live, rollout, taken: hand_over().0 });
         }
-        let worker = Worker::new(shared.clone(), rollout);
+        let worker = Worker::new(shared.clone());
         let thread = std::thread::Builder::new()
             .name(name)
             .spawn(move || worker.run())
@@ -112,6 +114,10 @@ impl ControllerUnit {
         self.shared.wake.notify_all();
         handed_over.wait();
         Ok(())
+    }
+
+    pub fn set_rollout(&self, rollout: Rollout) {
+        *self.shared.rollout.lock() = rollout;
     }
 
     /// What decides at present; None when it was stopped.
@@ -160,9 +166,21 @@ impl Sink for Shared {
         for (key, uid) in keys {
             inbox.queue.add(key, &uid, now);
         }
+        let mut unparked = Vec::new();
+        if inbox.queue.has_parked() {
+            for event in &batch.events {
+                let key = key_of(&*event.object);
+                if inbox.queue.unpark(&key, now) {
+                    unparked.push(key.id());
+                }
+            }
+        }
         inbox.queue.delivered(batch.revision, now);
         let grown = inbox.queue.depth() > before;
         drop(inbox);
+        for id in unparked {
+            self.health.unparked(&id);
+        }
         if grown {
             self.wake.notify_one();
         }
@@ -171,6 +189,14 @@ impl Sink for Shared {
     fn resync(&self, _: u64) {
         self.inbox.lock().resync = true;
         self.wake.notify_one();
+    }
+}
+
+fn key_of(object: &dyn Object) -> Key {
+    Key {
+        kind: object.kind().clone(),
+        namespace: object.namespace().to_owned(),
+        name: object.name().to_owned(),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::priority;
 use crate::program::controller_interface::Request;
 use crate::program::{LoadError, Program};
 use crate::sandbox::{Fault, Sandbox};
-use crate::supervise::{Previous, Remedy, Rollout, Version, take_warm};
+use crate::supervise::{Input, On, Previous, Remedy, Version, take_warm};
 
 /// So many keys' actions are being performed at a time; what comes back late
 /// must not pile up without bound.
@@ -36,38 +36,56 @@ pub(crate) struct Live {
 
 impl Live {
     pub fn start(program: Arc<Program<ControllerPlugin>>) -> Result<Self, LoadError> {
-        let mapping = Mapping::new(&program.description, program.grants.clone())
-            .map_err(LoadError::Description)?;
+        let mapping = check(&program)?;
         let sandbox = program.start().map_err(LoadError::Start)?;
         Ok(Self { program, mapping: Arc::new(mapping), sandbox })
     }
 
     fn version(&self) -> Version {
-        Version::new(&self.program.digest, self.program.manifest())
+        Version::of(&self.program)
     }
+}
 
-    pub fn reconcile(&mut self, request: &Request, context: Context) -> Result<Decided, Fault> {
-        self.sandbox.set_context(&context);
-        let (result, usage) = self.sandbox.call(|world, store| {
-            world.pintle_plugin_controller().call_reconcile(store, context, request)
-        });
-        self.program.metrics.call(&usage);
-        match result? {
-            Ok(outcome) => Ok(Decided::Act {
-                actions: plan::check(outcome.actions, &self.program.grants)?,
-                again_after: outcome.requeue_after_ms.map(Duration::from_millis),
-            }),
-            Err(message) => Ok(Decided::Error(message)),
-        }
+/// What is checked of a controller before it decides anything.
+pub(crate) fn check(program: &Program<ControllerPlugin>) -> Result<Mapping, LoadError> {
+    Mapping::new(&program.description, program.grants.clone()).map_err(LoadError::Description)
+}
+
+/// Asks an instance to decide; what it may not do is a fault.
+pub(crate) fn reconcile(
+    program: &Program<ControllerPlugin>,
+    sandbox: &mut Sandbox<ControllerPlugin>,
+    request: &Request,
+    context: Context,
+) -> Result<Decided, Fault> {
+    sandbox.set_context(&context);
+    let (result, usage) = sandbox.call(|world, store| {
+        world.pintle_plugin_controller().call_reconcile(store, context, request)
+    });
+    program.metrics.call(&usage);
+    match result? {
+        Ok(outcome) => Ok(Decided::Act {
+            actions: plan::check(outcome.actions, &program.grants)?,
+            again_after: outcome.requeue_after_ms.map(Duration::from_millis),
+        }),
+        Err(message) => Ok(Decided::Error(message)),
     }
 }
 
 pub(crate) struct Worker {
     shared: Arc<Shared>,
-    rollout: Rollout,
     /// None before the first version, and once the plugin is stopped.
     live: Option<Live>,
     previous: Option<Previous<Live>>,
+}
+
+/// What becomes of an input after a fault.
+enum After {
+    /// Another version decides it now.
+    Again,
+    /// It comes again later.
+    Hold,
+    Park,
 }
 
 enum Job {
@@ -79,8 +97,8 @@ enum Job {
 }
 
 impl Worker {
-    pub fn new(shared: Arc<Shared>, rollout: Rollout) -> Self {
-        Self { shared, rollout, live: None, previous: None }
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, live: None, previous: None }
     }
 
     pub fn run(mut self) {
@@ -151,7 +169,7 @@ impl Worker {
     fn activate(&mut self, next: Next) {
         let _until_done = next.taken;
         let started = Instant::now();
-        self.rollout = next.rollout;
+        *self.shared.rollout.lock() = next.rollout;
         let version = next.live.version();
         self.shared.mapping.store(next.live.mapping.clone());
         self.shared.active.store(Some(next.live.program.clone()));
@@ -159,11 +177,15 @@ impl Worker {
         let pause = started.elapsed();
         if let Some(before) = before {
             self.previous =
-                Some(Previous { live: before, until: Instant::now() + self.rollout.window });
+                Some(Previous { live: before, until: Instant::now() + next.rollout.window });
         }
         let previous = self.previous.as_ref().map(|previous| previous.live.version());
         self.shared.health.activated(version, previous, pause);
-        self.shared.inbox.lock().resync = false;
+        {
+            let mut inbox = self.shared.inbox.lock();
+            inbox.resync = false;
+            inbox.queue.unpark_all(Instant::now());
+        }
         self.shared.enqueue_present();
     }
 
@@ -179,7 +201,7 @@ impl Worker {
                 seed: self.shared.seeds.next(),
                 revision: self.shared.cluster.revision(),
             };
-            let decided = live.reconcile(&request, context);
+            let decided = reconcile(&live.program, &mut live.sandbox, &request, context);
             if let Err(Fault::RevisionGone(gone)) = &decided {
                 // Nothing was decided, so nobody is told; the trap ended the instance.
                 tracing::debug!(plugin = self.shared.identity.name(), %gone, "a call was overtaken");
@@ -200,21 +222,31 @@ impl Worker {
             }
             match decided {
                 Ok(decided) => {
-                    self.shared.health.good();
+                    self.shared.health.good_on(std::iter::once_with(|| work.key.id()));
                     return self.perform(work, decided);
                 }
-                Err(fault) => {
-                    if !self.strike(work, &fault) {
-                        return self.finish(work, Verdict::Hold);
-                    }
-                }
+                Err(fault) => match self.strike(work, &fault) {
+                    After::Again => {}
+                    After::Hold => return self.finish(work, Verdict::Hold),
+                    After::Park => return self.park(work, context.revision),
+                },
             }
         }
     }
 
-    /// True if the previous version has taken over and the key is to be decided
-    /// again at once.
-    fn strike(&mut self, work: &Work, fault: &Fault) -> bool {
+    /// Leaves the key alone until its object changes, which it may have done
+    /// since the plugin looked at it.
+    fn park(&self, work: &Work, seen: u64) {
+        let key = &work.key;
+        let present = self.shared.cluster.get(&key.kind, &key.namespace, &key.name);
+        if present.is_some_and(|object| object.revision() > seen) {
+            self.shared.health.unparked(&key.id());
+            return self.finish(work, Verdict::Hold);
+        }
+        self.finish(work, Verdict::Park);
+    }
+
+    fn strike(&mut self, work: &Work, fault: &Fault) -> After {
         tracing::warn!(
             plugin = self.shared.identity.name(),
             kind = %work.key.kind.kind, namespace = work.key.namespace, name = work.key.name, %fault,
@@ -222,30 +254,43 @@ impl Worker {
         );
         let started = Instant::now();
         let mut warm = take_warm(&mut self.previous, started);
-        match self.shared.health.strike(fault, warm.is_some(), &self.rollout) {
+        let input = Input {
+            id: work.key.id(),
+            object: convert::target(request(work).ref_),
+            uid: work.uid.clone(),
+        };
+        let rollout = *self.shared.rollout.lock();
+        let on = On::Input(&input);
+        match self.shared.health.strike(on, fault, warm.is_some(), &rollout) {
             Remedy::RollBack => {
-                let Some(warm) = warm.take() else { return false };
+                let Some(warm) = warm.take() else { return After::Hold };
                 let version = warm.version();
                 self.shared.mapping.store(warm.mapping.clone());
                 self.shared.active.store(Some(warm.program.clone()));
                 self.live = Some(warm);
                 self.shared.health.rolled_back(version, fault, started.elapsed());
+                self.shared.inbox.lock().queue.unpark_all(Instant::now());
                 self.shared.enqueue_present();
-                true
+                After::Again
             }
             Remedy::Rebuild => {
                 self.rebuild();
-                false
+                After::Hold
+            }
+            Remedy::Park => {
+                self.rebuild();
+                After::Park
             }
             Remedy::Stop => {
                 self.stop();
-                false
+                After::Hold
             }
         }
     }
 
     /// A store that trapped is poisoned: the same version in a fresh one.
     fn rebuild(&mut self) {
+        let rollout = *self.shared.rollout.lock();
         while let Some(live) = &mut self.live {
             match live.program.start() {
                 Ok(sandbox) => {
@@ -253,7 +298,9 @@ impl Worker {
                     return;
                 }
                 Err(fault) => {
-                    if self.shared.health.strike(&fault, false, &self.rollout) == Remedy::Stop {
+                    if self.shared.health.strike(On::Nothing, &fault, false, &rollout)
+                        == Remedy::Stop
+                    {
                         self.stop();
                     }
                 }

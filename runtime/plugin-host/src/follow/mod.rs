@@ -47,6 +47,12 @@ pub(crate) trait Follower<T>: Send {
     /// The next turn. `Break` ends it all.
     fn turn(&mut self, turn: T) -> ControlFlow<()>;
 
+    /// The priority of its thread, between 0 (as the active version) and
+    /// [`LOWEST`].
+    fn nice(&self) -> i32 {
+        LOWEST
+    }
+
     /// So many decisions were not shown, because this follower was too slow.
     fn overflowed(&mut self, lost: u64);
 
@@ -166,6 +172,7 @@ impl<T: Turn> Followers<T> {
             id
         };
         let follower = make(id);
+        let nice = follower.nice();
         let thread = std::thread::Builder::new().name("plugin-follower".to_owned()).spawn({
             let state = state.clone();
             move || {

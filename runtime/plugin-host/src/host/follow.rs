@@ -101,16 +101,12 @@ impl Host {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum NotFollowed {
+    #[error("it has role {role}, not {wanted}")]
     OtherRole { role: Role, wanted: Role },
-    Thread(std::io::Error),
-}
-
-impl From<std::io::Error> for NotFollowed {
-    fn from(error: std::io::Error) -> Self {
-        Self::Thread(error)
-    }
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] std::io::Error),
 }
 
 pub(super) fn follow(unit: &Unit, follower: Attach) -> Result<FollowerHandle, NotFollowed> {

@@ -10,6 +10,7 @@ impl Manager {
         let scraped = slots.iter().map(|slot| {
             let state = slot.state.lock();
             let role = state.spec.as_ref().map_or("", |spec| spec.role.as_str());
+            let shadow = state.comparison.as_ref().map(|comparison| comparison.status());
             // Whoever waits for a queue's lock must not hold up what needs the state.
             drop(state);
             Scraped {
@@ -20,7 +21,8 @@ impl Manager {
                 strikes: slot.metrics.strikes(),
                 rollbacks: slot.metrics.rollbacks(),
                 waiting: slot.metrics.waiting(),
-                ..Scraped::default()
+                parked: slot.health.read().parked.len(),
+                shadow: shadow.unwrap_or_default(),
             }
         });
         scraped.collect()

@@ -2,11 +2,15 @@
 
 mod embedded;
 mod follow;
+mod keep_status;
+mod load;
 mod manager;
 mod metrics;
 mod record;
+mod roles;
 mod slot;
 mod status;
+mod trial;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -25,6 +29,7 @@ use crate::compile::Compiler;
 use crate::engine::{EngineError, Wasm};
 use crate::events::Hub;
 use crate::plugin::Role;
+use crate::source::{Components, Sources};
 pub use follow::FollowError;
 pub(crate) use follow::{Active, Attach};
 use manager::Manager;
@@ -46,6 +51,8 @@ pub struct HostConfig {
     pub cache_directory: PathBuf,
     pub compiler: Compiler,
     pub embedded: Vec<Embedded>,
+    /// Where all other components come from, and who has to vouch for them.
+    pub sources: Sources,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -72,9 +79,17 @@ impl Host {
         let admission = Arc::new(AdmissionChain::default());
         let embedded: BTreeMap<_, _> =
             config.embedded.into_iter().map(|plugin| (plugin.name.clone(), plugin)).collect();
+        let components = Components::new(config.sources, &config.cache_directory);
         let (settled, ready) = ready_watch::channel(false);
-        let manager =
-            Manager::new(cluster, hub.clone(), artifacts, admission.clone(), embedded, settled);
+        let manager = Manager::new(
+            cluster,
+            hub.clone(),
+            artifacts,
+            components,
+            admission.clone(),
+            embedded,
+            settled,
+        );
         Ok(Arc::new(Self { hub, manager, admission, ready }))
     }
 
@@ -95,6 +110,12 @@ impl Host {
         let mut ready = self.ready.clone();
         // Fails only when the host is gone, and then nobody waits.
         let _ = ready.wait_for(|ready| *ready).await;
+    }
+
+    /// What a candidate decided differently from what decides, for people; None
+    /// where nothing was compared since the spec of the plugin changed.
+    pub fn divergences(&self, plugin: &str) -> Option<Value> {
+        self.manager.comparison(plugin).map(|comparison| comparison.divergences(plugin))
     }
 
     /// Appends what all plugins have done, in Prometheus' text format.

@@ -1,5 +1,6 @@
 //! One Plugin object and what runs for it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,13 +8,20 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use serde_json::Value;
 
+use super::embedded::Sourced;
+use super::manager::chain;
+use super::trial::Trial;
 use crate::admission::AdmissionUnit;
-use crate::artifact::Digest;
+use crate::artifact::{Artifact, Digest};
 use crate::controller::ControllerUnit;
 use crate::metrics::Metrics;
-use crate::plugin::{GrantRule, Plugin, PluginSpec, PluginStatus, Role};
+use crate::plugin::{
+    BudgetSpec, FailurePolicy, GrantRule, Phase, Plugin, PluginSpec, PluginStatus, Role,
+};
+use crate::program::LoadError;
 use crate::scheduler::SchedulerUnit;
-use crate::supervise::{Health, Standing};
+use crate::shadow::Comparison;
+use crate::supervise::{Health, Report, Rollout};
 
 /// What runs, by role. The last handle ends it, and waits for the call that runs.
 #[derive(Clone)]
@@ -37,6 +45,16 @@ impl Unit {
             Self::Cni => Role::Cni,
         }
     }
+
+    /// How it goes on from here.
+    pub fn set_rollout(&self, rollout: Rollout) {
+        match self {
+            Self::Controller(unit) => unit.set_rollout(rollout),
+            Self::Scheduler { unit, .. } => unit.set_rollout(rollout),
+            Self::Admission(unit) => unit.set_rollout(rollout),
+            Self::Cni => {}
+        }
+    }
 }
 
 pub(super) struct Slot {
@@ -54,6 +72,16 @@ pub(super) struct NotLoaded {
     pub needs: Vec<GrantRule>,
 }
 
+impl NotLoaded {
+    pub fn new(error: &LoadError) -> Self {
+        let needs = match error {
+            LoadError::NeedsNotGranted { needs, .. } => needs.clone(),
+            _ => Vec::new(),
+        };
+        Self { reason: error.reason(), message: chain(error), needs }
+    }
+}
+
 /// What a status of another life of the server says.
 #[derive(Clone)]
 pub(super) struct Remembered {
@@ -61,6 +89,8 @@ pub(super) struct Remembered {
     pub config: Option<Value>,
     /// The version of the spec, which must not be tried again.
     pub rolled_back_from: Option<Digest>,
+    /// The version of the spec was compared with the active one.
+    pub was_compared: bool,
 }
 
 impl Remembered {
@@ -71,7 +101,39 @@ impl Remembered {
             active: Digest::parse(&status.active_digest)?,
             config: status.active_config.clone(),
             rolled_back_from: Digest::parse(&status.rolled_back_from).filter(|_| same_spec),
+            was_compared: same_spec && matches!(status.phase, Phase::Shadowing | Phase::Shadowed),
         })
+    }
+}
+
+/// All of a spec that makes a version what it is.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Recipe {
+    digest: Digest,
+    pub config: Bytes,
+    grants: Option<Vec<GrantRule>>,
+    budgets: BudgetSpec,
+    priority: i32,
+    weight: Option<u32>,
+    failure_policy: Option<FailurePolicy>,
+}
+
+impl Recipe {
+    pub fn new(spec: &PluginSpec, sourced: &Sourced, artifact: &Artifact) -> Self {
+        Self {
+            digest: artifact.digest.clone(),
+            config: sourced.config.clone(),
+            grants: spec.grants.clone(),
+            budgets: spec.budgets.clone(),
+            priority: spec.priority,
+            weight: spec.weight,
+            failure_policy: spec.failure_policy,
+        }
+    }
+
+    /// Whether the other one may decide differently.
+    pub fn is_another_version(&self, other: &Self) -> bool {
+        (&self.digest, &self.config) != (&other.digest, &other.config)
     }
 }
 
@@ -85,11 +147,15 @@ pub(super) struct SlotState {
     pub load_error: Option<NotLoaded>,
     /// What decided before this server started, until something decides now.
     pub remembered: Option<Remembered>,
-    /// The configuration of the version that was loaded last.
-    pub config: Option<Bytes>,
-    /// The configuration of the version before that one.
-    pub previous_config: Option<Bytes>,
+    /// What the latest versions were made from, by the number of their load.
+    recipes: BTreeMap<u64, Recipe>,
+    /// What is compared with the version that decides.
+    pub trial: Option<Trial>,
+    /// The latest comparison, until the spec changes.
+    pub comparison: Option<Arc<Comparison>>,
     pub loading: bool,
+    /// How far the component has come, while it is pulled.
+    pub pulling: Option<String>,
     pub unit: Option<Unit>,
     /// Somebody is loading, swapping or stopping.
     pub busy: bool,
@@ -99,12 +165,30 @@ pub(super) struct SlotState {
     pub written_at: Option<Instant>,
 }
 
+/// The active version, the one before and one that is refused at once.
+const MAX_RECIPES: usize = 4;
+
 impl SlotState {
-    /// The configuration of the version that decides.
-    pub fn config_in_use(&self, standing: &Standing) -> Option<&Bytes> {
-        match standing {
-            Standing::RolledBack { .. } => self.previous_config.as_ref(),
-            Standing::Running | Standing::Failed { .. } => self.config.as_ref(),
+    /// What the version that decides was made from.
+    pub fn recipe_in_use(&self, report: &Report) -> Option<&Recipe> {
+        self.recipes.get(&report.active.as_ref()?.load)
+    }
+
+    pub fn keep_recipe(&mut self, load: u64, recipe: Recipe) {
+        self.recipes.insert(load, recipe);
+        if self.recipes.len() > MAX_RECIPES {
+            self.recipes.pop_first();
         }
+    }
+
+    /// Nothing is compared any more, and nothing was.
+    pub fn end_trial(&mut self) {
+        self.trial = None;
+        self.comparison = None;
+    }
+
+    pub fn forget_versions(&mut self) {
+        self.end_trial();
+        self.recipes.clear();
     }
 }

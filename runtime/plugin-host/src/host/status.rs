@@ -10,11 +10,15 @@ use serde_json::json;
 use super::slot::{Slot, SlotState};
 use crate::action::{Action, PatchType, Target};
 use crate::artifact::Digest;
-use crate::plugin::{self, Phase, PluginStatus};
-use crate::supervise::Standing;
+use crate::plugin::{self, AfterShadow, ParkedInput, Phase, PluginStatus};
+use crate::shadow::{Comparison, Outcome};
+use crate::supervise::{Parked, Report, Standing};
 
 /// Counters move with every call; objects need not.
 pub(super) const COUNTERS_EVERY: Duration = Duration::from_secs(5);
+
+/// Parked inputs that the status names.
+const MAX_PARKED: usize = 20;
 
 /// What to do about a slot's status.
 pub(super) enum Due {
@@ -83,6 +87,7 @@ fn story(status: &PluginStatus) -> PluginStatus {
         actions: 0,
         conflicts: 0,
         queue_depth: 0,
+        shadow: None,
         ..status.clone()
     }
 }
@@ -90,45 +95,25 @@ fn story(status: &PluginStatus) -> PluginStatus {
 fn compose(slot: &Slot, state: &SlotState) -> PluginStatus {
     let report = slot.health.read();
     let counters = slot.metrics.read();
-    let suspended = state.spec.as_ref().is_some_and(|spec| spec.suspended);
-    let (phase, reason, message) = match (&state.load_error, &report.standing) {
-        _ if suspended => (Phase::Suspended, "Suspended", "spec.suspended is true".to_owned()),
-        _ if state.loading => (Phase::Loading, "Loading", String::new()),
-        (Some(error), Standing::Failed { .. }) => {
-            (Phase::Failed, error.reason, error.message.clone())
-        }
-        // A unit that was just started is about to be active.
-        (Some(error), _) if report.active.is_some() || state.unit.is_some() => {
-            let message = format!("{}; the version before goes on", error.message);
-            (Phase::Rejected, error.reason, message)
-        }
-        (Some(error), _) => (Phase::Failed, error.reason, error.message.clone()),
-        (None, Standing::Failed { reason, message }) => (Phase::Failed, *reason, message.clone()),
-        (None, Standing::RolledBack { reason, message, .. }) => {
-            (Phase::RolledBack, *reason, message.clone())
-        }
-        (None, Standing::Running) if report.active.is_some() => match &report.last_error {
-            Some((reason, message)) => (Phase::Active, *reason, message.clone()),
-            None => (Phase::Active, "", String::new()),
-        },
-        (None, Standing::Running) => (Phase::Pending, "", String::new()),
-    };
+    let (phase, reason, message) = phase(state, &report);
     let digest = |version: &Option<crate::supervise::Version>| {
         version.as_ref().map_or_else(String::new, |version| version.digest.to_string())
     };
     let (mut active_digest, mut rolled_back_from) = (digest(&report.active), String::new());
     let mut active_config = None;
     let rolled_back = matches!(report.standing, Standing::RolledBack { .. });
-    // A spec that could not be loaded is another one than was rolled back.
-    if let (Standing::RolledBack { from: Some(from), .. }, None) =
-        (&report.standing, &state.load_error)
+    // A spec that could not be loaded, or is compared, is another one than was
+    // rolled back.
+    if let (Standing::RolledBack { from: Some(from), .. }, None, None) =
+        (&report.standing, &state.load_error, &state.trial)
     {
         rolled_back_from = from.to_string();
     }
-    if report.active.is_some() && (state.load_error.is_some() || rolled_back) {
+    let another = state.load_error.is_some() || rolled_back || state.trial.is_some();
+    if another || state.loading {
         active_config = state
-            .config_in_use(&report.standing)
-            .and_then(|config| serde_json::from_slice(config).ok());
+            .recipe_in_use(&report)
+            .and_then(|recipe| serde_json::from_slice(&recipe.config).ok());
     }
     if let (None, Some(remembered)) = (&report.active, &state.remembered) {
         // Kept until it has been acted upon: the server may be ended before.
@@ -152,8 +137,8 @@ fn compose(slot: &Slot, state: &SlotState) -> PluginStatus {
         rolled_back_from,
         active_config,
         needs,
-        shadow: None,
-        parked: Vec::new(),
+        shadow: state.comparison.as_ref().map(|comparison| comparison.status()),
+        parked: report.parked.iter().take(MAX_PARKED).map(parked).collect(),
         calls: counters.calls,
         p50_microseconds: counters.p50_microseconds,
         p99_microseconds: counters.p99_microseconds,
@@ -166,10 +151,63 @@ fn compose(slot: &Slot, state: &SlotState) -> PluginStatus {
         conflicts: counters.conflicts,
         queue_depth: counters.queue_depth,
         swaps: counters.swaps,
-        rollbacks: 0,
+        rollbacks: counters.rollbacks,
         last_swap_pause_microseconds: counters.last_swap_pause_microseconds,
         last_transition_time: None,
     }
+}
+
+fn parked(parked: &Parked) -> ParkedInput {
+    ParkedInput {
+        object: parked.input.object.to_string(),
+        strikes: parked.strikes,
+        reason: parked.reason.to_owned(),
+        message: parked.message.clone(),
+    }
+}
+
+fn phase(state: &SlotState, report: &Report) -> (Phase, &'static str, String) {
+    let suspended = state.spec.as_ref().is_some_and(|spec| spec.suspended);
+    match (&state.load_error, &report.standing) {
+        _ if suspended => (Phase::Suspended, "Suspended", "spec.suspended is true".to_owned()),
+        _ if state.loading => {
+            (Phase::Loading, "Loading", state.pulling.clone().unwrap_or_default())
+        }
+        (Some(error), Standing::Failed { .. }) => {
+            (Phase::Failed, error.reason, error.message.clone())
+        }
+        // A unit that was just started is about to be active.
+        (Some(error), _) if report.active.is_some() || state.unit.is_some() => {
+            let message = format!("{}; the version before goes on", error.message);
+            (Phase::Rejected, error.reason, message)
+        }
+        (Some(error), _) => (Phase::Failed, error.reason, error.message.clone()),
+        (None, Standing::Failed { reason, message }) => (Phase::Failed, reason, message.clone()),
+        (None, standing) => match (&state.trial, &state.comparison, standing) {
+            (Some(_), Some(comparison), _) => compared(comparison),
+            (_, _, Standing::RolledBack { reason, message, .. }) => {
+                (Phase::RolledBack, reason, message.clone())
+            }
+            _ if report.active.is_some() => match &report.last_error {
+                Some((reason, message)) => (Phase::Active, reason, message.clone()),
+                None => (Phase::Active, "", String::new()),
+            },
+            _ => (Phase::Pending, "", String::new()),
+        },
+    }
+}
+
+/// While a candidate waits beside what decides.
+fn compared(comparison: &Comparison) -> (Phase, &'static str, String) {
+    let candidate = &comparison.candidate;
+    if (comparison.outcome(), comparison.then()) == (Outcome::Passed, AfterShadow::Stop) {
+        let message = format!(
+            "{candidate} was compared and may take over; \
+             `pintle plugin promote NAME` makes it decide, `pintle plugin diff NAME` shows where it differs"
+        );
+        return (Phase::Shadowed, "ShadowFinished", message);
+    }
+    (Phase::Shadowing, "Shadowing", format!("{candidate} is compared with what decides"))
 }
 
 fn announced(
@@ -179,6 +217,30 @@ fn announced(
     now: &PluginStatus,
 ) -> Option<Box<Action>> {
     announce(slot, state, before, now).map(Box::new)
+}
+
+/// Events on an input that is left alone from now on, and on the plugin.
+pub(super) fn parked_events(slot: &Slot, uid: &str, parked: &Parked) -> Vec<Action> {
+    let object = &parked.input.object;
+    let left_alone = "left alone until it changes or another version decides";
+    let event = |regarding: Target, uid: &str, note: String| Action::Event {
+        regarding,
+        regarding_uid: uid.to_owned(),
+        event_type: "Warning".to_owned(),
+        reason: "PluginFault".to_owned(),
+        action: "Supervising".to_owned(),
+        note,
+    };
+    let note = format!("{object} is {left_alone}: {}", parked.message);
+    let mut events = vec![event(target(&slot.name), uid, note)];
+    if !parked.input.uid.is_empty() {
+        let note = format!(
+            "plugin {} cannot decide this object; it is {left_alone}: {}",
+            slot.name, parked.message
+        );
+        events.push(event(object.clone(), &parked.input.uid, note));
+    }
+    events
 }
 
 /// An Event on the Plugin object, when something happened to it.
@@ -210,9 +272,9 @@ fn announce(
         Phase::Rejected => (true, "Rejected", now.message.clone()),
         Phase::Failed => (true, "Failed", now.message.clone()),
         Phase::Suspended => (false, "Suspended", "the plugin was unloaded".to_owned()),
-        Phase::Active | Phase::Pending | Phase::Loading | Phase::Shadowing | Phase::Shadowed => {
-            return None;
-        }
+        Phase::Shadowing => (false, "Shadowing", now.message.clone()),
+        Phase::Shadowed => (false, "Shadowed", now.message.clone()),
+        Phase::Active | Phase::Pending | Phase::Loading => return None,
     };
     Some(Action::Event {
         regarding: target(&slot.name),

@@ -10,13 +10,16 @@ use crate::bindings::scheduler::SchedulerPlugin;
 use crate::bindings::types;
 use crate::cluster::ObjectHandle;
 use crate::convert;
+use crate::pace::Pace;
 use crate::program::Program;
 use crate::program::scheduler_interface::Decision;
 use crate::sandbox::{Fault, Sandbox};
 
-/// So many objects cross per call: large enough to make the call itself cheap,
-/// small enough to stay far below one call's budgets.
+/// More objects never cross in one call: the call itself is cheap by then.
 pub(crate) const DELTAS_PER_CALL: usize = 500;
+
+/// So many cross in the first call, before it is known how long that takes.
+const FIRST_DELTAS: usize = 64;
 
 pub(crate) struct Instance {
     pub program: Arc<Program<SchedulerPlugin>>,
@@ -24,15 +27,21 @@ pub(crate) struct Instance {
     /// Pods that another instance gave a node, told to this one before the
     /// event stream did.
     told: HashMap<String, ObjectHandle>,
+    /// How many objects cross per call.
+    pace: Pace,
 }
 
 impl Instance {
     pub fn new(program: Arc<Program<SchedulerPlugin>>, sandbox: Sandbox<SchedulerPlugin>) -> Self {
-        Self { program, sandbox, told: HashMap::new() }
+        let pace = Pace::new(FIRST_DELTAS, DELTAS_PER_CALL);
+        Self { program, sandbox, told: HashMap::new(), pace }
     }
 
     pub fn sync(&mut self, deltas: &[Delta]) -> Result<(), Fault> {
-        for chunk in deltas.chunks(DELTAS_PER_CALL) {
+        let mut rest = deltas;
+        while !rest.is_empty() {
+            let (chunk, after) = rest.split_at(rest.len().min(self.pace.size()));
+            rest = after;
             let chunk: Vec<types::Delta> = chunk
                 .iter()
                 .map(|delta| match delta {
@@ -48,7 +57,10 @@ impl Instance {
     /// Takes over what another instance decided: its bindings that the event
     /// stream has not shown yet count here as if it had.
     pub fn assume(&mut self, assumed: &[(ObjectHandle, String)]) -> Result<(), Fault> {
-        for chunk in assumed.chunks(DELTAS_PER_CALL) {
+        let mut rest = assumed;
+        while !rest.is_empty() {
+            let (chunk, after) = rest.split_at(rest.len().min(self.pace.size()));
+            rest = after;
             let deltas: Vec<types::Delta> = chunk
                 .iter()
                 .map(|(pod, node)| {
@@ -106,6 +118,7 @@ impl Instance {
             .sandbox
             .call(|world, store| world.pintle_plugin_scheduler().call_sync(store, deltas));
         self.program.metrics.call(&usage);
+        self.pace.took(deltas.len(), usage.elapsed);
         result
     }
 }

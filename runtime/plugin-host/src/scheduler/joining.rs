@@ -76,6 +76,10 @@ impl Follower<SchedulerTurn> for Joining {
         self.follower.turn(turn)
     }
 
+    fn nice(&self) -> i32 {
+        self.follower.nice()
+    }
+
     fn overflowed(&mut self, lost: u64) {
         self.follower.overflowed(lost);
     }

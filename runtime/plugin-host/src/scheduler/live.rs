@@ -58,7 +58,7 @@ impl Live {
     }
 
     pub fn version(&self) -> Version {
-        Version::new(&self.program().digest, self.program().manifest())
+        Version::of(self.program())
     }
 
     /// Everything that has happened, into the instance, and to those who
@@ -120,7 +120,7 @@ pub(crate) fn present<E>(
     Ok(floor)
 }
 
-fn check(program: &Program<SchedulerPlugin>) -> Result<(), String> {
+pub(crate) fn check(program: &Program<SchedulerPlugin>) -> Result<(), String> {
     if program.description.scheduler_names.is_empty() {
         return Err("the scheduler names no spec.schedulerName that it answers to".to_owned());
     }

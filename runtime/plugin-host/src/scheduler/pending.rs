@@ -1,5 +1,6 @@
 //! Pods that wait for a node: in order of priority and arrival, in back-off
-//! after a failed binding, or parked until something happens that may help.
+//! after a failed binding, parked until something happens that may help, or
+//! under suspicion because a plugin faulted on a batch that they were in.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
@@ -17,6 +18,10 @@ const BACKOFF_CAP: Duration = Duration::from_secs(10);
 /// waits for: a plugin's wake flags may be wrong, a pod must not be forgotten.
 const PARKED_AT_MOST: Duration = Duration::from_secs(300);
 
+/// A batch that a plugin faulted on is cut into so many: few of them fault
+/// again, which is what costs.
+const CUT: usize = 8;
+
 #[derive(Default)]
 pub(crate) struct Pending {
     pods: HashMap<String, Entry>,
@@ -28,6 +33,12 @@ pub(crate) struct Pending {
     /// For each wake flag, when (in `clock`) it was raised last.
     raised: Vec<(Wake, u64)>,
     clock: u64,
+    /// Groups of pods one of which a plugin faulted on, the next one last.
+    suspects: Vec<Vec<String>>,
+    /// Suspects and others take turns, so that neither waits for the other.
+    suspects_next: bool,
+    /// Were poisonous, and have changed or gone since somebody asked.
+    freed: Vec<String>,
 }
 
 struct Entry {
@@ -38,7 +49,7 @@ struct Entry {
     activation: u64,
     attempts: u32,
     state: State,
-    /// A plugin faulted on it alone: it is decided alone from then on.
+    /// A plugin faulted on it alone: it is decided alone until it is.
     suspect: bool,
     /// What the pod was told last, so that it is not told again.
     message: Option<String>,
@@ -61,6 +72,12 @@ enum State {
     BackingOff {
         timer: u64,
     },
+    /// In a group of suspects.
+    Suspect,
+    /// A plugin faults on it again and again: left alone in this form.
+    Poisonous {
+        revision: u64,
+    },
 }
 
 impl Pending {
@@ -68,6 +85,13 @@ impl Pending {
     pub fn put(&mut self, pod: ObjectHandle, priority: i32, changed: bool, now: Instant) {
         if let Some(entry) = self.pods.get_mut(pod.uid()) {
             entry.pod = pod.clone();
+            if let State::Poisonous { revision } = entry.state {
+                if pod.revision() > revision {
+                    self.freed.push(pod.uid().to_owned());
+                    self.activate(pod.uid(), now);
+                }
+                return;
+            }
             if changed && matches!(entry.state, State::Parked { .. }) {
                 self.try_again(pod.uid(), now);
             }
@@ -95,6 +119,9 @@ impl Pending {
         if let Some(entry) = self.pods.remove(uid) {
             self.active.remove(&(Reverse(entry.priority), entry.arrival));
             self.waiting.remove(&entry.activation);
+            if matches!(entry.state, State::Poisonous { .. }) {
+                self.freed.push(uid.to_owned());
+            }
         }
     }
 
@@ -109,30 +136,53 @@ impl Pending {
     /// The next pods to decide, at most `max`.
     pub fn take(&mut self, max: usize, now: Instant) -> Vec<ObjectHandle> {
         self.fire_timers(now);
+        if self.suspects_next || self.active.is_empty() {
+            let taken = self.take_suspects(max);
+            if !taken.is_empty() {
+                self.suspects_next = false;
+                return taken;
+            }
+        }
+        self.suspects_next = true;
         let mut taken = Vec::with_capacity(max.min(self.active.len()));
         while taken.len() < max
-            && let Some((_, uid)) = self.active.first_key_value()
+            && let Some((_, uid)) = self.active.pop_first()
         {
-            let alone = self.pods.get(uid).is_some_and(|entry| entry.suspect);
-            if alone && !taken.is_empty() {
-                break;
-            }
-            let Some((_, uid)) = self.active.pop_first() else { break };
-            if let Some(entry) = self.pods.get_mut(&uid) {
-                entry.state = State::Deciding { clock: self.clock };
-                self.waiting.remove(&entry.activation);
-                taken.push(entry.pod.clone());
-            }
-            if alone {
-                break;
-            }
+            taken.extend(self.hand_out(&uid));
         }
         taken
     }
 
+    /// One group of suspects, or its first `max`.
+    fn take_suspects(&mut self, max: usize) -> Vec<ObjectHandle> {
+        while let Some(mut group) = self.suspects.pop() {
+            let rest = group.split_off(group.len().min(max));
+            if !rest.is_empty() {
+                self.suspects.push(rest);
+            }
+            let mut taken = Vec::new();
+            for uid in group {
+                if self.pods.get(&uid).is_some_and(|entry| entry.state == State::Suspect) {
+                    taken.extend(self.hand_out(&uid));
+                }
+            }
+            if !taken.is_empty() {
+                return taken;
+            }
+        }
+        Vec::new()
+    }
+
+    fn hand_out(&mut self, uid: &str) -> Option<ObjectHandle> {
+        let entry = self.pods.get_mut(uid)?;
+        entry.state = State::Deciding { clock: self.clock };
+        self.waiting.remove(&entry.activation);
+        Some(entry.pod.clone())
+    }
+
     pub fn is_ready(&mut self, now: Instant) -> bool {
         self.fire_timers(now);
-        !self.active.is_empty()
+        !self.active.is_empty() || !self.suspects.is_empty()
     }
 
     pub fn next_due(&self) -> Option<Instant> {
@@ -141,7 +191,7 @@ impl Pending {
 
     /// How many wait, for whatever reason, without those being bound.
     pub fn depth(&self) -> usize {
-        self.active.len()
+        self.active.len() + self.suspects.iter().map(Vec::len).sum::<usize>()
     }
 
     /// How long the pod has been waiting that has waited longest for its turn.
@@ -154,6 +204,7 @@ impl Pending {
     pub fn binding(&mut self, uid: &str) {
         if let Some(entry) = self.pods.get_mut(uid) {
             entry.state = State::Binding;
+            entry.suspect = false;
         }
     }
 
@@ -165,18 +216,56 @@ impl Pending {
         self.delay(uid, now + delay);
     }
 
-    /// The plugin faulted on a batch. A pod that was alone in it is suspect and
-    /// waits; of several, nobody knows which it was, and none has to.
+    /// The plugin faulted on a batch. A pod that was alone in it waits; of
+    /// several, nobody knows which it was: they are tried in smaller groups.
     pub fn faulted(&mut self, uids: &[&str], now: Instant) {
-        match uids {
-            [uid] => {
-                if let Some(entry) = self.pods.get_mut(*uid) {
-                    entry.suspect = true;
-                }
-                self.failed(uid, now);
+        if let [uid] = uids {
+            if let Some(entry) = self.pods.get_mut(*uid) {
+                entry.suspect = true;
             }
-            uids => uids.iter().for_each(|uid| self.activate(uid, now)),
+            return self.failed(uid, now);
         }
+        for group in uids.chunks(uids.len().div_ceil(CUT).max(1)) {
+            for uid in group {
+                self.wait(uid, State::Suspect, now);
+            }
+            self.suspects.push(group.iter().map(|uid| (*uid).to_owned()).collect());
+        }
+    }
+
+    /// No fault of theirs: they are decided as soon as something decides.
+    pub fn put_back(&mut self, uids: &[&str], now: Instant) {
+        uids.iter().for_each(|uid| self.activate(uid, now));
+    }
+
+    /// The plugin faults on the pod again and again: not in this form any more.
+    pub fn poisonous(&mut self, uid: &str) {
+        if let Some(entry) = self.pods.get_mut(uid) {
+            entry.state = State::Poisonous { revision: entry.pod.revision() };
+            entry.suspect = false;
+            entry.attempts = 0;
+        }
+    }
+
+    /// Another version decides: what the one before faulted on is tried again.
+    pub fn trust_all(&mut self, now: Instant) {
+        self.suspects.clear();
+        let mut apart = Vec::new();
+        for (uid, entry) in &mut self.pods {
+            entry.suspect = false;
+            if matches!(entry.state, State::Suspect | State::Poisonous { .. }) {
+                apart.push(uid.clone());
+            }
+        }
+        for uid in apart {
+            self.activate(&uid, now);
+        }
+        self.freed.clear();
+    }
+
+    /// Pods that were poisonous, and have changed or gone since this was asked.
+    pub fn take_freed(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.freed)
     }
 
     /// No node fits at present. True if the pod has to be told: the message is new.
@@ -188,6 +277,7 @@ impl Pending {
         };
         let news = entry.message.as_deref() != Some(message);
         entry.message = Some(message.to_owned());
+        entry.suspect = false;
         entry.attempts = entry.attempts.saturating_add(1);
         let missed = self.raised.iter().any(|(flag, at)| *at > seen && wake_on.contains(*flag));
         if missed {
@@ -241,13 +331,23 @@ impl Pending {
     }
 
     fn activate(&mut self, uid: &str, now: Instant) {
+        let Some(entry) = self.pods.get(uid) else { return };
+        if entry.suspect {
+            self.suspects.insert(0, vec![uid.to_owned()]);
+            return self.wait(uid, State::Suspect, now);
+        }
+        self.active.insert((Reverse(entry.priority), entry.arrival), uid.to_owned());
+        self.wait(uid, State::Active, now);
+    }
+
+    /// The pod waits for its turn from now on.
+    fn wait(&mut self, uid: &str, state: State, now: Instant) {
         if let Some(entry) = self.pods.get_mut(uid) {
-            entry.state = State::Active;
+            entry.state = state;
             self.waiting.remove(&entry.activation);
             self.sequence += 1;
             entry.activation = self.sequence;
             self.waiting.insert(entry.activation, now);
-            self.active.insert((Reverse(entry.priority), entry.arrival), uid.to_owned());
         }
     }
 
@@ -272,7 +372,11 @@ impl Pending {
             let Some(Reverse((_, sequence, uid))) = self.timers.pop() else { return };
             let fires = self.pods.get(&uid).is_some_and(|entry| match entry.state {
                 State::Parked { timer, .. } | State::BackingOff { timer } => timer == sequence,
-                State::Active | State::Deciding { .. } | State::Binding => false,
+                State::Active
+                | State::Deciding { .. }
+                | State::Binding
+                | State::Suspect
+                | State::Poisonous { .. } => false,
             });
             if fires {
                 self.activate(&uid, now);
@@ -356,43 +460,77 @@ mod tests {
         assert!(taken(&mut pending, now + 3 * PARKED_AT_MOST).is_empty());
     }
 
-    #[test]
-    fn a_pod_that_a_plugin_trips_over_is_found_and_decided_alone() {
-        let mut pending = Pending::default();
-        let now = Instant::now();
-        for name in ["a", "b", "c"] {
-            pending.put(pod(name), 0, false, now);
+    /// Decides as a plugin would that faults whenever `poison` is among the pods.
+    /// Returns the number of faults until the pod was found.
+    fn find(pending: &mut Pending, poison: &str, mut now: Instant) -> usize {
+        for faults in 1..100 {
+            let pods = loop {
+                let pods = pending.take(128, now);
+                if pods.iter().any(|pod| pod.name() == poison) {
+                    break pods;
+                }
+                pods.iter().for_each(|pod| pending.binding(pod.uid()));
+                if pods.is_empty() {
+                    now = pending.next_due().unwrap();
+                }
+            };
+            let uids: Vec<&str> = pods.iter().map(|pod| pod.uid()).collect();
+            if uids.len() == 1 {
+                return faults;
+            }
+            pending.faulted(&uids, now);
         }
-        assert_eq!(taken(&mut pending, now), ["a", "b", "c"]);
-        pending.faulted(&["a", "b", "c"], now);
-        assert_eq!(pending.take(1, now).len(), 1);
-        pending.faulted(&["a"], now);
-        assert_eq!(taken(&mut pending, now), ["b", "c"], "a waits alone");
-        pending.faulted(&["b", "c"], now);
-        let later = now + BACKOFF_CAP;
-        assert_eq!(taken(&mut pending, later), ["a"]);
-        assert_eq!(taken(&mut pending, later), ["b", "c"]);
+        panic!("never found");
     }
 
     #[test]
-    fn the_age_is_that_of_the_pod_that_waits_longest() {
+    fn the_pod_that_a_plugin_trips_over_is_found_in_few_faults_while_others_go_on() {
         let mut pending = Pending::default();
-        let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(pending.age(start), None);
-        pending.put(pod("a"), 0, false, start);
-        pending.put(pod("b"), 9, false, at(2));
-        assert_eq!(pending.age(at(5)), Some(Duration::from_secs(5)));
-        assert_eq!(pending.take(1, at(5))[0].name(), "b");
-        assert_eq!(pending.age(at(5)), Some(Duration::from_secs(5)));
-        pending.take(1, at(5));
-        assert_eq!(pending.age(at(5)), None);
-        pending.faulted(&["a", "b"], at(6));
-        pending.remove("a");
-        assert_eq!(pending.age(at(7)), Some(Duration::from_secs(1)));
-        pending.remove("b");
-        assert_eq!(pending.age(at(7)), None);
-        assert!(pending.waiting.is_empty());
+        let now = Instant::now();
+        for index in 0..128 {
+            pending.put(pod(&format!("p{index}")), 0, false, now);
+        }
+        assert_eq!(find(&mut pending, "p77", now), 4, "128, 16, 2 and 1");
+        pending.faulted(&["p77"], now);
+        pending.put(pod("late"), 0, false, now);
+        let mut others = Vec::new();
+        while pending.is_ready(now) {
+            others.extend(taken(&mut pending, now));
+        }
+        assert!(others.contains(&"late".to_owned()) && !others.contains(&"p77".to_owned()));
+        others.iter().for_each(|name| pending.binding(name));
+        assert_eq!(taken(&mut pending, now + BACKOFF_CAP), ["p77"]);
+        pending.poisonous("p77");
+        assert!(!pending.is_ready(now + PARKED_AT_MOST));
+        pending.put(pod("p77"), 0, true, now);
+        assert!(!pending.is_ready(now), "in the same form");
+        let changed = object(2, json!({ "kind": "Pod", "metadata": { "name": "p77" } }));
+        pending.put(changed, 0, false, now);
+        assert_eq!(pending.take_freed(), ["p77"]);
+        assert_eq!(taken(&mut pending, now), ["p77"]);
+    }
+
+    #[test]
+    fn suspects_and_others_take_turns_and_another_version_trusts_all() {
+        let mut pending = Pending::default();
+        let now = Instant::now();
+        for name in ["a", "b"] {
+            pending.put(pod(name), 0, false, now);
+        }
+        assert_eq!(taken(&mut pending, now), ["a", "b"]);
+        pending.faulted(&["a", "b"], now);
+        for name in ["c", "d"] {
+            pending.put(pod(name), 0, false, now);
+        }
+        let next = |pending: &mut Pending| pending.take(1, now)[0].name().to_owned();
+        let order: Vec<String> = (0..4).map(|_| next(&mut pending)).collect();
+        assert_eq!(order, ["b", "c", "a", "d"]);
+        pending.poisonous("a");
+        pending.faulted(&["b"], now);
+        pending.trust_all(now);
+        pending.put_back(&["b"], now);
+        assert_eq!(taken(&mut pending, now), ["a", "b"]);
+        assert!(pending.take_freed().is_empty());
     }
 
     #[test]

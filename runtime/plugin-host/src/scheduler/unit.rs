@@ -55,6 +55,7 @@ pub(crate) struct Shared {
     /// What decides at present.
     pub active: ArcSwapOption<Program<SchedulerPlugin>>,
     pub followers: Arc<Followers<SchedulerTurn>>,
+    pub rollout: Mutex<Rollout>,
     pub inbox: Mutex<Inbox>,
     pub wake: Condvar,
 }
@@ -112,6 +113,7 @@ impl SchedulerUnit {
             feeds: Mutex::default(),
             active: ArcSwapOption::empty(),
             followers: Arc::default(),
+            rollout: Mutex::new(rollout),
             inbox: Mutex::default(),
             wake: Condvar::new(),
         });
@@ -127,7 +129,7 @@ impl SchedulerUnit {
         let name = format!("plugin-{}", program.name);
         let live = Live::start(program, &shared)?;
         shared.inbox.lock().next = Some(Next { live, rollout, taken: hand_over().0 });
-        let worker = Worker::new(shared.clone(), rollout);
+        let worker = Worker::new(shared.clone());
         let thread = std::thread::Builder::new()
             .name(name)
             .spawn(move || worker.run())
@@ -148,6 +150,10 @@ impl SchedulerUnit {
         self.shared.wake.notify_all();
         handed_over.wait();
         Ok(())
+    }
+
+    pub fn set_rollout(&self, rollout: Rollout) {
+        *self.shared.rollout.lock() = rollout;
     }
 
     /// What decides at present; None when it was stopped.
@@ -199,7 +205,11 @@ impl Sink for Shared {
             || inbox.feed_full
             || !inbox.joins.is_empty()
             || inbox.pending.is_ready(now);
+        let freed = inbox.pending.take_freed();
         drop(inbox);
+        for uid in freed {
+            self.health.unparked(&uid);
+        }
         if concerns {
             self.wake.notify_one();
         }
@@ -285,6 +295,11 @@ impl Shared {
         inbox.pending.retain(|uid| waiting.contains(uid));
         inbox.assumed.retain(|uid, _| waiting.contains(uid));
         inbox.listed = listing.revision;
+        let freed = inbox.pending.take_freed();
+        drop(inbox);
+        for uid in freed {
+            self.health.unparked(&uid);
+        }
     }
 }
 

@@ -9,26 +9,39 @@ use super::live::{Live, node_kind};
 use super::pod::PodView;
 use super::unit::{Next, Shared};
 use crate::bindings::types::Context;
-use crate::cluster::{ApplyError, ListQuery, ObjectHandle};
+use crate::cluster::{ApplyError, ListQuery, Object, ObjectHandle};
 use crate::follow::{Scheduled, SchedulerTurn};
+use crate::pace::Pace;
 use crate::program::LoadError;
 use crate::program::scheduler_interface::{Decision, Preemption, Unschedulable, Wake};
 use crate::sandbox::Fault;
-use crate::supervise::{Previous, Remedy, Rollout, take_warm};
+use crate::supervise::{Input, On, Previous, Remedy, Rollout, take_warm};
 
-/// Pods that are decided in one call, if so many wait.
+/// Pods that are decided in one call at most, if so many wait.
 const BATCH: usize = 128;
+
+/// In the first calls, before it is known how long they take.
+const FIRST_BATCH: usize = 8;
 
 /// Bindings on their way at a time; group commit makes them share their fsync.
 const MAX_IN_FLIGHT: usize = 512;
 
 pub(crate) struct Worker {
     shared: Arc<Shared>,
-    rollout: Rollout,
     live: Option<Live>,
     previous: Option<Previous<Live>>,
-    /// Smaller after a fault, to find the one pod that a plugin trips over.
-    batch: usize,
+    /// How many pods are decided in one call.
+    pace: Pace,
+}
+
+/// What becomes of pods after a fault.
+enum After {
+    /// Another version decides them now.
+    Again,
+    /// They come again later.
+    Later,
+    /// It was one, and is left alone.
+    Park,
 }
 
 enum Job {
@@ -46,8 +59,8 @@ enum Job {
 }
 
 impl Worker {
-    pub fn new(shared: Arc<Shared>, rollout: Rollout) -> Self {
-        Self { shared, rollout, live: None, previous: None, batch: BATCH }
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, live: None, previous: None, pace: pace() }
     }
 
     pub fn run(mut self) {
@@ -96,7 +109,7 @@ impl Worker {
                     self.shared.wake.wait_until(&mut inbox, due);
                     continue;
                 }
-                let room = MAX_IN_FLIGHT.saturating_sub(inbox.in_flight).min(self.batch);
+                let room = MAX_IN_FLIGHT.saturating_sub(inbox.in_flight).min(self.pace.size());
                 if room > 0 && inbox.pending.is_ready(now) {
                     let pods = inbox.pending.take(room, now);
                     live.program().metrics.queue_depth(inbox.pending.depth());
@@ -121,7 +134,7 @@ impl Worker {
     fn activate(&mut self, mut next: Next) {
         let _until_done = next.taken;
         let started = Instant::now();
-        self.rollout = next.rollout;
+        *self.shared.rollout.lock() = next.rollout;
         let assumed = self.assumed();
         if let Err(fault) =
             next.live.instance.assume(&assumed).and_then(|()| next.live.catch_up(None))
@@ -134,14 +147,15 @@ impl Worker {
         let names = next.live.program().description.scheduler_names.clone();
         let before = self.put(next.live);
         let pause = started.elapsed();
-        self.batch = BATCH;
+        self.pace = pace();
         if let Some(before) = before {
             self.previous =
-                Some(Previous { live: before, until: Instant::now() + self.rollout.window });
+                Some(Previous { live: before, until: Instant::now() + next.rollout.window });
         }
         let previous = self.previous.as_ref().map(|previous| previous.live.version());
         self.answer_to(names);
         self.shared.health.activated(version, previous, pause);
+        self.shared.inbox.lock().pending.trust_all(Instant::now());
     }
 
     fn refuse(&mut self, refused: &Live, fault: &Fault, pause: Duration) {
@@ -153,11 +167,9 @@ impl Worker {
                 self.shared.health.rolled_back(version, fault, pause);
             }
             None => {
-                self.shared.health.strike(
-                    fault,
-                    false,
-                    &Rollout { max_strikes: 1, ..self.rollout },
-                );
+                let rollout = *self.shared.rollout.lock();
+                let at_once = Rollout { max_strikes: 1, ..rollout };
+                self.shared.health.strike(On::Nothing, fault, false, &at_once);
             }
         }
     }
@@ -207,7 +219,7 @@ impl Worker {
             Err(fault) => {
                 // What lay in the feeds is covered by the lists of the next attempt.
                 self.shared.followers.again(join.id);
-                self.strike(&fault);
+                self.strike(On::Nothing, &fault);
             }
         }
     }
@@ -216,7 +228,7 @@ impl Worker {
         if let Some(live) = &mut self.live
             && let Err(fault) = live.catch_up(Some(&self.shared.followers))
         {
-            self.strike(&fault);
+            self.strike(On::Nothing, &fault);
         }
         if let Some(previous) = &mut self.previous
             && previous.live.catch_up(None).is_err()
@@ -231,24 +243,34 @@ impl Worker {
         {
             self.previous = None;
         }
+        let uids: Vec<&str> = pods.iter().map(|pod| pod.uid()).collect();
         loop {
             let Some(live) = &mut self.live else {
-                return self.put_back(&pods);
+                return self.shared.inbox.lock().pending.put_back(&uids, Instant::now());
             };
+            let followers = &self.shared.followers;
+            let fed = live.catch_up(Some(followers)).and_then(|()| live.instance.forget(&forget));
+            if let Err(fault) = fed {
+                if !matches!(self.strike(On::Nothing, &fault), After::Again) {
+                    return self.shared.inbox.lock().pending.put_back(&uids, Instant::now());
+                }
+                // The version that takes over has assumed none of them.
+                forget.clear();
+                continue;
+            }
+            if !forget.is_empty() && !followers.is_empty() {
+                followers.tell(SchedulerTurn::Forget(forget.as_slice().into()));
+            }
+            forget.clear();
             let context = Context {
                 now_unix_ms: self.shared.cluster.now_unix_ms(),
                 seed: self.shared.seeds.next(),
                 revision: self.shared.cluster.revision(),
             };
-            let followers = &self.shared.followers;
-            let decided = live
-                .catch_up(Some(followers))
-                .and_then(|()| live.instance.forget(&forget))
-                .and_then(|()| live.instance.schedule(context, &pods));
+            let started = Instant::now();
+            let decided = live.instance.schedule(context, &pods);
+            let elapsed = started.elapsed();
             if !followers.is_empty() {
-                if !forget.is_empty() {
-                    followers.tell(SchedulerTurn::Forget(forget.as_slice().into()));
-                }
                 followers.tell(SchedulerTurn::Schedule(Arc::new(Scheduled {
                     digest: live.program().digest.clone(),
                     context,
@@ -256,61 +278,74 @@ impl Worker {
                     decided: decided.clone(),
                 })));
             }
-            match decided {
+            let fault = match decided {
                 Ok(decisions) => {
-                    self.shared.health.good();
-                    self.batch = (self.batch * 2).min(BATCH);
+                    self.shared.health.good_on(uids.iter());
+                    self.pace.took(pods.len(), elapsed);
                     return self.perform(&pods, decisions);
                 }
-                Err(fault) => {
-                    if !self.strike(&fault) {
-                        return self.put_back(&pods);
-                    }
-                    // The version that takes over has assumed none of them.
-                    forget.clear();
+                Err(fault) => fault,
+            };
+            self.pace.failed(pods.len());
+            let input = pods.first().map(|pod| input(&**pod));
+            let on = match &input {
+                Some(input) if pods.len() == 1 => On::Input(input),
+                _ => On::Several(&uids),
+            };
+            match self.strike(on, &fault) {
+                After::Again => {}
+                After::Later => {
+                    let mut inbox = self.shared.inbox.lock();
+                    return inbox.pending.faulted(&uids, Instant::now());
+                }
+                After::Park => {
+                    let mut inbox = self.shared.inbox.lock();
+                    return uids.iter().for_each(|uid| inbox.pending.poisonous(uid));
                 }
             }
         }
     }
 
-    /// True if the previous version has taken over and decides the same pods now.
-    fn strike(&mut self, fault: &Fault) -> bool {
+    fn strike(&mut self, on: On<'_>, fault: &Fault) -> After {
         tracing::warn!(plugin = self.shared.identity.name(), %fault, "a scheduler misbehaved");
-        // Few steps down to one pod: each of them is a strike.
-        self.batch = (self.batch / 16).max(1);
         let started = Instant::now();
+        let rollout = *self.shared.rollout.lock();
         let mut warm = take_warm(&mut self.previous, started);
-        match self.shared.health.strike(fault, warm.is_some(), &self.rollout) {
+        match self.shared.health.strike(on, fault, warm.is_some(), &rollout) {
             Remedy::RollBack => {
-                let Some(mut warm) = warm.take() else { return false };
+                let Some(mut warm) = warm.take() else { return After::Later };
                 let assumed = self.assumed();
-                if let Err(fault) =
-                    warm.instance.assume(&assumed).and_then(|()| warm.catch_up(None))
-                {
-                    self.put(warm);
-                    return self.strike(&fault);
-                }
+                let fed = warm.instance.assume(&assumed).and_then(|()| warm.catch_up(None));
                 let version = warm.version();
                 let names = warm.program().description.scheduler_names.clone();
                 self.put(warm);
-                self.batch = BATCH;
+                self.pace = pace();
                 self.shared.health.rolled_back(version, fault, started.elapsed());
+                self.shared.inbox.lock().pending.trust_all(Instant::now());
+                if let Err(fault) = fed {
+                    return self.strike(On::Nothing, &fault);
+                }
                 self.answer_to(names);
-                true
+                After::Again
             }
             Remedy::Rebuild => {
                 self.rebuild();
-                false
+                After::Later
+            }
+            Remedy::Park => {
+                self.rebuild();
+                After::Park
             }
             Remedy::Stop => {
                 self.stop();
-                false
+                After::Later
             }
         }
     }
 
     /// The same version in a fresh instance that replays the cluster.
     fn rebuild(&mut self) {
+        let rollout = *self.shared.rollout.lock();
         while let Some(live) = self.live.take() {
             let assumed = self.assumed();
             let fresh = match Live::start(live.program().clone(), &self.shared) {
@@ -328,7 +363,8 @@ impl Worker {
                     return;
                 }
                 Err(fault) => {
-                    if self.shared.health.strike(&fault, false, &self.rollout) == Remedy::Stop {
+                    let remedy = self.shared.health.strike(On::Nothing, &fault, false, &rollout);
+                    if remedy == Remedy::Stop {
                         self.stop();
                     } else {
                         self.live = Some(live);
@@ -342,11 +378,6 @@ impl Worker {
         self.live = None;
         self.shared.active.store(None);
         self.shared.followers.interrupt();
-    }
-
-    fn put_back(&self, pods: &[ObjectHandle]) {
-        let uids: Vec<&str> = pods.iter().map(|pod| pod.uid()).collect();
-        self.shared.inbox.lock().pending.faulted(&uids, Instant::now());
     }
 
     fn perform(&self, pods: &[ObjectHandle], decisions: Vec<Decision>) {
@@ -479,6 +510,14 @@ impl Worker {
             }
         });
     }
+}
+
+fn pace() -> Pace {
+    Pace::new(FIRST_BATCH, BATCH)
+}
+
+fn input(pod: &dyn Object) -> Input {
+    Input { id: pod.uid().to_owned(), object: decisions::target(pod), uid: pod.uid().to_owned() }
 }
 
 impl Shared {

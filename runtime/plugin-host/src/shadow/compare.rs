@@ -1,0 +1,377 @@
+//! Decisions in a form in which equal ones are equal: JSON as values, actions
+//! in an order of their own where it does not matter, texts for people shown
+//! but not compared.
+
+use std::cmp::Ordering;
+
+use serde_json::{Value, json};
+
+use crate::action::{Action, Target};
+use crate::follow::Decided;
+use crate::program::admission_interface::{Request, Response, Verdict};
+use crate::program::scheduler_interface::Decision;
+
+/// One decision.
+pub(crate) struct View {
+    /// For people.
+    pub shown: Value,
+    /// What has to be the same.
+    compared: Value,
+}
+
+impl View {
+    /// All of it has to be the same.
+    #[cfg(test)]
+    pub fn plain(value: Value) -> Self {
+        Self { shown: value.clone(), compared: value }
+    }
+
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.compared == other.compared
+    }
+
+    /// What a controller decided for a key.
+    pub fn of_controller(decided: &Decided) -> Self {
+        match decided {
+            Decided::Error(message) => {
+                Self { shown: json!({ "error": message }), compared: json!("error") }
+            }
+            Decided::Act { actions, again_after } => {
+                let mut ordered: Vec<(Place, Value, Value)> = actions
+                    .iter()
+                    .map(|action| (Place::of(action), shown(action), compared(action)))
+                    .collect();
+                ordered.sort_by(|a, b| a.0.cmp(&b.0));
+                let again =
+                    again_after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+                let (shown, compared): (Vec<Value>, Vec<Value>) =
+                    ordered.into_iter().map(|(_, shown, compared)| (shown, compared)).unzip();
+                Self {
+                    shown: json!({ "actions": shown, "requeueAfterMilliseconds": again }),
+                    compared: json!([compared, again]),
+                }
+            }
+        }
+    }
+
+    /// What a scheduler decided for a pod.
+    pub fn of_scheduler(decision: &Decision) -> Self {
+        match decision {
+            Decision::Bind(binding) => Self {
+                shown: json!({ "bind": binding.node }),
+                compared: json!(["bind", binding.node]),
+            },
+            Decision::Unschedulable(unschedulable) => Self {
+                shown: json!({ "unschedulable": unschedulable.message }),
+                compared: json!(["unschedulable"]),
+            },
+            Decision::Preempt(preemption) => {
+                let mut victims = preemption.victims.clone();
+                victims.sort();
+                Self {
+                    shown: json!({
+                        "preempt": preemption.node,
+                        "victims": victims,
+                        "message": preemption.message,
+                    }),
+                    compared: json!(["preempt", preemption.node, victims]),
+                }
+            }
+            Decision::Ignore(reason) => {
+                Self { shown: json!({ "ignore": reason }), compared: json!(["ignore"]) }
+            }
+        }
+    }
+
+    /// What an admission plugin answered. Patches are the same if they make the
+    /// same of the object.
+    pub fn of_admission(request: &Request, response: &Response) -> Self {
+        let (mut shown, compared) = match &response.verdict {
+            Verdict::Allow => (json!({ "allow": true }), unpatched(request)),
+            Verdict::Deny(denial) => {
+                let code = if denial.code == 0 { 403 } else { denial.code };
+                (
+                    json!({ "deny": denial.message, "code": code, "reason": denial.reason }),
+                    json!(["deny", code, denial.reason]),
+                )
+            }
+            Verdict::Patch(patch) => (json!({ "patch": value(patch) }), patched(request, patch)),
+        };
+        if !response.warnings.is_empty() {
+            shown["warnings"] = json!(response.warnings);
+        }
+        Self { shown, compared }
+    }
+}
+
+fn unpatched(request: &Request) -> Value {
+    json!(["allow", value(&request.json)])
+}
+
+fn patched(request: &Request, patch: &[u8]) -> Value {
+    let parsed: Result<json_patch::Patch, _> = serde_json::from_slice(patch);
+    let Ok(parsed) = parsed else { return json!(["patch", value(patch)]) };
+    let mut object = value(&request.json);
+    match json_patch::patch(&mut object, &parsed) {
+        Ok(()) => json!(["allow", object]),
+        Err(_) => json!(["patch", value(patch)]),
+    }
+}
+
+/// JSON as a value, anything else as text.
+fn value(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes)
+        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(bytes).into_owned()))
+}
+
+/// Where an action stands among others. Those on one object keep their order;
+/// what creates without a name, or reports, depends on no other.
+#[derive(PartialEq, Eq)]
+struct Place {
+    sort: u8,
+    kind: String,
+    namespace: String,
+    name: String,
+    /// Only where the order of equals does not matter.
+    content: String,
+}
+
+impl Ord for Place {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let key = |place: &Self| {
+            (
+                place.sort,
+                place.kind.clone(),
+                place.namespace.clone(),
+                place.name.clone(),
+                place.content.clone(),
+            )
+        };
+        key(self).cmp(&key(other))
+    }
+}
+
+impl PartialOrd for Place {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Place {
+    fn of(action: &Action) -> Self {
+        let on = |sort, target: &Target, content| Self {
+            sort,
+            kind: format!("{} {}", target.kind.group, target.kind.kind),
+            namespace: target.namespace.clone(),
+            name: target.name.clone(),
+            content,
+        };
+        match action {
+            Action::Update { target, .. }
+            | Action::Patch { target, .. }
+            | Action::Delete { target, .. } => on(0, target, String::new()),
+            Action::Create { kind, namespace, object } => {
+                let name = crate::fields::text(object, "metadata.name").unwrap_or_default();
+                let content =
+                    if name.is_empty() { value(object).to_string() } else { String::new() };
+                let target = Target {
+                    kind: kind.clone(),
+                    namespace: namespace.clone(),
+                    name: name.into_owned(),
+                };
+                on(0, &target, content)
+            }
+            Action::Event { regarding, .. } => on(1, regarding, compared(action).to_string()),
+            Action::Bind { pod, namespace, .. } => Self {
+                sort: 0,
+                kind: " Pod".to_owned(),
+                namespace: namespace.clone(),
+                name: pod.clone(),
+                content: String::new(),
+            },
+        }
+    }
+}
+
+fn compared(action: &Action) -> Value {
+    let mut value = shown(action);
+    if let Some(event) = value.get_mut("event").and_then(Value::as_object_mut) {
+        event.remove("note");
+    }
+    value
+}
+
+/// An action as people read it.
+pub(crate) fn shown(action: &Action) -> Value {
+    let on = |target: &Target| {
+        json!({
+            "apiVersion": target.kind.api_version(),
+            "kind": target.kind.kind,
+            "namespace": target.namespace,
+            "name": target.name,
+        })
+    };
+    match action {
+        Action::Create { object, namespace, .. } => {
+            json!({ "create": value(object), "namespace": namespace })
+        }
+        Action::Update { target, subresource, object } => {
+            json!({ "update": on(target), "subresource": subresource, "object": value(object) })
+        }
+        Action::Patch { target, subresource, patch_type, body, revision } => json!({
+            "patch": on(target),
+            "subresource": subresource,
+            "type": format!("{patch_type:?}"),
+            "body": value(body),
+            "revision": revision,
+        }),
+        Action::Delete { target, uid, revision, grace_period_seconds, propagation } => json!({
+            "delete": on(target),
+            "uid": uid,
+            "revision": revision,
+            "gracePeriodSeconds": grace_period_seconds,
+            "propagation": propagation.map(|propagation| format!("{propagation:?}")),
+        }),
+        Action::Event { regarding, regarding_uid, event_type, reason, action, note } => json!({
+            "event": {
+                "regarding": on(regarding),
+                "uid": regarding_uid,
+                "type": event_type,
+                "reason": reason,
+                "action": action,
+                "note": note,
+            },
+        }),
+        Action::Bind { namespace, pod, uid, node } => {
+            json!({ "bind": node, "namespace": namespace, "pod": pod, "uid": uid })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::action::PatchType;
+    use crate::bindings::types::{KindRef, ObjectRef};
+    use crate::program::admission_interface::{Denial, Operation, Phase, User};
+    use bytes::Bytes;
+    use pintle_api::meta::GroupVersionKind;
+    use proptest::prelude::*;
+
+    fn patch(name: &str, body: &str) -> Action {
+        let kind = GroupVersionKind::new("", "v1", "Pod");
+        Action::Patch {
+            target: Target { kind, namespace: "n".into(), name: name.into() },
+            subresource: String::new(),
+            patch_type: PatchType::Merge,
+            body: Bytes::from(body.to_owned()),
+            revision: None,
+        }
+    }
+
+    fn create(json: &str) -> Action {
+        let kind = GroupVersionKind::new("", "v1", "Pod");
+        Action::Create { kind, namespace: "n".into(), object: Bytes::from(json.to_owned()) }
+    }
+
+    fn event(reason: &str, note: &str) -> Action {
+        let kind = GroupVersionKind::new("", "v1", "Pod");
+        Action::Event {
+            regarding: Target { kind, namespace: "n".into(), name: "a".into() },
+            regarding_uid: "u".into(),
+            event_type: "Normal".into(),
+            reason: reason.into(),
+            action: "A".into(),
+            note: note.into(),
+        }
+    }
+
+    fn act(actions: Vec<Action>) -> View {
+        View::of_controller(&Decided::Act { actions, again_after: None })
+    }
+
+    #[test]
+    fn actions_are_the_same_up_to_an_order_that_does_not_matter() {
+        fn check(one: Vec<Action>, other: Vec<Action>, expect: bool) {
+            let (one, other) = (act(one), act(other));
+            assert_eq!(one.same_as(&other), expect, "{} and {}", one.shown, other.shown);
+        }
+        let (a, b) = (patch("a", r#"{"x":1,"y":2}"#), patch("b", "{}"));
+        check(vec![a.clone(), b.clone()], vec![b.clone(), a.clone()], true);
+        check(vec![a.clone()], vec![patch("a", r#"{ "y": 2, "x": 1 }"#)], true);
+        check(vec![a.clone()], vec![patch("a", r#"{"x":1}"#)], false);
+        check(vec![a.clone()], vec![a.clone(), b], false);
+        // On one object the order is what is decided.
+        let later = patch("a", r#"{"x":2}"#);
+        check(vec![a.clone(), later.clone()], vec![later, a], false);
+        let (first, second) = (
+            create(r#"{"metadata":{"generateName":"p-"},"n":1}"#),
+            create(r#"{"metadata":{"generateName":"p-"},"n":2}"#),
+        );
+        check(vec![first.clone(), second.clone()], vec![second, first], true);
+        check(vec![event("R", "one")], vec![event("R", "in other words")], true);
+        check(vec![event("R", "one")], vec![event("S", "one")], false);
+    }
+
+    #[test]
+    fn errors_are_the_same_whatever_they_say() {
+        let error = |text: &str| View::of_controller(&Decided::Error(text.to_owned()));
+        assert!(error("a").same_as(&error("b")));
+        assert!(!error("a").same_as(&act(Vec::new())));
+    }
+
+    #[test]
+    fn patches_are_the_same_if_they_make_the_same_of_the_object() {
+        fn check(one: Verdict, other: Verdict, expect: bool) {
+            let request = Request {
+                ref_: ObjectRef {
+                    kind: KindRef { group: String::new(), version: "v1".into(), kind: "X".into() },
+                    namespace: String::new(),
+                    name: "x".into(),
+                },
+                subresource: String::new(),
+                operation: Operation::CREATE,
+                phase: Phase::Mutating,
+                dry_run: false,
+                user: User { name: String::new(), uid: String::new(), groups: Vec::new() },
+                json: br#"{"a":1}"#.to_vec(),
+                old_json: Vec::new(),
+            };
+            let view =
+                |verdict| View::of_admission(&request, &Response { verdict, warnings: Vec::new() });
+            assert_eq!(view(one).same_as(&view(other)), expect);
+        }
+        let patch = |text: &str| Verdict::Patch(text.as_bytes().to_vec());
+        let deny = |code, message: &str| {
+            Verdict::Deny(Denial { code, reason: String::new(), message: message.to_owned() })
+        };
+        let add = r#"[{"op":"add","path":"/b","value":2}]"#;
+        check(patch(add), patch(&add.replace("2", "3")), false);
+        check(
+            patch(add),
+            patch(r#"[{"op":"add","path":"/b","value":7},{"op":"replace","path":"/b","value":2}]"#),
+            true,
+        );
+        check(Verdict::Allow, patch("[]"), true);
+        check(Verdict::Allow, patch(add), false);
+        check(deny(0, "no"), deny(403, "never"), true);
+        check(deny(0, "no"), deny(409, "no"), false);
+        check(deny(0, "no"), Verdict::Allow, false);
+    }
+
+    proptest! {
+        #[test]
+        fn independent_actions_compare_equal_in_any_order(
+            names in proptest::collection::btree_set("[a-z]{1,4}", 0..12),
+            seed in any::<u64>(),
+        ) {
+            let actions: Vec<Action> = names.iter().map(|name| patch(name, "{}")).collect();
+            let mut shuffled = actions.clone();
+            for index in (1..shuffled.len()).rev() {
+                let other = (crate::seed::mix(seed ^ index as u64) % (index as u64 + 1)) as usize;
+                shuffled.swap(index, other);
+            }
+            prop_assert!(act(actions).same_as(&act(shuffled)));
+        }
+    }
+}
