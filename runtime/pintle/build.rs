@@ -1,4 +1,8 @@
-//! Builds the default plugins into components and lists them for embedding.
+//! Builds the default plugins into components and lists them for embedding, and
+//! packs the SDK's sources, from which `pintle plugin new` makes projects.
+
+#[path = "build/sdk.rs"]
+mod sdk;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -23,7 +27,9 @@ fn main() {
     let manifest_dir = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo"));
     let root = manifest_dir.join("../..").canonicalize().expect("the workspace's root");
     // Everything that a guest is made of; a change elsewhere rebuilds no guest.
-    for input in ["plugins", "sdk/pintle-sdk", "runtime/api", "wit", "Cargo.lock"] {
+    for input in
+        ["plugins", "sdk/pintle-sdk", "runtime/api", "wit", "Cargo.lock"].iter().chain(sdk::INPUTS)
+    {
         println!("cargo::rerun-if-changed={}", root.join(input).display());
     }
     let packages: Vec<String> =
@@ -46,8 +52,12 @@ fn main() {
         );
     }
     code.push_str("]\n");
-    let out = PathBuf::from(env::var_os("OUT_DIR").expect("set by cargo")).join("plugins.rs");
-    fs::write(out, code).expect("OUT_DIR is writable");
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("set by cargo"));
+    fs::write(out.join("plugins.rs"), code).expect("OUT_DIR is writable");
+    if let Err(error) = sdk::pack(&root, &out.join("sdk.tar.gz")) {
+        eprintln!("the SDK's sources cannot be packed: {error}");
+        std::process::exit(1);
+    }
 }
 
 /// Beside the host's artefacts, in a folder of its own: the outer cargo holds

@@ -50,6 +50,9 @@ pub struct Settings {
     /// What to log, as `level` or `target=level,…` [default: info]
     #[arg(long, env = "PINTLE_LOG", value_name = "FILTER")]
     pub log: Option<String>,
+    /// Public keys (PEM files); every plugin that is not built into pintle must be signed with one
+    #[arg(long, env = "PINTLE_PLUGIN_PUBLIC_KEYS", value_name = "FILE", value_delimiter = ',')]
+    pub plugin_public_keys: Option<Vec<PathBuf>>,
 
     /// Address of the HTTPS API [default: 0.0.0.0:6443]
     #[arg(long, env = "PINTLE_LISTEN", value_name = "ADDR:PORT", help_heading = "Server")]
@@ -132,6 +135,7 @@ impl Settings {
             data_dir,
             log_format,
             log,
+            plugin_public_keys,
             listen,
             node_listen,
             kubeconfig,
@@ -210,14 +214,21 @@ impl Settings {
             let known = host.parse::<IpAddr>().is_ok() || names::dns_subdomain(host).is_none();
             ensure!(known, "--tls-san {name:?} is neither a DNS name nor an address");
         }
-        Ok(())
+        self.check_keys()
     }
 
     /// What the node would trip over long after its start.
     pub fn check_node(&self) -> Result<()> {
         self.node_name()?;
         self.node_labels()?;
+        self.check_keys()?;
         self.shim().map(drop)
+    }
+
+    fn check_keys(&self) -> Result<()> {
+        crate::sources::read_public_keys(self.plugin_public_keys.as_deref().unwrap_or_default())
+            .map(drop)
+            .context("--plugin-public-keys")
     }
 
     pub fn shim(&self) -> Result<PathBuf> {

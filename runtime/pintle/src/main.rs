@@ -15,6 +15,7 @@ mod memory;
 mod node;
 mod run;
 mod server;
+mod sources;
 
 use std::process::ExitCode;
 

@@ -95,6 +95,8 @@ pub struct Cluster {
     id: String,
     bin: PathBuf,
     storage: &'static str,
+    /// What the server is told besides, from its next start on.
+    pub settings: Vec<String>,
     pub server: Option<Process>,
     pub nodes: Vec<Node>,
 }
@@ -107,8 +109,15 @@ impl Cluster {
 
     pub fn start_with(nodes: usize, storage: &'static str) -> Self {
         let dir = tempfile::Builder::new().prefix("pintle-e2e-").tempdir().expect("a temp dir");
-        let mut cluster =
-            Self { dir, id: unique(), bin: bin_dir(), storage, server: None, nodes: Vec::new() };
+        let mut cluster = Self {
+            dir,
+            id: unique(),
+            bin: bin_dir(),
+            storage,
+            settings: Vec::new(),
+            server: None,
+            nodes: Vec::new(),
+        };
         cluster.make_network();
         cluster.start_server();
         let image = cluster.dir.path().join("busybox.tar");
@@ -149,19 +158,21 @@ impl Cluster {
     pub fn start_server(&mut self) {
         let data_dir = self.dir.path().join("server");
         let kubeconfig = self.kubeconfig();
-        let arguments = [
+        let data = data_dir.to_string_lossy().into_owned();
+        let mut arguments = vec![
             "server",
             "--data-dir",
-            &data_dir.to_string_lossy(),
+            &data,
             "--listen",
             API,
             "--node-listen",
             LINK,
             "--kubeconfig",
-            &kubeconfig.to_string_lossy(),
+            &kubeconfig,
             "--storage",
             self.storage,
         ];
+        arguments.extend(self.settings.iter().map(String::as_str));
         let log = self.dir.path().join("server.log");
         let first = !data_dir.exists();
         if first {
@@ -208,7 +219,16 @@ impl Cluster {
 
     /// Does `work` on a thread that is in the node's network namespace.
     pub fn in_network_of<T: Send>(&self, number: usize, work: impl FnOnce() -> T + Send) -> T {
-        let path = format!("/run/netns/{}", self.nodes[number].namespace);
+        Self::in_network(&self.nodes[number].namespace, work)
+    }
+
+    /// Does `work` on a thread that is in the server's network namespace.
+    pub fn beside_the_server<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        Self::in_network(&self.server_namespace(), work)
+    }
+
+    fn in_network<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> T {
+        let path = format!("/run/netns/{namespace}");
         let namespace = std::fs::File::open(path).expect("the namespace is there");
         let inside = move || {
             nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).expect("as root");

@@ -8,7 +8,8 @@ use clap_complete::Shell;
 mod examples;
 mod plugin;
 
-pub use plugin::{PluginAction, PluginCommand};
+pub use plugin::kebab as role_name;
+pub use plugin::{About, PluginAction, PluginCommand, Version as PluginVersion};
 
 use crate::config::Settings;
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use pintle_plugin_host::plugin::Role;
 
 use super::Connection;
 
@@ -27,28 +28,29 @@ pub enum PluginAction {
     Load {
         /// Name of the new plugin
         name: String,
-        /// The component (.wasm)
-        file: PathBuf,
-        /// What it decides
-        #[arg(long, value_parser = ["Controller", "Scheduler", "Admission", "CNI"], ignore_case = true)]
-        role: String,
-        /// Its configuration, as JSON
-        #[arg(long, value_name = "JSON")]
-        config: Option<String>,
+        /// The component: a file (.wasm), a built project, or oci://REGISTRY/REPOSITORY:TAG
+        component: String,
+        /// What it decides [default: what it exports]
+        #[arg(long, value_parser = role, value_name = "ROLE")]
+        role: Option<Role>,
         /// Grant what its manifest asks for, after printing it
         #[arg(long)]
         grant: bool,
+        #[command(flatten)]
+        version: Version,
     },
     /// Replace a plugin's component while it works
     Swap {
         /// Name of the plugin
         name: String,
-        /// The component (.wasm); leave out with --embedded
+        /// The component, as for `load`; leave out with --embedded
         #[arg(required_unless_present = "embedded")]
-        file: Option<PathBuf>,
+        component: Option<String>,
         /// Go back to the one that is built into pintle
-        #[arg(long, conflicts_with = "file")]
+        #[arg(long, conflicts_with = "component")]
         embedded: bool,
+        #[command(flatten)]
+        version: Version,
     },
     /// Go back to the component that was active before the last swap
     Rollback {
@@ -60,4 +62,164 @@ pub enum PluginAction {
         /// Name of the plugin
         name: String,
     },
+    /// Make a project for a new plugin
+    New {
+        /// Name of the plugin, and of the folder that is made
+        name: String,
+        /// What it decides: controller, scheduler, scheduler-extension, admission, cni
+        #[arg(long, value_parser = role, value_name = "ROLE")]
+        role: Role,
+        /// A checkout of pintle whose SDK is used [default: the SDK inside this program]
+        #[arg(long, value_name = "DIR")]
+        sdk: Option<PathBuf>,
+    },
+    /// Build a plugin project into a component
+    Build {
+        /// The project
+        #[arg(default_value = ".", value_name = "DIR")]
+        project: PathBuf,
+    },
+    /// Run the tests of a plugin project
+    Test {
+        /// The project
+        #[arg(default_value = ".", value_name = "DIR")]
+        project: PathBuf,
+        /// What `cargo test` gets besides, after `--`
+        #[arg(last = true, value_name = "ARGUMENT")]
+        arguments: Vec<String>,
+    },
+    /// Pack a component into an OCI artifact, as a tar or a folder
+    Pack {
+        /// A component (.wasm) or a built project
+        #[arg(default_value = ".", value_name = "FILE|DIR")]
+        component: PathBuf,
+        /// Where to: a tar if it ends so, else a folder [default: beside the component]
+        #[arg(short, long, value_name = "PATH")]
+        output: Option<PathBuf>,
+        #[command(flatten)]
+        about: About,
+    },
+    /// Push a component to a registry
+    Push {
+        /// Where to: REGISTRY/REPOSITORY:TAG
+        reference: String,
+        /// A component (.wasm), a built project, or what `pack` made
+        #[arg(default_value = ".", value_name = "FILE|DIR")]
+        component: PathBuf,
+        /// Sign it with this private key
+        #[arg(long, value_name = "KEY")]
+        sign: Option<PathBuf>,
+        /// The registry speaks plain HTTP
+        #[arg(long)]
+        insecure: bool,
+        #[command(flatten)]
+        about: About,
+    },
+    /// Print what a component is, asks for and imports
+    Inspect {
+        /// A file (.wasm), a built project, what `pack` made, or oci://REGISTRY/REPOSITORY:TAG
+        component: String,
+        /// The registry speaks plain HTTP
+        #[arg(long)]
+        insecure: bool,
+        /// Check its signatures with this public key
+        #[arg(long, value_name = "FILE")]
+        public_key: Vec<PathBuf>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Sign a component; prints what goes into spec.signature
+    Sign {
+        /// The component (.wasm)
+        file: PathBuf,
+        /// The private key
+        #[arg(long, value_name = "KEY")]
+        key: PathBuf,
+    },
+    /// Make a key to sign components with: NAME.key and NAME.pub
+    Keygen {
+        /// Path of the files, without their endings
+        #[arg(default_value = "pintle-plugins", value_name = "NAME")]
+        name: PathBuf,
+    },
+}
+
+/// What can be said of the version that is loaded or swapped in.
+#[derive(Debug, Default, Args)]
+pub struct Version {
+    /// Its configuration, as JSON
+    #[arg(long, value_name = "JSON")]
+    pub config: Option<String>,
+    /// Scheduler extensions: how much its scores count
+    #[arg(long, value_name = "NUMBER")]
+    pub weight: Option<u32>,
+    /// Its signature in base64, or a file that holds it
+    #[arg(long, value_name = "TEXT|FILE")]
+    pub signature: Option<String>,
+    /// Only load what is signed with this public key (PEM); one of them if several are given
+    #[arg(long, value_name = "FILE")]
+    pub public_key: Vec<PathBuf>,
+    /// The registry speaks plain HTTP
+    #[arg(long)]
+    pub insecure: bool,
+    /// Secret of type kubernetes.io/dockerconfigjson with which the server pulls
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    pub pull_secret: Option<String>,
+}
+
+/// What an artifact says of itself to people.
+#[derive(Debug, Default, Args)]
+pub struct About {
+    /// Title [default: the component's own name]
+    #[arg(long, value_name = "TEXT")]
+    pub title: Option<String>,
+    /// One line on what it does
+    #[arg(long, value_name = "TEXT")]
+    pub description: Option<String>,
+    /// A further annotation
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub annotation: Vec<String>,
+}
+
+/// `scheduler-extension`, `SchedulerExtension`, `cni`.
+fn role(text: &str) -> Result<Role, String> {
+    let plain = |text: &str| text.replace(['-', '_'], "").to_lowercase();
+    Role::ALL.into_iter().find(|role| plain(role.as_str()) == plain(text)).ok_or_else(|| {
+        let known: Vec<String> = Role::ALL.into_iter().map(kebab).collect();
+        format!("there is no role {text:?}; there are {}", known.join(", "))
+    })
+}
+
+/// `SchedulerExtension` as people type it.
+pub fn kebab(role: Role) -> String {
+    let text = role.as_str();
+    let mut kebab = String::new();
+    for (at, letter) in text.char_indices() {
+        let begins = letter.is_uppercase() && text[..at].ends_with(char::is_lowercase);
+        kebab.extend(begins.then_some('-'));
+        kebab.extend(letter.to_lowercase());
+    }
+    kebab
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_are_known_by_what_people_type() {
+        let check = |text: &str, expect: Option<Role>| {
+            assert_eq!(role(text).ok(), expect, "{text}");
+        };
+        check("controller", Some(Role::Controller));
+        check("Controller", Some(Role::Controller));
+        check("CNI", Some(Role::Cni));
+        check("cni", Some(Role::Cni));
+        check("authorizer", None);
+        for known in Role::ALL {
+            check(&kebab(known), Some(known));
+        }
+        assert_eq!(kebab(Role::Cni), "cni");
+    }
 }

@@ -1,0 +1,374 @@
+//! Loading, swapping and rolling back: the changes of a Plugin object, and the
+//! wait for what the server makes of them.
+
+use anyhow::{Context, Result, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::Method;
+use pintle_artifacts::Reference;
+use pintle_plugin_host::inspect::inspect;
+use pintle_plugin_host::plugin::Role;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::PLUGINS;
+use super::component::{Component, Named, pull};
+use super::keys;
+use crate::cli::PluginVersion as Asked;
+use crate::client::http::{Client, is_conflict};
+
+/// What goes into the object itself; larger components stay in a file on the server.
+const MAX_INLINE_BYTES: usize = 1 << 20;
+
+/// Of all annotations of an object, names and values, as Kubernetes counts them.
+const MAX_ANNOTATION_BYTES: usize = 256 << 10;
+
+/// Where a swap remembers what it replaced, for `rollback`.
+pub const PREVIOUS: &str = "plugins.pintle.dev/previous-source";
+
+/// A component as a Plugin object names it.
+struct Sourced {
+    source: Value,
+    digest: Value,
+    /// What its world says, where the bytes could be looked at.
+    role: Option<Role>,
+}
+
+/// `look`: pull it also where the object could be written without.
+async fn sourced(named: &str, asked: &Asked, look: bool) -> Result<Sourced> {
+    match Named::parse(named)? {
+        Named::Path(path) => {
+            let component = Component::at(&path)?;
+            let digest = format!("sha256:{}", hex::encode(Sha256::digest(&component.bytes)));
+            let source = match &component.file {
+                // The server reads it from its own disk, so the path must hold there.
+                Some(file) if component.bytes.len() > MAX_INLINE_BYTES => {
+                    json!({"file": {"path": file.canonicalize()?}})
+                }
+                _ => json!({"inline": {"data": STANDARD.encode(&component.bytes)}}),
+            };
+            let role = inspect(&component.bytes).ok().and_then(|inspection| inspection.role);
+            Ok(Sourced { source, digest: json!(digest), role })
+        }
+        Named::Registry(reference) => in_registry(reference, asked, look).await,
+    }
+}
+
+/// The object names the artifact by its digest, whatever was asked for: what a
+/// tag means may change.
+async fn in_registry(reference: Reference, asked: &Asked, look: bool) -> Result<Sourced> {
+    let (reference, digest, role) = if reference.digest.is_some() && !look {
+        (reference, Value::Null, None)
+    } else {
+        let pulled = pull(&reference, asked.insecure).await?;
+        let role = inspect(&pulled.bytes).ok().and_then(|inspection| inspection.role);
+        let pinned = Reference { digest: Some(pulled.manifest_digest), ..reference };
+        (pinned, json!(pulled.layer_digest.as_str()), role)
+    };
+    let mut oci = json!({"reference": reference.to_string()});
+    if asked.insecure {
+        oci["insecure"] = json!(true);
+    }
+    if let Some(secret) = &asked.pull_secret {
+        let (namespace, name) = secret
+            .split_once('/')
+            .with_context(|| format!("--pull-secret {secret:?} must look like namespace/name"))?;
+        oci["pullSecret"] = json!({"namespace": namespace, "name": name});
+    }
+    Ok(Sourced { source: json!({"oci": oci}), digest, role })
+}
+
+/// What else was asked for, as fields of the spec; null where nothing was said.
+fn extras(asked: &Asked) -> Result<Value> {
+    let config = asked
+        .config
+        .as_deref()
+        .map(serde_json::from_str::<Value>)
+        .transpose()
+        .context("--config is not valid JSON")?;
+    let keys = keys::read_public(&asked.public_key)?;
+    let signature = asked.signature.as_deref().map(keys::signature).transpose()?;
+    let verification = if keys.is_empty() { Value::Null } else { json!({"publicKeys": keys}) };
+    Ok(json!({
+        "config": config,
+        "weight": asked.weight,
+        "signature": signature,
+        "verification": verification,
+    }))
+}
+
+pub async fn load(
+    client: &Client,
+    name: &str,
+    named: &str,
+    role: Option<Role>,
+    grant: bool,
+    asked: &Asked,
+) -> Result<()> {
+    let Sourced { source, digest, role: exported } = sourced(named, asked, role.is_none()).await?;
+    let role = role
+        .or(exported)
+        .with_context(|| format!("{named} exports the world of no role; name one with --role"))?;
+    let mut spec = json!({"role": role, "source": source, "digest": digest});
+    for (field, value) in extras(asked)?.as_object().into_iter().flatten() {
+        spec[field] = value.clone();
+    }
+    if let Some(fields) = spec.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
+    }
+    let plugin = json!({
+        "apiVersion": "plugins.pintle.dev/v1alpha1",
+        "kind": "Plugin",
+        "metadata": {"name": name},
+        "spec": spec,
+    });
+    let headers = [("content-type", "application/json")];
+    let body = Bytes::from(serde_json::to_vec(&plugin)?);
+    client.json(Method::POST, PLUGINS, &headers, body).await?;
+    let mut plugin = settled(client, name).await?;
+    let needs = plugin["status"]["needs"].clone();
+    if plugin["status"]["reason"] == "NeedsNotGranted" {
+        println!("The plugin asks for:\n{}", pintle_api::yaml::to_string(&needs));
+        if !grant {
+            bail!(
+                "nothing is granted yet: repeat with --grant after `pintle plugin rm {name}`, \
+                 or set spec.grants with kubectl"
+            );
+        }
+        patch(client, name, &json!({"spec": {"grants": needs}})).await?;
+        plugin = settled(client, name).await?;
+    }
+    report(name, &plugin)
+}
+
+/// Without a component: the one that is built into the server.
+pub async fn swap(client: &Client, name: &str, named: Option<&str>, asked: &Asked) -> Result<()> {
+    let sourced = match named {
+        Some(named) => sourced(named, asked, false).await?,
+        None => {
+            Sourced { source: json!({"embedded": {"name": name}}), digest: Value::Null, role: None }
+        }
+    };
+    let extras = extras(asked)?;
+    let next = |before: &Value| {
+        // An embedded plugin has what it asks for without being granted it by name.
+        // The one that takes over gets the same and no more.
+        let grants = match (&before["spec"]["grants"], named.is_none()) {
+            (_, true) => Value::Null,
+            (Value::Null, false) if before["spec"]["source"]["embedded"].is_object() => {
+                before["status"]["needs"].clone()
+            }
+            (granted, false) => granted.clone(),
+        };
+        // A signature belongs to its component; the rest stays as it is unless
+        // something was said about it.
+        let kept = |field: &str| match &extras[field] {
+            Value::Null => before["spec"][field].clone(),
+            said => said.clone(),
+        };
+        Ok(Version {
+            source: sourced.source.clone(),
+            digest: sourced.digest.clone(),
+            grants,
+            signature: extras["signature"].clone(),
+            config: kept("config"),
+            weight: kept("weight"),
+            verification: kept("verification"),
+        })
+    };
+    replace(client, name, next).await?;
+    report(name, &settled(client, name).await?)
+}
+
+/// What a swap changes of a Plugin's spec.
+#[derive(Serialize, Deserialize)]
+struct Version {
+    source: Value,
+    #[serde(default)]
+    digest: Value,
+    #[serde(default)]
+    grants: Value,
+    #[serde(default)]
+    signature: Value,
+    #[serde(default)]
+    config: Value,
+    #[serde(default)]
+    weight: Value,
+    #[serde(default)]
+    verification: Value,
+}
+
+impl Version {
+    fn of(plugin: &Value) -> Self {
+        let field = |name: &str| plugin["spec"][name].clone();
+        Self {
+            source: field("source"),
+            digest: field("digest"),
+            grants: field("grants"),
+            signature: field("signature"),
+            config: field("config"),
+            weight: field("weight"),
+            verification: field("verification"),
+        }
+    }
+}
+
+pub async fn rollback(client: &Client, name: &str) -> Result<()> {
+    let next = |before: &Value| {
+        let remembered =
+            before["metadata"]["annotations"][PREVIOUS].as_str().with_context(|| {
+                format!("plugin {name} was not swapped, there is nothing to go back to")
+            })?;
+        serde_json::from_str(remembered)
+            .with_context(|| format!("the annotation {PREVIOUS} was changed by hand"))
+    };
+    replace(client, name, next).await?;
+    report(name, &settled(client, name).await?)
+}
+
+/// Puts another component into the object, remembering the one that was there.
+async fn replace(
+    client: &Client,
+    name: &str,
+    next: impl Fn(&Value) -> Result<Version>,
+) -> Result<()> {
+    let path = format!("{PLUGINS}/{name}");
+    let mut before = client.get(&path).await?;
+    loop {
+        let refused = match patch(client, name, &change(&before, &next(&before)?)?).await {
+            Err(error) if is_conflict(&error) => error,
+            result => return result,
+        };
+        // The status counts calls, so the object changes all the time. A spec
+        // that somebody else has changed is another matter.
+        let now = client.get(&path).await?;
+        let spec = |plugin: &Value| {
+            (plugin["metadata"]["uid"].clone(), plugin["metadata"]["generation"].clone())
+        };
+        if spec(&now) != spec(&before) {
+            return Err(refused);
+        }
+        before = now;
+    }
+}
+
+/// The patch that brings in `next` if the object is still as it was `before`.
+fn change(before: &Value, next: &Version) -> Result<Value> {
+    // Exactly one kind of source may stay, so the others are taken out.
+    let mut source = json!({"embedded": null, "file": null, "inline": null, "oci": null});
+    for (kind, value) in next.source.as_object().into_iter().flatten() {
+        source[kind] = replacing(&before["spec"]["source"][kind], value);
+    }
+    // What is larger than the annotations have room for is not remembered.
+    let others = before["metadata"]["annotations"].as_object().into_iter().flatten();
+    let used: usize = others
+        .filter(|(name, _)| *name != PREVIOUS)
+        .map(|(name, value)| name.len() + value.as_str().map_or(0, str::len))
+        .sum();
+    let remembered = serde_json::to_string(&Version::of(before))?;
+    let fits = used + PREVIOUS.len() + remembered.len() <= MAX_ANNOTATION_BYTES;
+    let remembered = if fits { json!(remembered) } else { Value::Null };
+    Ok(json!({
+        "metadata": {
+            "resourceVersion": before["metadata"]["resourceVersion"],
+            "annotations": {PREVIOUS: remembered},
+        },
+        "spec": {
+            "source": source,
+            "digest": next.digest,
+            "grants": next.grants,
+            "signature": next.signature,
+            "config": replacing(&before["spec"]["config"], &next.config),
+            "weight": next.weight,
+            "verification": next.verification,
+        },
+    }))
+}
+
+/// A merge patch leaves what it does not speak of: this one removes what is not
+/// in `next`.
+fn replacing(before: &Value, next: &Value) -> Value {
+    let (Value::Object(old), Value::Object(new)) = (before, next) else { return next.clone() };
+    let gone =
+        old.keys().filter(|key| !new.contains_key(*key)).map(|key| (key.clone(), Value::Null));
+    let stays = new.iter().map(|(key, value)| (key.clone(), replacing(&before[key], value)));
+    Value::Object(gone.chain(stays).collect())
+}
+
+async fn patch(client: &Client, name: &str, change: &Value) -> Result<()> {
+    let headers = [("content-type", "application/merge-patch+json")];
+    let body = Bytes::from(serde_json::to_vec(change)?);
+    client.json(Method::PATCH, &format!("{PLUGINS}/{name}"), &headers, body).await.map(drop)
+}
+
+/// Waits, by a watch, until the host has decided about the present generation.
+async fn settled(client: &Client, name: &str) -> Result<Value> {
+    let path =
+        format!("{PLUGINS}?watch=true&fieldSelector=metadata.name%3D{name}&timeoutSeconds=60");
+    let mut last = Value::Null;
+    crate::client::get::watch_objects(client, &path, |plugin| {
+        let generation = plugin["metadata"]["generation"].as_i64();
+        let observed = plugin["status"]["observedGeneration"].as_i64();
+        let phase = plugin["status"]["phase"].as_str().unwrap_or("Pending");
+        last = plugin.clone();
+        generation == observed && !matches!(phase, "Pending" | "Loading")
+    })
+    .await?;
+    Ok(last)
+}
+
+fn report(name: &str, plugin: &Value) -> Result<()> {
+    let status = &plugin["status"];
+    let text = |field: &str| status[field].as_str().unwrap_or("").to_owned();
+    match text("phase").as_str() {
+        "Active" => {
+            println!(
+                "plugin.plugins.pintle.dev/{name} active, {} (pause {} µs)",
+                text("activeDigest"),
+                status["lastSwapPauseMicroseconds"].as_i64().unwrap_or(0)
+            );
+            Ok(())
+        }
+        phase => bail!("plugin {name} is {phase}: {} ({})", text("message"), text("reason")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_leaves_one_source_and_remembers_the_version_before() {
+        let before = json!({
+            "metadata": {"resourceVersion": "7", "annotations": {"a": "b"}},
+            "spec": {"source": {"embedded": {"name": "scheduler"}}, "grants": null,
+                "config": {"gone": 1, "kept": {"old": 1}}},
+        });
+        let next = Version {
+            source: json!({"inline": {"data": "AA=="}}),
+            digest: json!("sha256:1"),
+            grants: json!([]),
+            signature: Value::Null,
+            config: json!({"kept": {"new": 1}}),
+            weight: Value::Null,
+            verification: Value::Null,
+        };
+        let change = change(&before, &next).unwrap();
+        assert_eq!(change["metadata"]["resourceVersion"], "7", "refused if it changes meanwhile");
+        let source =
+            json!({"embedded": null, "file": null, "oci": null, "inline": {"data": "AA=="}});
+        assert_eq!(
+            change["spec"],
+            json!({
+                "source": source, "digest": "sha256:1", "grants": [], "signature": null,
+                "config": {"gone": null, "kept": {"old": null, "new": 1}},
+                "weight": null, "verification": null,
+            })
+        );
+        let remembered = change["metadata"]["annotations"][PREVIOUS].as_str().unwrap();
+        let remembered: Version = serde_json::from_str(remembered).unwrap();
+        assert_eq!(remembered.source, before["spec"]["source"]);
+    }
+}
