@@ -120,8 +120,12 @@ async fn run(
     for plugin in &embedded {
         memory.create(guests::embedded(&plugin.name, plugin.role.as_str()));
     }
-    let config =
-        HostConfig { cache_directory: cache.to_owned(), compiler: Compiler::InProcess, embedded };
+    let config = HostConfig {
+        cache_directory: cache.to_owned(),
+        compiler: Compiler::InProcess,
+        embedded,
+        sources: Default::default(),
+    };
     let host = Host::new(config, memory.clone()).expect("a host");
     let shutdown = CancellationToken::new();
     tokio::spawn({
