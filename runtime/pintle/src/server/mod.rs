@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::config::{Settings, Storage};
-use crate::{compiler, embedded};
+use crate::{compiler, embedded, sources};
 
 /// The administrator's certificate is made anew at every start.
 const ADMIN_LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -94,6 +94,7 @@ pub async fn start(settings: &Settings, stop: watch::Receiver<bool>) -> Result<R
             cache_directory: data_dir.join("plugin-cache"),
             compiler: compiler::own(),
             embedded: embedded::with_defaults(settings, ca.certificate_pem()),
+            sources: sources::with_public_keys(settings.plugin_public_keys.as_deref())?,
         },
         cluster,
     )?;
