@@ -9,7 +9,7 @@ wit_bindgen::generate!({ path: "../../../../../wit", world: "controller-plugin" 
 
 use exports::pintle::plugin::controller::{Change, Description, Enqueue, Guest, Outcome, Request, Watch};
 use pintle::plugin::actions::{Action, Create, Event, Patch, PatchType};
-use pintle::plugin::types::{Context, Grant, KindRef, Manifest, ObjectRef};
+use pintle::plugin::types::{Context, Grant, KindRef, Manifest, Object, ObjectRef};
 use pintle::plugin::{lister, log};
 
 struct Copier;
@@ -65,7 +65,51 @@ impl Guest for Copier {
         let namespace = request.ref_.namespace.clone();
         let target = ObjectRef { kind: config_map(), namespace: namespace.clone(), name: name.clone() };
         let mut actions = Vec::new();
+        if config("burner") == true && what != "burn" {
+            return Ok(Outcome { actions, requeue_after_ms: None });
+        }
         match what.as_str() {
+            // Works hard for as long as it is told, and wants to go on.
+            "burn" if config("behaves") != true => {
+                let rounds = source["data"]["rounds"].as_str().and_then(|text| text.parse().ok()).unwrap_or(0u64);
+                (0..rounds).for_each(|round| {
+                    std::hint::black_box(round);
+                });
+                return Ok(Outcome { actions, requeue_after_ms: Some(1) });
+            }
+            // Somebody writes `left` and then `right`, always the same number.
+            "twins" => {
+                let of = |json: &[u8]| {
+                    let value: Value = serde_json::from_slice(json).unwrap_or_default();
+                    value["data"]["n"].as_str().and_then(|text| text.parse::<i64>().ok()).unwrap_or(-1)
+                };
+                let read = |name: &str| {
+                    let name = name.to_owned();
+                    lister::get(&ObjectRef { kind: config_map(), namespace: namespace.clone(), name })
+                };
+                let query = lister::Query {
+                    kind: Some(config_map()),
+                    namespace: Some(namespace.clone()),
+                    owner_uid: None,
+                    label_selector: Some("twin".into()),
+                    field: None,
+                    metadata_only: false,
+                    limit: 0,
+                };
+                let first = read("left").map(|object| object.revision);
+                for _ in 0..50 {
+                    let (left, right) = (read("left"), read("right"));
+                    let number = |object: &Option<Object>| object.as_ref().map_or(-1, |object| of(&object.json));
+                    let (l, r) = (number(&left), number(&right));
+                    let listed = lister::list_fields(&query, &["data.n".to_owned()]);
+                    let fields: Vec<i64> = listed.iter().map(|object| of(&object.json)).collect();
+                    let moved = left.map(|object| object.revision) != first;
+                    if moved || l - r < 0 || l - r > 1 || fields != [l, r] || lister::count(&query) != 2 {
+                        return Err(format!("torn: {l} {r} {fields:?}, moved: {moved}"));
+                    }
+                }
+                return Ok(Outcome { actions, requeue_after_ms: Some(1) });
+            }
             "error" => return Err(format!("attempt {}", request.attempt)),
             "secret" => actions.push(Action::Create(Create {
                 kind: KindRef { group: String::new(), version: "v1".into(), kind: "Secret".into() },
@@ -91,6 +135,7 @@ impl Guest for Copier {
                 };
                 actions.extend((0..160).map(create));
             }
+            "secrets" => actions.push(reveal(&request, context.seed)?),
             "count" => {
                 // Reads its own counter: without read-your-writes it would count one step twice.
                 let count = source["data"]["count"].as_str().and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
@@ -118,6 +163,41 @@ impl Guest for Copier {
         }
         Ok(Outcome { actions, requeue_after_ms: None })
     }
+}
+
+/// Puts the values of all Secrets of the namespace into a ConfigMap, with their
+/// hash and a password made of the seed: everything that a trace must not show.
+fn reveal(request: &Request, seed: u64) -> Result<Action, String> {
+    let namespace = request.ref_.namespace.clone();
+    let query = lister::Query {
+        kind: Some(KindRef { group: String::new(), version: "v1".into(), kind: "Secret".into() }),
+        namespace: Some(namespace.clone()),
+        owner_uid: None,
+        label_selector: None,
+        field: None,
+        metadata_only: false,
+        limit: 0,
+    };
+    let mut values = serde_json::Map::new();
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for secret in lister::list(&query) {
+        let object: Value = serde_json::from_slice(&secret.json).map_err(|error| error.to_string())?;
+        for (key, value) in object["data"].as_object().into_iter().flatten() {
+            for byte in value.as_str().unwrap_or_default().bytes() {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+            values.insert(format!("{}.{key}", secret.ref_.name), value.clone());
+        }
+    }
+    values.insert("hash".into(), format!("{hash:016x}").into());
+    values.insert("password".into(), format!("{seed:016x}").into());
+    let name = format!("{}-revealed", request.ref_.name);
+    let object = json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": { "name": name, "namespace": namespace },
+        "data": values,
+    });
+    Ok(Action::Create(Create { kind: config_map(), namespace, json: object.to_string().into_bytes() }))
 }
 
 fn misbehave(what: &str) {
