@@ -33,6 +33,7 @@ impl Running {
             cache_directory: directory.path().join("cache"),
             compiler: Compiler::InProcess,
             embedded: Vec::new(),
+            sources: Default::default(),
         };
         let host = Host::new(config, memory.clone()).unwrap();
         let shutdown = CancellationToken::new();
