@@ -355,7 +355,8 @@ impl Action {
 /// What a reconcile decided.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// Performed in order. If one is refused the key comes back.
+    /// Performed in order, independent ones at the same time. If one is refused,
+    /// those behind it are dropped and the key comes back.
     pub actions: Vec<Action>,
     /// Look again after so many milliseconds even if nothing changes.
     pub requeue_after_ms: Option<u64>,
