@@ -13,8 +13,8 @@ fn nice(role: Role) -> i32 {
     }
 }
 
-/// For threads beside the active versions.
-pub(crate) const FOLLOWER_NICE: i32 = 19;
+/// For threads beside the active versions that nobody waits for.
+pub(crate) const LOWEST: i32 = 19;
 
 /// Gives the calling thread the priority of a role. Giving way needs no privilege.
 pub(crate) fn of_this_thread(role: Role) {
@@ -24,9 +24,9 @@ pub(crate) fn of_this_thread(role: Role) {
     }
 }
 
-/// The lowest priority there is.
-pub(crate) fn lowest_for_this_thread() {
-    set(FOLLOWER_NICE);
+/// Gives the calling thread a priority below the server's own.
+pub(crate) fn give_way(nice: i32) {
+    set(nice);
 }
 
 fn set(nice: i32) {
@@ -53,9 +53,9 @@ mod tests {
         };
         let scheduler = on_thread(|| of_this_thread(Role::Scheduler));
         let controller = on_thread(|| of_this_thread(Role::Controller));
-        let follower = on_thread(lowest_for_this_thread);
+        let follower = on_thread(|| give_way(LOWEST));
         assert_eq!((scheduler, of()), (before, before));
         assert!(controller >= scheduler && controller <= follower);
-        assert_eq!(follower, FOLLOWER_NICE);
+        assert_eq!(follower, LOWEST);
     }
 }

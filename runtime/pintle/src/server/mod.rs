@@ -4,6 +4,7 @@
 mod admission;
 mod bootstrap;
 mod cluster;
+mod connect;
 mod events;
 mod maintenance;
 mod nodes;
@@ -72,14 +73,17 @@ pub async fn start(settings: &Settings, stop: watch::Receiver<bool>) -> Result<R
     let api_address = listener.local_addr()?;
     let sessions = Arc::new(nodes::SessionProxy::default());
     let admission = Arc::new(admission::HostAdmission::default());
+    let authorizer = bootstrap::authorizer(&bus);
+    let streams =
+        Arc::new(connect::PluginStreams::new(authorizer.clone(), clock.clone(), stop.clone()));
     let api = ApiServer::new(Parts {
         store: store.clone(),
         bus: bus.clone(),
         registry,
         admission: admission.clone(),
-        authorizer: bootstrap::authorizer(&bus),
+        authorizer,
         nodes: sessions.clone(),
-        connector: Arc::new(pintle_apiserver::NoConnections),
+        connector: streams.clone(),
         clock: clock.clone(),
         info: VersionInfo::of(env!("CARGO_PKG_VERSION"), "", ""),
         address: reachable(api_address).to_string(),
@@ -109,6 +113,7 @@ pub async fn start(settings: &Settings, stop: watch::Receiver<bool>) -> Result<R
     // Until its plugins decide, the server would answer differently than later.
     host.ready().await;
     admission.set(host.admission());
+    streams.set(host.clone());
     info!(elapsed_ms = began.elapsed().as_millis() as u64, "plugins loaded");
 
     let names = certificate_names(settings, api_address.ip());

@@ -1,7 +1,7 @@
 //! Followers: what happens beside the active version of a plugin.
 //!
 //! Whoever runs an active version tells what it fed it and what came back: a
-//! *turn*. A follower gets the turns on a thread of its own, of the lowest
+//! *turn*. A follower gets the turns on a thread of its own, of a low
 //! priority, behind a bounded queue. A follower that cannot keep up misses
 //! turns, and is told how many decisions it missed; the active version never
 //! waits, neither for room in the queue nor for a lock that such a thread holds.
@@ -17,6 +17,8 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
+
+use crate::priority::LOWEST;
 
 pub(crate) use turns::{
     AdmissionTurn, ControllerTurn, Decided, Reviewed, Scheduled, SchedulerTurn, Worked,
@@ -47,8 +49,7 @@ pub(crate) trait Follower<T>: Send {
     /// The next turn. `Break` ends it all.
     fn turn(&mut self, turn: T) -> ControlFlow<()>;
 
-    /// The priority of its thread, between 0 (as the active version) and
-    /// [`LOWEST`].
+    /// Of its thread, as `nice` has it.
     fn nice(&self) -> i32 {
         LOWEST
     }
@@ -176,7 +177,7 @@ impl<T: Turn> Followers<T> {
         let thread = std::thread::Builder::new().name("plugin-follower".to_owned()).spawn({
             let state = state.clone();
             move || {
-                crate::priority::lowest_for_this_thread();
+                crate::priority::give_way(nice);
                 follow(follower, &receiver, &state);
                 state.ended.store(true, Ordering::SeqCst);
             }

@@ -46,6 +46,10 @@ impl<W: Subject> Recorder<W> {
     }
 }
 
+/// Somebody waits for the recording; it may cost the active version a tenth of
+/// a processor where all are busy.
+const NICE: i32 = 10;
+
 /// Both ended badly in the same way, or both did not and `same` says that the
 /// answers are equal.
 fn compare<T>(answer: &Answer, live: &Result<T, Fault>, same: impl FnOnce(&T) -> bool) -> Live {
@@ -79,6 +83,10 @@ impl Follower<ControllerTurn> for Recorder<ControllerPlugin> {
     fn begin(&mut self) -> ControlFlow<()> {
         let opened = self.open();
         self.flow(opened)
+    }
+
+    fn nice(&self) -> i32 {
+        NICE
     }
 
     fn overflowed(&mut self, lost: u64) {
@@ -131,6 +139,10 @@ impl Follower<AdmissionTurn> for Recorder<AdmissionPlugin> {
     fn begin(&mut self) -> ControlFlow<()> {
         let opened = self.open();
         self.flow(opened)
+    }
+
+    fn nice(&self) -> i32 {
+        NICE
     }
 
     fn overflowed(&mut self, lost: u64) {
@@ -229,6 +241,10 @@ impl Follower<SchedulerTurn> for SchedulerRecorder {
             }
         };
         self.recorder.flow(made)
+    }
+
+    fn nice(&self) -> i32 {
+        NICE
     }
 
     fn overflowed(&mut self, lost: u64) {

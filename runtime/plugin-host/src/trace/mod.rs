@@ -15,6 +15,7 @@ mod compare;
 mod feed;
 pub mod format;
 pub mod model;
+pub mod offline;
 mod reader;
 mod record;
 mod redact;

@@ -27,6 +27,9 @@ use crate::sandbox::Sandbox;
 /// long; fuel bounds its calls.
 pub(super) const DEADLINE: Duration = Duration::from_secs(60);
 
+/// By the clock, so many times that.
+pub(super) const PATIENCE: u32 = 60;
+
 /// No fault of the plugin: the recorder came too late for what the call reads.
 const REVISION_GONE: &str = "RevisionGone";
 
@@ -166,6 +169,7 @@ impl<W: Subject> Recorder<W> {
             surroundings.reader = reads;
             surroundings.log = log;
             surroundings.budgets.deadline = DEADLINE;
+            surroundings.budgets.max_starvation = PATIENCE;
         });
         self.tape.take();
         let (sandbox, fault) = match started {

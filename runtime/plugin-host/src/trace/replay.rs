@@ -11,7 +11,7 @@ use super::compare::{self, Place};
 use super::format::TraceError;
 use super::model::{Answer, Call, Header, Note, Start, Why};
 use super::reader::{Entry, TraceReader};
-use super::record::DEADLINE;
+use super::record::{DEADLINE, PATIENCE};
 use super::report::{Difference, MAX_KEPT, Report};
 use super::show;
 use super::subject::{Subject, fault_record};
@@ -316,6 +316,7 @@ fn load<W: Subject>(
         memory_bytes: usize::try_from(memory).unwrap_or(usize::MAX),
         // What the clock ended is no answer; fuel bounds a call.
         deadline: DEADLINE,
+        max_starvation: PATIENCE,
         ..Budgets::of_role(W::ROLE)
     };
     let ingredients = Ingredients {

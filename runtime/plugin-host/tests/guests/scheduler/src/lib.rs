@@ -11,7 +11,7 @@ use serde_json::Value;
 
 wit_bindgen::generate!({ path: "../../../../../wit", world: "scheduler-plugin" });
 
-use exports::pintle::plugin::scheduler::{Binding, Decision, Description, Guest, Unschedulable, Wake};
+use exports::pintle::plugin::scheduler::{Binding, Decision, Description, Guest, Preemption, Unschedulable, Wake};
 use pintle::plugin::extensions::{self, Evaluation};
 use pintle::plugin::log;
 use pintle::plugin::types::{Context, Delta, Grant, KindRef, Manifest, Object};
@@ -28,6 +28,9 @@ struct View {
     counts: BTreeMap<String, u64>,
     /// Known nodes by count, so that the emptiest is found at once.
     order: BTreeSet<(u64, String)>,
+    /// Pods so far.
+    asked: u64,
+    leaked: Vec<Vec<u8>>,
 }
 
 thread_local! {
@@ -73,7 +76,9 @@ impl View {
         let said = if version == 0 { Said::default() } else { Said::from(extensions::read(version)) };
         let free = self.order.iter().filter(|(count, node)| *count < self.nodes[node]);
         let mut fitting = free.filter(|(_, node)| !said.rejected.contains_key(node));
-        let best = if said.scores.is_empty() {
+        let best = if self.config["pick"] == "fullest" {
+            fitting.next_back()
+        } else if said.scores.is_empty() {
             fitting.next()
         } else {
             // The first of the best, which has the fewest pods.
@@ -117,6 +122,35 @@ impl From<Evaluation> for Said {
             said.scores.insert(name(number), score);
         }
         said
+    }
+}
+
+impl View {
+    /// Faults that come after a while, and decisions that others would not make.
+    fn misbehave(&mut self, pod: &Object) -> Option<Decision> {
+        self.asked += 1;
+        if self.config["trapAt"].as_u64() == Some(self.asked) {
+            panic!("asked to trap at pod number {}", self.asked);
+        }
+        if let Some(bytes) = self.config["leak"].as_u64() {
+            self.leaked.push(std::hint::black_box(vec![1_u8; bytes as usize]));
+        }
+        if self.config["schedule"] == "preempt" {
+            return Some(Decision::Preempt(Preemption {
+                pod_uid: pod.uid.clone(),
+                node: String::new(),
+                victims: Vec::new(),
+                message: "asked to preempt".into(),
+            }));
+        }
+        // Every so many pods are given to the fullest node instead.
+        let every = self.config["differs"].as_u64()?;
+        let fullest = self.order.iter().next_back()?.1.clone();
+        if self.asked % every != 0 {
+            return None;
+        }
+        self.give(&pod.uid, &fullest);
+        Some(Decision::Bind(Binding { pod_uid: pod.uid.clone(), node: fullest }))
     }
 }
 
@@ -185,6 +219,9 @@ impl Guest for Counting {
                 .map(|pod| {
                     if view.config["poison"].as_str().is_some_and(|poison| poison == pod.ref_.name) {
                         panic!("asked to trap on {}", pod.ref_.name);
+                    }
+                    if let Some(decision) = view.misbehave(&pod) {
+                        return decision;
                     }
                     match view.pick(&pod.uid) {
                         Ok(node) => {
