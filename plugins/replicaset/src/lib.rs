@@ -11,12 +11,12 @@
 //! ReplicaSet. Read first: [`plan::plan`].
 
 pub mod plan;
-pub mod rank;
 pub mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use pintle_sdk::prelude::*;
+use pintle_sdk::{replicas, workload};
 
 #[derive(Debug, Clone, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -94,34 +94,14 @@ impl Controller for Plugin {
         if set.spec.selector.is_empty() {
             return Ok(Outcome::done()); // would select every pod; never valid
         }
-        let pods = candidates(lister, &set)?;
+        let pods = workload::candidates(lister, &set, &set.spec.selector)?;
         let siblings = || pods_per_node(lister, &set);
-        plan::plan(context, &self.config, &set, &pods, &siblings)
+        plan::plan(context, &self.config, &set, pods, &siblings)
     }
 }
 
-/// Pods that the set owns, and the ones that match its selector without being
-/// owned by it.
-fn candidates(lister: &dyn Lister, set: &Typed<ReplicaSet>) -> Result<Vec<Typed<Pod>>, Error> {
-    let namespace = &set.reference.namespace;
-    let mut pods =
-        lister.read_all::<Pod>(Query::any_kind().namespace(namespace).owned_by(&set.uid))?;
-    let owned: BTreeSet<&str> = pods.iter().map(|pod| pod.uid.as_str()).collect();
-    let matching =
-        Query::of(POD).namespace(namespace).labels(set.spec.selector.to_string()).metadata_only();
-    let strangers: Vec<_> = lister
-        .list(&matching)
-        .into_iter()
-        .filter(|object| !owned.contains(object.uid.as_str()))
-        .collect();
-    for stranger in strangers {
-        pods.extend(lister.read::<Pod>(namespace, &stranger.reference.name)?);
-    }
-    Ok(pods)
-}
-
-/// How many active pods of this set and of its siblings (ReplicaSets of the same
-/// controller) each node has: the crowded ones lose a pod first.
+/// How many pods of this set and of its siblings (ReplicaSets of the same
+/// controller) each node has.
 fn pods_per_node(
     lister: &dyn Lister,
     set: &Typed<ReplicaSet>,
@@ -135,15 +115,7 @@ fn pods_per_node(
             .collect(),
         None => BTreeSet::from([set.uid.clone()]),
     };
-    let mut counts = BTreeMap::new();
-    for uid in siblings {
-        for pod in lister.read_all::<Pod>(Query::any_kind().namespace(namespace).owned_by(uid))? {
-            if pod.is_active() && !pod.spec.node_name.is_empty() {
-                *counts.entry(pod.object.spec.node_name).or_default() += 1;
-            }
-        }
-    }
-    Ok(counts)
+    replicas::pods_per_node(lister, namespace, &siblings)
 }
 
 pintle_sdk::export_controller!(Plugin);

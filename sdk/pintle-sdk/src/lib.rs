@@ -83,6 +83,8 @@ pub mod names;
 pub mod object;
 pub mod owners;
 pub mod placement;
+pub mod ranking;
+pub mod replicas;
 pub mod revisions;
 pub mod scheduler;
 pub mod selector;

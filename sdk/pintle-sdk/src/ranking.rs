@@ -1,10 +1,12 @@
-//! Which pods go first when there are too many.
+//! Which pods of a workload go first when there are too many.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
 
-use pintle_sdk::api::time;
-use pintle_sdk::prelude::*;
+use pintle_api::time;
+
+use crate::lister::Typed;
+use crate::types::Pod;
 
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
@@ -110,6 +112,7 @@ fn deletion_cost(pod: &Pod) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::POD;
     use serde_json::{Value, json};
 
     fn pod(
