@@ -30,6 +30,8 @@
 #![warn(missing_docs)]
 
 mod cluster;
+#[cfg(feature = "component")]
+pub mod component;
 mod enqueue;
 mod fields;
 pub mod objects;

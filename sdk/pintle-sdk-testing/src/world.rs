@@ -190,6 +190,14 @@ impl World {
 
     fn apply_create(&mut self, create: &Create) -> Result<ObjectRef, Refused> {
         let mut object = decode(&create.json)?;
+        // The host refuses what does not say which kind it is of.
+        if text(&object, "kind") != create.kind.kind {
+            let found = text(&object, "kind");
+            return Err(Refused::Invalid(format!(
+                "a {} whose JSON says kind {found:?}",
+                create.kind.kind
+            )));
+        }
         let generate = text(&object, "metadata.generateName").to_owned();
         if text(&object, "metadata.name").is_empty() {
             let name = self.random.get_or_insert_with(|| Random::new(1)).name(&generate);

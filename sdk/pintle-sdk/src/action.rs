@@ -79,7 +79,8 @@ impl Create {
     /// From anything that serializes to the object; `apiVersion`, `kind` and
     /// `metadata.namespace` may be left out.
     pub fn new(kind: KindRef, namespace: impl Into<String>, object: &impl Serialize) -> Self {
-        Create { kind, namespace: namespace.into(), json: encode(object) }
+        let json = with_kind(&kind, object);
+        Create { kind, namespace: namespace.into(), json }
     }
 
     /// From a typed object, in the namespace that its metadata names.
@@ -112,13 +113,11 @@ pub struct Update {
 }
 
 impl Update {
-    /// `object` is the whole object.
+    /// `object` is the whole object; `apiVersion` and `kind` may be left out.
     pub fn new(target: &impl Target, object: &impl Serialize) -> Self {
-        Update {
-            reference: target.reference().clone(),
-            subresource: String::new(),
-            json: encode(object),
-        }
+        let reference = target.reference().clone();
+        let json = with_kind(&reference.kind, object);
+        Update { reference, subresource: String::new(), json }
     }
 
     /// Through a subresource; needs the verb `update/NAME`.
@@ -392,6 +391,16 @@ impl<A: Into<Action>> Extend<A> for Outcome {
     }
 }
 
+/// The object as JSON that says which kind it is of, as the host demands.
+fn with_kind(kind: &KindRef, object: &impl Serialize) -> Vec<u8> {
+    let mut object = serde_json::to_value(object).unwrap_or_default();
+    if let Value::Object(fields) = &mut object {
+        fields.entry("apiVersion").or_insert_with(|| json!(kind.api_version()));
+        fields.entry("kind").or_insert_with(|| json!(kind.kind));
+    }
+    encode(&object)
+}
+
 /// Plain data with string keys always encodes; the empty body of an impossible
 /// failure would be refused by the API server.
 fn encode(value: &impl Serialize) -> Vec<u8> {
@@ -429,11 +438,13 @@ mod tests {
         let map = map();
         check(
             Create::of(&*map.object),
-            json!({"metadata": {"namespace": "default", "name": "child"}}),
+            json!({"apiVersion": "v1", "kind": "ConfigMap",
+                "metadata": {"namespace": "default", "name": "child"}}),
         );
         check(
             Create::of(&*map.object).owned_by(&map),
-            json!({"metadata": {"namespace": "default", "name": "child", "ownerReferences": [
+            json!({"apiVersion": "v1", "kind": "ConfigMap",
+                "metadata": {"namespace": "default", "name": "child", "ownerReferences": [
                 {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": "u1",
                  "controller": true, "blockOwnerDeletion": true}]}}),
         );
