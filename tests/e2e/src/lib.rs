@@ -157,7 +157,7 @@ impl Cluster {
 
     pub fn start_server(&mut self) {
         let data_dir = self.dir.path().join("server");
-        let kubeconfig = self.kubeconfig();
+        let kubeconfig = self.kubeconfig().to_string_lossy().into_owned();
         let data = data_dir.to_string_lossy().into_owned();
         let mut arguments = vec![
             "server",
