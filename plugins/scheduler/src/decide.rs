@@ -38,7 +38,7 @@ struct Asker<'a> {
     uid: &'a str,
     pod: &'a RawPod<'a>,
     now_unix_ms: i64,
-    start: Slot,
+    salt: u32,
     nominated: Option<Slot>,
 }
 
@@ -173,13 +173,12 @@ impl Decider {
         };
         // Claims of less important pods do not count.
         let displaced = self.displace(pod.priority());
-        let spread = mix(context.seed ^ fnv1a(uid.as_bytes()));
         let asker = Asker {
             uid,
             pod: &pod,
             now_unix_ms: context.now_unix_ms,
-            // Pods that are alike start their search at different nodes.
-            start: (spread % self.view.len().max(1) as u64) as usize,
+            // Pods that are alike draw different nodes among equals.
+            salt: mix(context.seed ^ fnv1a(uid.as_bytes())) as u32,
             nominated,
         };
         let decision = self.decide_shape(&asker, &shape, extensions);
@@ -236,7 +235,7 @@ impl Decider {
             state,
         };
         let pod_uid = asker.uid.to_owned();
-        if let Some(slot) = nominated.or_else(|| best(values, asker.start)) {
+        if let Some(slot) = nominated.or_else(|| best(values, &view.lots, asker.salt)) {
             let node = view.names[slot].clone();
             self.view.place(asker.uid, placed(slot, State::Assumed));
             return Decision::Bind { pod_uid, node };
@@ -325,7 +324,7 @@ fn preempt(
         let tried = (report.resolvable > 0).then_some(nobody).into_iter().collect();
         return Err((report.no_victims(&tried), wake_on));
     }
-    match preemptor.find(asker.start) {
+    match preemptor.find(asker.salt) {
         Preemption::Victims { slot, pods } => Ok((slot, pods)),
         Preemption::Wait => Err((LEAVING.to_owned(), wait)),
         Preemption::None(tried) => Err((report.no_victims(&tried), wake_on)),

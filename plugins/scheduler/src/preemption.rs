@@ -48,15 +48,17 @@ struct Candidate<'a> {
 }
 
 impl<'a> Preemptor<'a> {
-    /// Among the nodes from `start` on, round the cluster.
-    pub fn find(&self, start: Slot) -> Preemption {
+    /// Among the nodes in the order of their names, from one that the salt draws.
+    pub fn find(&self, salt: u32) -> Preemption {
         let view = self.view;
+        let mut slots: Vec<Slot> = view.by_name().collect();
+        let first = salt as usize % slots.len().max(1);
+        slots.rotate_left(first);
         let mut candidates: Vec<Candidate<'_>> = Vec::new();
         let mut tried = BTreeMap::new();
         let enough = FEWEST_CANDIDATES.max(view.nodes() / 10);
         let mut harmless = 0;
-        for offset in 0..view.len() {
-            let slot = (start + offset) % view.len();
+        for slot in slots {
             if !self.may_help(slot) {
                 continue;
             }
@@ -88,7 +90,7 @@ impl<'a> Preemptor<'a> {
             let oldest = victims
                 .iter()
                 .filter(|(_, pod)| Some(pod.priority) == highest)
-                .map(|(_, pod)| &pod.start_time)
+                .map(|(_, pod)| pod.started())
                 .min();
             // Fewest broken promises, then the least important, then the youngest.
             (candidate.violations, highest, sum, victims.len(), Reverse(oldest))
@@ -152,7 +154,7 @@ impl<'a> Preemptor<'a> {
         // The important ones first, then those that run for longest.
         lower.sort_unstable_by(|(uid_a, a), (uid_b, b)| {
             let order = |pod: &Placed| Reverse(pod.priority);
-            (order(a), &a.start_time, uid_a).cmp(&(order(b), &b.start_time, uid_b))
+            (order(a), a.started(), uid_a).cmp(&(order(b), b.started(), uid_b))
         });
         let described = lower
             .iter()
@@ -174,7 +176,7 @@ impl<'a> Preemptor<'a> {
                 violations += usize::from(breaks);
             }
         }
-        victims.sort_by_key(|(uid, pod)| (Reverse(pod.priority), &pod.start_time, *uid));
+        victims.sort_by_key(|(uid, pod)| (Reverse(pod.priority), pod.started(), *uid));
         Ok(Candidate { slot, victims, violations })
     }
 

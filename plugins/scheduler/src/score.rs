@@ -128,17 +128,19 @@ impl Scores {
     }
 }
 
-/// The best slot; among equals the first at or after `start`.
-pub fn best(values: &[f32], start: Slot) -> Option<Slot> {
-    // Two plain passes are quicker than one that remembers where it was.
+/// The best slot. Among equals the salt decides, together with the node's name
+/// and not with its slot: another instance with another history decides alike.
+pub fn best(values: &[f32], names: &[u32], salt: u32) -> Option<Slot> {
+    // Plain passes are quicker than one that remembers where it was.
     let highest = values.iter().fold(INFEASIBLE, |a, &b| if b > a { b } else { a });
     if highest <= INFEASIBLE {
         return None;
     }
-    let start = start.min(values.len());
-    let is_best = |value: &f32| *value == highest;
-    let after = values[start..].iter().position(is_best).map(|offset| start + offset);
-    after.or_else(|| values[..start].iter().position(is_best))
+    let ticket = |name: u32| (name ^ salt).wrapping_mul(0x9e37_79b1) | 1;
+    let entries = values.iter().zip(names);
+    let drawn = |(&value, &name): (&f32, &u32)| if value == highest { ticket(name) } else { 0 };
+    let winner = entries.clone().map(drawn).fold(0, u32::max);
+    entries.map(drawn).position(|ticket| ticket == winner)
 }
 
 struct Scorer<'a> {

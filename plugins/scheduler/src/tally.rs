@@ -162,7 +162,6 @@ impl Tallies {
             SLOTS => 0,
             topology => self.topologies.get(topology).len(),
         };
-        self.cells += cells;
         let mut tally = Tally {
             what,
             topology,
@@ -187,6 +186,7 @@ impl Tallies {
                 }
             }
         }
+        self.cells += tally.counts.len();
         self.tallies.insert(id, tally);
         self.ids.insert(key, id);
         id

@@ -59,9 +59,6 @@ impl Topology {
 
     /// Moves a node to the domain that its labels name; the domains before and now.
     fn relabel(&mut self, slot: Slot, labels: &LabelMap) -> (u32, u32) {
-        if self.domain.len() <= slot {
-            self.domain.resize(slot + 1, NONE);
-        }
         let before = self.domain[slot];
         let now = labels.get(&self.key).map_or(NONE, |value| self.id(value));
         if before != now {
@@ -143,6 +140,11 @@ impl Topologies {
         self.list.len() - 1
     }
 
+    /// There is one more slot, without labels.
+    pub fn grow(&mut self) {
+        self.list.iter_mut().for_each(|topology| topology.domain.push(NONE));
+    }
+
     /// A node's labels changed: the topologies in which it moved, with the
     /// domains before and now.
     pub fn relabel(&mut self, slot: Slot, labels: &LabelMap) -> Vec<(TopologyId, u32, u32)> {
@@ -167,6 +169,7 @@ mod tests {
         assert_eq!(topologies.get(id).domain, [0, 1, NONE]);
         assert_eq!(topologies.relabel(0, &zone("b")), [(id, 0, 1)]);
         assert_eq!(topologies.get(id).nodes, [0, 2]);
+        topologies.grow();
         assert_eq!(topologies.relabel(3, &zone("c")), [(id, NONE, 0)]);
         assert_eq!(topologies.get(id).labelled, 3);
         assert_eq!(topologies.relabel(3, &LabelMap::new()), [(id, 0, NONE)]);

@@ -8,6 +8,8 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use pintle_sdk::names::{fnv1a, mix};
+
 use crate::budgets::Budgets;
 use crate::images::Images;
 use crate::labels::LabelMap;
@@ -36,6 +38,13 @@ pub struct Placed {
     pub state: State,
 }
 
+impl Placed {
+    /// For ordering by age; a pod that has not started is the youngest.
+    pub fn started(&self) -> (bool, &str) {
+        (self.start_time.is_empty(), &self.start_time)
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// The cluster says so.
@@ -51,6 +60,8 @@ pub struct View {
     slots: BTreeMap<String, Slot>,
     unused: Vec<Slot>,
     pub names: Vec<String>,
+    /// A number that depends on the name alone, for drawing lots.
+    pub lots: Vec<u32>,
     pub labels: Vec<Labels>,
     pub class: Vec<u32>,
     pub classes: Vec<NodeClass>,
@@ -138,6 +149,11 @@ impl View {
         self.slots.get(name).copied().filter(|slot| self.is_present(*slot))
     }
 
+    /// Slots of nodes in the order of their names.
+    pub fn by_name(&self) -> impl Iterator<Item = Slot> {
+        self.slots.values().copied().filter(|slot| self.is_present(*slot))
+    }
+
     pub fn lowest_priority(&self) -> Option<i32> {
         self.priorities.keys().next().copied()
     }
@@ -220,12 +236,14 @@ impl View {
         }
         let slot = self.unused.pop().unwrap_or_else(|| self.grow());
         self.names[slot] = name.to_owned();
+        self.lots[slot] = mix(fnv1a(name.as_bytes())) as u32;
         self.slots.insert(name.to_owned(), slot);
         slot
     }
 
     fn grow(&mut self) -> Slot {
         self.names.push(String::new());
+        self.lots.push(0);
         self.labels.push(Labels::default());
         self.class.push(ABSENT);
         self.capacity.push(Rc::default());
@@ -241,6 +259,7 @@ impl View {
             column.push(0);
         }
         self.usage.grow();
+        self.tallies.topologies.grow();
         self.ports.push(Vec::new());
         self.pods_on.push(Vec::new());
         self.names.len() - 1
