@@ -22,10 +22,14 @@ mod metadata;
 mod namespace;
 mod networking;
 mod node;
+mod persistent_volume;
+mod persistent_volume_claim;
 mod plugin;
 mod pod;
+mod pod_disruption_budget;
 mod pod_template;
 mod prepare;
+mod priority_class;
 mod rbac;
 mod registry;
 mod replica_set;
@@ -38,6 +42,7 @@ mod selectable;
 mod service;
 mod service_account;
 mod stateful_set;
+mod storage_class;
 mod subresource;
 mod validation;
 
@@ -410,6 +415,12 @@ const ROWS: &[Resource] = &[
     networking::INGRESS_CLASS_ROW,
     networking::NETWORK_POLICY_ROW,
     runtime_class::ROW,
+    priority_class::ROW,
+    pod_disruption_budget::ROW,
+    persistent_volume::ROW,
+    persistent_volume_claim::ROW,
+    storage_class::CLASS_ROW,
+    storage_class::NODE_ROW,
     attachment::ATTACHMENT_ROW,
     attachment::DRIVER_ROW,
     plugin::ROW,

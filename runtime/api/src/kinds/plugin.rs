@@ -67,7 +67,9 @@ pub(super) const ROW: Resource = Resource {
         Column::string("Digest").help("The start of the digest of the component that is active."),
         Column::integer("Calls").help("How often the plugin was asked since it was loaded."),
         Column::string("P99").help("The time within which 99 of 100 calls are answered."),
-        Column::integer("Strikes").help("Faulty calls in a row; too many roll back."),
+        Column::integer("Strikes").help("Faulty calls in a row."),
+        Column::string("Agreed").help("Decisions that the compared version made as well."),
+        Column::string("Diverged").help("Decisions that the compared version made otherwise."),
         Column::AGE,
     ],
     schema: "plugins.v1alpha1.Plugin",
@@ -94,8 +96,16 @@ fn cells(plugin: &Value, now_ms: i64) -> Vec<Value> {
         int_at(status, &["calls"]).into(),
         latency(int_at(status, &["p99Microseconds"])).into(),
         int_at(status, &["strikes"]).into(),
+        compared(status, "agreements"),
+        compared(status, "divergences"),
         age_cell(plugin, now_ms),
     ]
+}
+
+/// A count of the comparison, where there is or was one.
+fn compared(status: &Value, count: &str) -> Value {
+    let shadow = value_at(status, &["shadow"]);
+    if shadow.is_object() { int_at(shadow, &[count]).to_string().into() } else { "<none>".into() }
 }
 
 fn short_digest(digest: &str) -> &str {
@@ -157,6 +167,12 @@ fn validate(plugin: &Value, old: Option<&Value>) -> Vec<FieldError> {
     positive(value_at(spec, &["rollout"]), "maxStrikes", &mut rollout);
     let shadow = value_at(spec, &["rollout", "shadow"]);
     if shadow.is_object() {
+        if str_at(spec, &["role"]) == "CNI" {
+            rollout.forbidden(
+                "shadow",
+                "nodes run plugins of role CNI for themselves; there is nothing to compare with",
+            );
+        }
         let mut check = rollout.field("shadow");
         positive(shadow, "decisions", &mut check);
         check.one_of(shadow, "then", &["Promote", "Stop"]);
@@ -328,6 +344,20 @@ mod tests {
             json!({"grants": [{"apiGroups": [""], "kinds": ["Pod"], "verbs": ["get", "patch/status", "steal"], "namespaces": ["*"]}]}),
             &[r#"spec.grants[0].verbs[2]: Unsupported value: "steal""#],
         );
+        let shadow = |fields: Value| json!({ "rollout": { "shadow": fields } });
+        check(shadow(json!({"decisions": 10, "maxDivergencePercent": 2.5, "then": "Stop"})), &[]);
+        check(
+            shadow(json!({"decisions": 0})),
+            &["spec.rollout.shadow.decisions: Invalid value: 0: must be greater than 0"],
+        );
+        check(
+            shadow(json!({"maxDivergencePercent": 101})),
+            &["spec.rollout.shadow.maxDivergencePercent: Invalid value"],
+        );
+        check(
+            json!({"role": "CNI", "rollout": {"shadow": {"decisions": 10}}}),
+            &["spec.rollout.shadow: Forbidden: nodes run plugins of role CNI"],
+        );
         check(
             json!({"grants": [{"apiGroups": [""], "verbs": ["get"]}]}),
             &["spec.grants[0].kinds: Required value"],
@@ -351,10 +381,15 @@ mod tests {
             "status": {"phase": "Active", "activeDigest": DIGEST, "calls": 7, "p99Microseconds": 2345, "strikes": 1}});
         assert_eq!(
             cells(&plugin, 0),
-            *json!(["s", "Scheduler", "Active", "0123456789ab", 7, "2.3ms", 1, "<unknown>"])
-                .as_array()
-                .unwrap()
+            *json!([
+                "s", "Scheduler", "Active", "0123456789ab", 7, "2.3ms", 1, "<none>", "<none>",
+                "<unknown>"
+            ])
+            .as_array()
+            .unwrap()
         );
+        let shadow = json!({"status": {"shadow": {"agreements": 41, "divergences": 2}}});
+        assert_eq!(cells(&shadow, 0)[7..9], *json!(["41", "2"]).as_array().unwrap());
         assert_eq!(
             cells(&json!({}), 0)[2..6],
             *json!(["Pending", "<none>", 0, "<none>"]).as_array().unwrap()

@@ -84,6 +84,18 @@ fn sample(row: &Resource) -> Value {
             json!({"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
             "subjects": [{"kind": "ServiceAccount", "name": "a", "namespace": "default"}, {"kind": "User", "name": "b"}]})
         }
+        "PersistentVolume" => {
+            json!({"spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/data"}}})
+        }
+        "PersistentVolumeClaim" => {
+            json!({"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}})
+        }
+        "StorageClass" => json!({"provisioner": "example.com/disk"}),
+        "CSINode" => json!({"spec": {"drivers": [{"name": "d.example", "nodeID": "n"}]}}),
+        "PodDisruptionBudget" => {
+            json!({"spec": {"minAvailable": "50%", "selector": {"matchLabels": {"app": "web"}}}})
+        }
+        "PriorityClass" => json!({"value": 10}),
         "RuntimeClass" => json!({"handler": "runc"}),
         "PodTemplate" => json!({"template": template}),
         "Ingress" => {
