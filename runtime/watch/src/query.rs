@@ -107,7 +107,11 @@ impl<'a> Query<'a> {
             }
             at.is_some() || found.len() < limit
         };
-        if let Some(uid) = self.owner_uid {
+        if let Some(("metadata.name", name)) = self.field
+            && let Some(namespace) = self.only_namespace(core, resource)
+        {
+            shelf.objects.get(topic::key(namespace, name).as_str()).into_iter().all(add);
+        } else if let Some(uid) = self.owner_uid {
             if let Some(owned) = core.owners.read().get(uid) {
                 let from = owned.range((resource, Key::from(""))..);
                 from.take_while(|((of, _), _)| *of == resource).all(|(_, object)| add(object));
@@ -128,18 +132,28 @@ impl<'a> Query<'a> {
         } else {
             shelf.objects.values().all(|object| add(object));
         }
-        if let Some(at) = at {
-            let before = found.len();
-            found.extend(shelf.ring.undone(at)?.filter(|object| self.matches(object)).cloned());
-            sorted &= found.len() == before;
-        }
+        let mut undone: Vec<_> = match at {
+            Some(at) => shelf.ring.undone(at)?.filter(|o| self.matches(o)).cloned().collect(),
+            None => Vec::new(),
+        };
         drop(shelf);
-        if !sorted {
-            // Stable sorting is fast on what is sorted for the most part.
-            found[begin..].sort_by(|a, b| topic::compare(a, b));
+        if sorted {
+            undone.sort_unstable_by(|a, b| topic::compare(a, b));
+            put_between(found, begin, undone);
+        } else {
+            found.append(&mut undone);
+            found[begin..].sort_unstable_by(|a, b| topic::compare(a, b));
         }
         found.truncate(limit);
         Ok(())
+    }
+
+    /// The namespace of all objects that can match: an object is then known by its name.
+    fn only_namespace(&self, core: &Core, resource: ResourceId) -> Option<&'a str> {
+        match self.namespace {
+            None if !core.registry.get(resource).is_namespaced() => Some(""),
+            namespace => namespace,
+        }
     }
 
     /// The lists of slots of a label requirement, if that leads to few objects.
@@ -152,6 +166,22 @@ impl<'a> Query<'a> {
         };
         (others > enough).then_some(lists)
     }
+}
+
+/// Puts `more` where it belongs among what lies behind `begin`; both are in key order.
+/// Few are looked at: reading every name of a long list costs more than copying it.
+fn put_between(found: &mut Vec<Arc<Object>>, begin: usize, more: Vec<Arc<Object>>) {
+    if more.is_empty() {
+        return;
+    }
+    let mut rest = found.split_off(begin).into_iter();
+    for object in more {
+        let before = |known: &Arc<Object>| topic::compare(known, &object).is_lt();
+        let count = rest.as_slice().partition_point(before);
+        found.extend(rest.by_ref().take(count));
+        found.push(object);
+    }
+    found.extend(rest);
 }
 
 impl fmt::Debug for Query<'_> {

@@ -169,6 +169,9 @@ fn check(bus: &Bus, pinned: &Pinned<'_>, state: &State) -> Result<(), RevisionGo
                 let found = pinned.get(*id, namespace, name)?;
                 let found = found.map(|object| seen(bus, &object).1);
                 assert_eq!(found.as_ref(), state.get(&place), "{place:?}");
+                let named = Query { field: Some(("metadata.name", name)), ..Query::of(*id) };
+                let named = shown(pinned.select(&Query { namespace: Some(namespace), ..named })?);
+                assert_eq!(named.first().map(|(_, thing)| thing), state.get(&place), "{place:?}");
             }
         }
     }
