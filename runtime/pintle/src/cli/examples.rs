@@ -41,6 +41,22 @@ const EXAMPLES: &[(&[&str], &str)] = &[
         "  pintle plugin swap scheduler ./my-scheduler.wasm
   pintle plugin swap scheduler --embedded            back to the built-in one",
     ),
+    (
+        &["plugin", "record"],
+        "  pintle plugin record scheduler -o scheduler.trace --for 30s
+  pintle plugin record deployment -o bug.trace       until Ctrl-C",
+    ),
+    (
+        &["plugin", "replay"],
+        "  pintle plugin replay scheduler.trace
+  pintle plugin replay scheduler.trace --with ./my-scheduler.wasm
+  pintle plugin replay scheduler.trace --config '{\"scoringStrategy\": \"MostAllocated\"}'",
+    ),
+    (
+        &["plugin", "diff"],
+        "  pintle plugin diff scheduler
+  pintle plugin diff scheduler -o json | jq .items[0]",
+    ),
     (&["plugin", "rollback"], "  pintle plugin rollback scheduler"),
     (
         &["get"],

@@ -9,7 +9,7 @@ mod examples;
 mod plugin;
 
 pub use plugin::kebab as role_name;
-pub use plugin::{About, PluginAction, PluginCommand, Version as PluginVersion};
+pub use plugin::{About, PluginAction, PluginCommand, RecordArgs, ReplayArgs, Version as PluginVersion};
 
 use crate::config::Settings;
 

@@ -57,6 +57,30 @@ pub enum PluginAction {
         /// Name of the plugin
         name: String,
     },
+    /// Let the version decide that is compared, or was and waits
+    Promote {
+        /// Name of the plugin
+        name: String,
+    },
+    /// Record what a plugin is given and what it answers, into a file
+    ///
+    /// A recorder runs beside the plugin with the same component and configuration. The values of
+    /// Secrets are replaced in what it is given, so that the file can be handed on. It records
+    /// until --for is over or you press Ctrl-C. Nodes run CNI plugins, so these cannot be recorded.
+    Record(RecordArgs),
+    /// Make the calls of a recording again, without a cluster, and compare the answers
+    ///
+    /// Exits with 0 if all answers are identical, 1 if one differs, 2 if the file or the component
+    /// cannot be used.
+    Replay(ReplayArgs),
+    /// Print what a candidate decided otherwise than the version that decides, side by side
+    Diff {
+        /// Name of the plugin
+        name: String,
+        /// How to print
+        #[arg(short, long, value_parser = ["json"], value_name = "json")]
+        output: Option<String>,
+    },
     /// Unload and delete a plugin
     Rm {
         /// Name of the plugin
@@ -143,6 +167,42 @@ pub enum PluginAction {
         #[arg(default_value = "pintle-plugins", value_name = "NAME")]
         name: PathBuf,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct RecordArgs {
+    /// Name of the plugin
+    pub name: String,
+    /// File to write, readable by you alone
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Stop after so long: 30s, 5m
+    #[arg(long = "for", value_parser = super::duration, value_name = "DURATION")]
+    pub duration: Option<u64>,
+    /// Record the values of Secrets as they are; you must be allowed to list them
+    #[arg(long)]
+    pub secrets: bool,
+    /// Leave the component out; a replay needs --with then
+    #[arg(long)]
+    pub without_component: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// What `pintle plugin record` wrote
+    pub file: PathBuf,
+    /// Another component (.wasm) than the recorded one
+    #[arg(long, value_name = "FILE")]
+    pub with: Option<PathBuf>,
+    /// Laid over the recorded configuration
+    #[arg(long, value_name = "JSON")]
+    pub config: Option<String>,
+    /// Replay a file that is cut as far as it goes
+    #[arg(long)]
+    pub partial: bool,
+    /// Print the whole report as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What can be said of the version that is loaded or swapped in.

@@ -160,7 +160,7 @@ async fn resizes(send: mpsc::Sender<Message>) {
 }
 
 #[allow(unsafe_code)] // TIOCGWINSZ has no safe wrapper in the crates used here.
-fn terminal_size() -> Option<(u16, u16)> {
+pub fn terminal_size() -> Option<(u16, u16)> {
     use std::os::fd::AsRawFd;
     nix::ioctl_read_bad!(winsize, nix::libc::TIOCGWINSZ, nix::libc::winsize);
     let mut size = nix::libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };

@@ -39,7 +39,7 @@ pub fn run(command: Command) -> Result<ExitCode> {
             Command::Logs(logs) => logs::run(logs).await,
             Command::Exec(exec) => return exec::run(exec).await,
             Command::Token(token) => token::run(token).await,
-            Command::Plugin(plugin) => plugin::run(plugin).await,
+            Command::Plugin(plugin) => return plugin::run(plugin).await,
             Command::Version(connection) => version(&connection).await,
             Command::Up(_)
             | Command::Server(_)

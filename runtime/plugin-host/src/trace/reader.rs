@@ -100,6 +100,11 @@ impl<R: Read> TraceReader<R> {
         self.calls
     }
 
+    /// Where the next frame would start, its number, and the hash up to there.
+    pub(super) fn end(&self) -> (u64, u64, Chain) {
+        (self.offset, self.frames, self.chain.clone())
+    }
+
     /// The number of the frame that was read last.
     pub fn frame(&self) -> u64 {
         self.frames.saturating_sub(1)

@@ -278,6 +278,27 @@ fn content_that_claims_too_much_is_refused_without_the_memory() {
     assert!(matches!(error, TraceError::Malformed { .. }), "{error}");
 }
 
+#[test]
+fn a_trace_without_an_end_is_given_one() {
+    use std::io::{Read as _, Seek as _, Write as _};
+    let bytes = sample();
+    let frames = frames(&bytes);
+    // Not within the first frames, without which there is nothing to replay.
+    for length in (frames[2]..=bytes.len()).step_by(7) {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes[..length]).unwrap();
+        let footer = super::seal(&mut file, "enough").unwrap();
+        file.rewind().unwrap();
+        let mut sealed = Vec::new();
+        file.read_to_end(&mut sealed).unwrap();
+        let Some(Entry::Footer(last)) = read(&sealed).unwrap().pop() else { panic!("{length}") };
+        assert_eq!(last, footer);
+        let whole = frames[4..=6].iter().filter(|end| **end <= length).count() as u64;
+        assert_eq!((last.calls, last.reads), (whole, whole), "{length}");
+        assert_eq!(last.ended, if length == bytes.len() { "done" } else { "enough" });
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

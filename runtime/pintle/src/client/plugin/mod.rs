@@ -1,13 +1,20 @@
 //! `pintle plugin`: the Plugin objects, with the file handling that kubectl
 //! lacks, and the tools of those who write plugins.
 
+mod columns;
 mod component;
+mod diff;
 mod inspect;
 mod keys;
 mod load;
 mod project;
+mod promote;
 mod publish;
+mod record;
+mod replay;
 mod sdk;
+
+use std::process::ExitCode;
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -21,9 +28,14 @@ use crate::client::table::Printer;
 const PLUGINS: &str = "/apis/plugins.pintle.dev/v1alpha1/plugins";
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 
-pub async fn run(command: PluginCommand) -> Result<()> {
+pub async fn run(command: PluginCommand) -> Result<ExitCode> {
     let connect = || Client::connect(&command.connection);
     match command.action {
+        PluginAction::Record(args) => return record::run(&connect()?, &args).await,
+        PluginAction::Replay(args) => return replay::run(args).await,
+        PluginAction::Diff { name, output } => {
+            diff::run(&connect()?, &name, output.is_some()).await
+        }
         PluginAction::List => list(&connect()?).await,
         PluginAction::Get { name } => get(&connect()?, &name).await,
         PluginAction::Load { name, component, role, grant, version } => {
@@ -33,6 +45,7 @@ pub async fn run(command: PluginCommand) -> Result<()> {
             load::swap(&connect()?, &name, component.as_deref(), &version).await
         }
         PluginAction::Rollback { name } => load::rollback(&connect()?, &name).await,
+        PluginAction::Promote { name } => promote::run(&connect()?, &name).await,
         PluginAction::Rm { name } => {
             let path = format!("{PLUGINS}/{name}");
             connect()?.json(Method::DELETE, &path, &[], Bytes::new()).await?;
@@ -54,6 +67,7 @@ pub async fn run(command: PluginCommand) -> Result<()> {
         PluginAction::Sign { file, key } => keys::sign(&file, &key),
         PluginAction::Keygen { name } => keys::generate(&name),
     }
+    .map(|()| ExitCode::SUCCESS)
 }
 
 async fn list(client: &Client) -> Result<()> {
