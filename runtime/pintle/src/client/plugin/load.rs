@@ -304,7 +304,7 @@ async fn patch(client: &Client, name: &str, change: &Value) -> Result<()> {
 }
 
 /// Waits, by a watch, until the host has decided about the present generation.
-async fn settled(client: &Client, name: &str) -> Result<Value> {
+pub(super) async fn settled(client: &Client, name: &str) -> Result<Value> {
     let path =
         format!("{PLUGINS}?watch=true&fieldSelector=metadata.name%3D{name}&timeoutSeconds=60");
     let mut last = Value::Null;
@@ -319,7 +319,7 @@ async fn settled(client: &Client, name: &str) -> Result<Value> {
     Ok(last)
 }
 
-fn report(name: &str, plugin: &Value) -> Result<()> {
+pub(super) fn report(name: &str, plugin: &Value) -> Result<()> {
     let status = &plugin["status"];
     let text = |field: &str| status[field].as_str().unwrap_or("").to_owned();
     match text("phase").as_str() {
@@ -329,6 +329,10 @@ fn report(name: &str, plugin: &Value) -> Result<()> {
                 text("activeDigest"),
                 status["lastSwapPauseMicroseconds"].as_i64().unwrap_or(0)
             );
+            Ok(())
+        }
+        "Shadowing" => {
+            println!("plugin.plugins.pintle.dev/{name} shadowing, {}", text("message"));
             Ok(())
         }
         phase => bail!("plugin {name} is {phase}: {} ({})", text("message"), text("reason")),
