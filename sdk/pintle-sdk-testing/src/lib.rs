@@ -5,9 +5,10 @@
 //! |---|---|
 //! | a controller | [`Cluster`]: objects in, controllers work until nothing is left to do |
 //! | a scheduler | [`Scheduling`]: pods in, decisions out and performed |
+//! | a scheduler extension | [`Extending`]: pods in, rejections and scores out, by node |
 //! | an admission plugin | [`Reviewing`]: requests in, verdicts out and applied |
 //!
-//! All three hold a [`World`]: objects, with the API server's generic behaviour
+//! All of them hold a [`World`]: objects, with the API server's generic behaviour
 //! (revisions, preconditions, finalizers, generated names). It is filled with
 //! the builders of [`objects`], with JSON, or from files that `kubectl get -o
 //! yaml` printed ([`World::from_path`]).
@@ -33,6 +34,7 @@ mod cluster;
 #[cfg(feature = "component")]
 pub mod component;
 mod enqueue;
+mod extending;
 mod fields;
 pub mod objects;
 pub mod properties;
@@ -43,6 +45,7 @@ pub mod subject;
 mod world;
 
 pub use cluster::{Cluster, Run};
+pub use extending::{Extending, Opinion};
 pub use fields::merge_patch;
 pub use reviewing::{Admitted, Denied, Reviewing};
 pub use scheduling::{Scheduling, overcommitted};

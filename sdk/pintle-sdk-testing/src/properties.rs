@@ -45,10 +45,13 @@ use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 use crate::enqueue;
+use crate::extending::Extending;
 use crate::objects::{node, pod};
 use crate::reviewing::Reviewing;
 use crate::scheduling::{Scheduling, overcommitted};
-use crate::subject::{AdmissionSubject, ControllerSubject, SchedulerSubject, Subject};
+use crate::subject::{
+    AdmissionSubject, ControllerSubject, ExtensionSubject, SchedulerSubject, Subject,
+};
 use crate::world::{Change, ChangeKind, World};
 
 /// Faults per run of [`converges`].
@@ -239,4 +242,43 @@ pub fn admits_idempotently(
             }
         }
     }
+}
+
+/// What an extension says about a pod depends on the fields that it declares and
+/// on nothing else, so that one answer may serve all pods that agree in them; and
+/// neither on the order in which nodes came nor on what it was asked before.
+pub fn extends_soundly(
+    subject: &Subject<dyn ExtensionSubject>,
+    config: &Value,
+    world: &World,
+    pods: impl IntoIterator<Item = Value>,
+) {
+    let mut used = Extending::of(subject, config.clone(), world.clone());
+    let fields = used.description().pod_fields.clone();
+    for pod in pods {
+        let said = used.ask(pod.clone());
+        // The same nodes in another order, so under other numbers.
+        let mut other = Extending::of(subject, config.clone(), World::new());
+        for (_, object) in world.snapshot().into_iter().rev() {
+            other.insert(object);
+        }
+        assert_eq!(said, other.ask(pod.clone()), "{subject:?} about {pod}");
+        if fields.is_empty() {
+            continue;
+        }
+        let bare = only(&pod, &fields);
+        let about_bare = other.ask(bare.clone());
+        assert_eq!(said, about_bare, "{subject:?}: {pod} and {bare} agree in {fields:?}");
+    }
+}
+
+/// The pod cut down to these fields.
+fn only(pod: &Value, fields: &[String]) -> Value {
+    let mut bare = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "another", "namespace": "elsewhere"}});
+    for field in fields {
+        let Some(value) = crate::fields::at(pod, field) else { continue };
+        let place = field.split('.').fold(&mut bare, |place, part| &mut place[part]);
+        *place = value.clone();
+    }
+    bare
 }

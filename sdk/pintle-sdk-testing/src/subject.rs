@@ -4,9 +4,12 @@
 use std::fmt;
 use std::rc::Rc;
 
+use pintle_sdk::extension::Rejection;
+use pintle_sdk::node_rule::NodeTable;
 use pintle_sdk::scheduler::{Decision, Delta};
+use pintle_sdk::scheduler_extension::{self, NumberedNode};
 use pintle_sdk::{Admission, Context, Controller, Error, Extensions, Object, Outcome, Scheduler};
-use pintle_sdk::{admission, controller, scheduler};
+use pintle_sdk::{NodeRule, SchedulerExtension, admission, controller, scheduler};
 use serde_json::Value;
 
 use crate::world::World;
@@ -52,6 +55,20 @@ pub trait AdmissionSubject {
         world: &World,
         request: &admission::Request,
     ) -> admission::Response;
+}
+
+/// A scheduler extension, whatever it is made of.
+pub trait ExtensionSubject {
+    /// As [`SchedulerExtension::describe`].
+    fn describe(&self) -> scheduler_extension::Description;
+    /// As [`SchedulerExtension::sync_nodes`].
+    fn sync_nodes(&mut self, nodes: Vec<NumberedNode>);
+    /// As [`SchedulerExtension::sync`].
+    fn sync(&mut self, deltas: Vec<Delta>);
+    /// As [`SchedulerExtension::filter`].
+    fn filter(&mut self, context: &Context, pod: &Object) -> Vec<Rejection>;
+    /// As [`SchedulerExtension::score`].
+    fn score(&mut self, context: &Context, pod: &Object) -> Vec<u8>;
 }
 
 type Start<R> = dyn Fn(&Value) -> Result<Box<R>, String>;
@@ -125,6 +142,18 @@ pub fn admission<A: Admission + 'static>() -> Subject<dyn AdmissionSubject> {
     })
 }
 
+/// The type `E` itself, without wasm.
+pub fn extension<E: SchedulerExtension + 'static>() -> Subject<dyn ExtensionSubject> {
+    Subject::new(std::any::type_name::<E>(), |config| {
+        Ok(Box::new(Native(E::new(read(config)?)?)) as Box<dyn ExtensionSubject>)
+    })
+}
+
+/// The rule `R` itself, without wasm.
+pub fn node_rule<R: NodeRule + 'static>() -> Subject<dyn ExtensionSubject> {
+    extension::<NodeTable<R>>()
+}
+
 /// As the glue of a component reads it.
 fn read<T: pintle_sdk::serde::de::DeserializeOwned>(config: &Value) -> Result<T, String> {
     pintle_sdk::config::parse(config.to_string().as_bytes())
@@ -180,5 +209,27 @@ impl<A: Admission> AdmissionSubject for Native<A> {
         request: &admission::Request,
     ) -> admission::Response {
         self.0.review(context, world, request)
+    }
+}
+
+impl<E: SchedulerExtension> ExtensionSubject for Native<E> {
+    fn describe(&self) -> scheduler_extension::Description {
+        self.0.describe()
+    }
+
+    fn sync_nodes(&mut self, nodes: Vec<NumberedNode>) {
+        self.0.sync_nodes(nodes);
+    }
+
+    fn sync(&mut self, deltas: Vec<Delta>) {
+        self.0.sync(deltas);
+    }
+
+    fn filter(&mut self, context: &Context, pod: &Object) -> Vec<Rejection> {
+        self.0.filter(context, pod)
+    }
+
+    fn score(&mut self, context: &Context, pod: &Object) -> Vec<u8> {
+        self.0.score(context, pod)
     }
 }

@@ -62,3 +62,18 @@ pub mod cni {
         },
     });
 }
+
+pub mod scheduler_extension {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "scheduler-extension-plugin",
+        runtime_path: "::pintle_sdk::bindings::rt",
+        pub_export_macro: true,
+        export_macro_name: "export_scheduler_extension_world",
+        default_bindings_module: "::pintle_sdk::bindings::scheduler_extension",
+        with: {
+            "pintle:plugin/types@0.1.0": crate::bindings::controller::pintle::plugin::types,
+            "pintle:plugin/log@0.1.0": crate::bindings::controller::pintle::plugin::log,
+        },
+    });
+}

@@ -47,6 +47,49 @@ macro_rules! export_scheduler {
     };
 }
 
+/// Exports a [`SchedulerExtension`](crate::SchedulerExtension) as this component.
+#[macro_export]
+macro_rules! export_scheduler_extension {
+    ($plugin:ty) => {
+        $crate::__export_role!(
+            $plugin,
+            scheduler_extension,
+            SchedulerExtension,
+            export_scheduler_extension_world,
+            {
+                fn describe(
+                    config: ::std::vec::Vec<u8>,
+                ) -> ::core::result::Result<exports::Description, ::std::string::String> {
+                    INSTANCE.with(|slot| glue::describe(slot, &config))
+                }
+                fn sync_nodes(nodes: ::std::vec::Vec<exports::NumberedNode>) {
+                    INSTANCE.with(|slot| glue::sync_nodes(slot, nodes))
+                }
+                fn sync(deltas: ::std::vec::Vec<glue::WitDelta>) {
+                    INSTANCE.with(|slot| glue::sync(slot, deltas))
+                }
+                fn filter(
+                    context: glue::WitContext,
+                    pod: glue::WitObject,
+                ) -> ::std::vec::Vec<exports::Rejection> {
+                    INSTANCE.with(|slot| glue::filter(slot, context, pod))
+                }
+                fn score(context: glue::WitContext, pod: glue::WitObject) -> ::std::vec::Vec<u8> {
+                    INSTANCE.with(|slot| glue::score(slot, context, pod))
+                }
+            }
+        );
+    };
+}
+
+/// Exports a [`NodeRule`](crate::NodeRule) as this component.
+#[macro_export]
+macro_rules! export_node_rule {
+    ($rule:ty) => {
+        $crate::export_scheduler_extension!($crate::node_rule::NodeTable<$rule>);
+    };
+}
+
 /// Exports an [`Admission`](crate::Admission) as this component.
 #[macro_export]
 macro_rules! export_admission {

@@ -18,8 +18,10 @@ pub trait Extensions {
     fn read(&self, version: u64) -> Evaluation;
 }
 
+/// What all extensions say about one pod.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Evaluation {
+    /// Where it must not run.
     pub rejections: Vec<Rejection>,
     /// By node number, 0 to 10000: the average of the extensions' scores by
     /// weight, times 100. Empty when no extension scores.
@@ -31,6 +33,7 @@ pub struct Evaluation {
 pub struct Rejection {
     /// Shown in `0/3 nodes are available: 2 <reason>.`
     pub reason: String,
+    /// Numbers of nodes.
     pub nodes: Vec<u32>,
 }
 

@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | controller | [`Controller`] | [`export_controller!`] |
 //! | scheduler | [`Scheduler`] | [`export_scheduler!`] |
+//! | scheduler extension | [`NodeRule`], or [`SchedulerExtension`] | [`export_node_rule!`], [`export_scheduler_extension!`] |
 //! | admission | [`Admission`] | [`export_admission!`] |
 //! | pod network | [`Cni`] | [`export_cni!`] |
 //!
@@ -80,6 +81,7 @@ pub mod lister;
 pub mod log;
 pub mod manifest;
 pub mod names;
+pub mod node_rule;
 pub mod object;
 pub mod owners;
 pub mod placement;
@@ -87,6 +89,7 @@ pub mod ranking;
 pub mod replicas;
 pub mod revisions;
 pub mod scheduler;
+pub mod scheduler_extension;
 pub mod selector;
 pub mod types;
 pub mod workload;
@@ -108,10 +111,12 @@ pub use controller::Controller;
 pub use error::Error;
 pub use extension::{Extensions, NoExtensions};
 pub use lister::Lister;
+pub use node_rule::NodeRule;
 pub use object::{KindRef, Object, ObjectRef};
 pub use pintle_api as api;
 pub use pintle_api::{quantity, time};
 pub use scheduler::Scheduler;
+pub use scheduler_extension::SchedulerExtension;
 pub use serde;
 pub use serde_json;
 
@@ -126,7 +131,9 @@ pub mod prelude {
     pub use crate::lister::{Lister, Query, Typed};
     pub use crate::log;
     pub use crate::manifest::{EVERY_KIND, Manifest};
+    pub use crate::node_rule::NodeRule;
     pub use crate::object::{KindRef, Object, ObjectRef, Resource};
+    pub use crate::scheduler_extension::Abilities;
     pub use crate::selector::LabelSelector;
     pub use crate::types::*;
     pub use pintle_api::meta::{ObjectMeta, OwnerReference};

@@ -6,6 +6,7 @@ pub mod controller;
 mod convert;
 mod lister;
 pub mod scheduler;
+pub mod scheduler_extension;
 
 use std::cell::RefCell;
 
