@@ -38,7 +38,7 @@ impl PluginLog {
     }
 
     pub fn line(&self, level: Level, message: &str) {
-        let message = clip(message);
+        let message = clip(message, MAX_LINE_BYTES);
         let mut state = self.state.lock();
         if level == Level::Error {
             state.last_error = Some(message.to_owned());
@@ -76,8 +76,9 @@ impl PluginLog {
     }
 }
 
-fn clip(message: &str) -> &str {
-    let mut end = message.len().min(MAX_LINE_BYTES);
+/// At most so many bytes of a text, whole characters.
+pub(crate) fn clip(message: &str, bytes: usize) -> &str {
+    let mut end = message.len().min(bytes);
     while !message.is_char_boundary(end) {
         end -= 1;
     }

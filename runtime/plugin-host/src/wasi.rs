@@ -59,13 +59,14 @@ impl Wasi {
     /// Time and randomness of the next call.
     pub fn set(&mut self, now_unix_ms: i64, seed: u64) {
         self.surroundings.now_unix_ms.store(now_unix_ms, Ordering::Relaxed);
+        self.surroundings.stderr.begin();
         self.context = context(&self.surroundings, seed);
     }
 
-    /// The guest will write no more.
-    pub fn finish_lines(&self) {
-        self.surroundings.stdout.finish();
-        self.surroundings.stderr.finish();
+    /// What it wrote to standard error in this call, after which it trapped.
+    pub fn last_words(&self) -> Option<String> {
+        self.surroundings.stdout.last_words();
+        self.surroundings.stderr.last_words()
     }
 }
 
