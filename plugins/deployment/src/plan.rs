@@ -176,7 +176,10 @@ impl Rollout<'_> {
                 return Ok(true);
             }
             let pods = lister.read_all::<Pod>(
-                Query::any_kind().namespace(namespace).owned_by(&set.object.uid),
+                Query::any_kind()
+                    .namespace(namespace)
+                    .owned_by(&set.object.uid)
+                    .fields(&["status.phase"]),
             )?;
             if pods.iter().any(|pod| !pod.is_finished()) {
                 return Ok(true);

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pintle_sdk::lister::METADATA;
 use pintle_sdk::prelude::*;
 use pintle_sdk::{names, owners};
 use serde_json::{Value, json};
@@ -165,9 +166,9 @@ pub fn claim(
     let deleting = deployment.metadata.is_being_deleted();
     let mut own = Vec::new();
     let mut owned = BTreeSet::new();
-    for set in lister
-        .read_all::<ReplicaSet>(Query::any_kind().namespace(namespace).owned_by(&deployment.uid))?
-    {
+    let owned_sets = Query::any_kind().namespace(namespace).owned_by(&deployment.uid);
+    let looked_at = owned_sets.fields(METADATA).fields(&["spec", "status"]);
+    for set in lister.read_all::<ReplicaSet>(looked_at)? {
         owned.insert(set.uid.clone());
         let controlled = set.metadata.controller().is_some_and(|owner| owner.uid == deployment.uid);
         if controlled && selector.matches(&set.metadata.labels) {

@@ -15,6 +15,28 @@ pub struct Group {
 
 pub type Wanted = BTreeMap<Group, Vec<Endpoint>>;
 
+/// What an endpoint says of its pod.
+pub const OF_POD: &[&str] = &[
+    "metadata.deletionTimestamp",
+    "spec.nodeName",
+    "spec.hostname",
+    "spec.subdomain",
+    "status.phase",
+    "status.conditions",
+    "status.podIP",
+    "status.podIPs",
+];
+
+/// And where named ports are found.
+pub const PORTS_OF_POD: &[&str] = &["spec.containers", "spec.initContainers"];
+
+/// Does a port of the Service stand for whatever a pod calls so?
+pub fn names_ports(spec: &ServiceSpec) -> bool {
+    spec.ports.iter().any(
+        |port| matches!(&port.target_port, Some(IntOrString::String(name)) if !name.is_empty()),
+    )
+}
+
 pub fn of_service(
     service: &Typed<Service>,
     pods: &[Typed<Pod>],

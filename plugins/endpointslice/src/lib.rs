@@ -110,7 +110,13 @@ impl Controller for Plugin {
         }
         let selected = Query::any_kind()
             .namespace(namespace)
-            .labels(selector::of_labels(&service.spec.selector));
+            .labels(selector::of_labels(&service.spec.selector))
+            .fields(endpoints::OF_POD);
+        let selected = if endpoints::names_ports(&service.spec) {
+            selected.fields(endpoints::PORTS_OF_POD)
+        } else {
+            selected
+        };
         let pods = lister.read_all::<Pod>(selected)?;
         let zones = zones(lister, &pods)?;
         let wanted = endpoints::of_service(&service, &pods, &zones);
@@ -126,11 +132,10 @@ fn zones(lister: &dyn Lister, pods: &[Typed<Pod>]) -> Result<BTreeMap<String, St
     nodes.sort_unstable();
     nodes.dedup();
     for node in nodes.into_iter().filter(|node| !node.is_empty()) {
-        let labels = lister
-            .read::<Node>("", node)?
-            .map(|node| node.object.metadata.labels)
-            .unwrap_or_default();
-        if let Some(zone) = labels.get(ZONE_LABEL) {
+        let labels = lister.get_fields(&NODE.named("", node), &["metadata.labels"]);
+        let labels = labels.map(Typed::<Node>::try_from).transpose()?;
+        let labels = labels.as_ref().map(|node| &node.metadata.labels);
+        if let Some(zone) = labels.and_then(|labels| labels.get(ZONE_LABEL)) {
             zones.insert(node.to_owned(), zone.clone());
         }
     }

@@ -75,7 +75,7 @@ impl Controller for Plugin {
         request: &Request,
     ) -> Result<Outcome, Error> {
         let mut outcome = Outcome::done();
-        let object = lister.get(&request.reference);
+        let object = owners::look_at(lister, &request.reference);
         let current = object.filter(|object| request.uid.is_empty() || object.uid == request.uid);
         match current {
             Some(object) => {

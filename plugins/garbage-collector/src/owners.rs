@@ -14,6 +14,15 @@ pub struct Item {
     pub metadata: ObjectMeta,
 }
 
+/// What this plugin looks at in an object, of whatever kind.
+const LOOKED_AT: &[&str] =
+    &["metadata.ownerReferences", "metadata.finalizers", "metadata.deletionTimestamp"];
+
+/// An object as far as ownership goes.
+pub fn look_at(lister: &dyn Lister, reference: &ObjectRef) -> Option<Object> {
+    lister.get_fields(reference, LOOKED_AT)
+}
+
 impl Item {
     pub fn read(object: Object) -> Result<Self, Error> {
         let AnyObject { metadata } = object.parse()?;
@@ -42,7 +51,8 @@ impl Item {
 }
 
 pub fn dependents(lister: &dyn Lister, uid: &str) -> Result<Vec<Item>, Error> {
-    lister.list(&Query::any_kind().owned_by(uid)).into_iter().map(Item::read).collect()
+    let owned = lister.list_fields(&Query::any_kind().owned_by(uid), LOOKED_AT);
+    owned.into_iter().map(Item::read).collect()
 }
 
 /// What an object's owner references come to.
@@ -85,8 +95,8 @@ fn find(
         places.push("");
     }
     for place in places {
-        if let Some(owner) = lister.get(&kind.named(place, reference.name.clone())).and_then(of_uid)
-        {
+        let named = kind.named(place, reference.name.clone());
+        if let Some(owner) = look_at(lister, &named).and_then(of_uid) {
             return Item::read(owner).map(Some);
         }
     }
@@ -94,7 +104,7 @@ fn find(
         // A namespaced owner of a cluster-scoped object is not allowed, but it
         // exists: nothing may be deleted because of such a mistake.
         let found = lister.list(&Query::of(kind).metadata_only()).into_iter().find_map(of_uid);
-        if let Some(owner) = found.and_then(|owner| lister.get(&owner.reference)) {
+        if let Some(owner) = found.and_then(|owner| look_at(lister, &owner.reference)) {
             return Item::read(owner).map(Some);
         }
     }

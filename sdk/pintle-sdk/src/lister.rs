@@ -20,6 +20,23 @@ use crate::error::Error;
 use crate::object::{KindRef, Object, ObjectRef, Resource};
 use crate::selector::LabelSelector;
 
+/// All metadata but who wrote which field, for [`Query::fields`].
+pub const METADATA: &[&str] = &[
+    "metadata.name",
+    "metadata.generateName",
+    "metadata.namespace",
+    "metadata.uid",
+    "metadata.resourceVersion",
+    "metadata.generation",
+    "metadata.creationTimestamp",
+    "metadata.deletionTimestamp",
+    "metadata.deletionGracePeriodSeconds",
+    "metadata.labels",
+    "metadata.annotations",
+    "metadata.ownerReferences",
+    "metadata.finalizers",
+];
+
 /// Which objects to list. All conditions that are given must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Query {
@@ -91,8 +108,10 @@ impl Query {
     /// let labels_only = Query::of(POD).fields(&["metadata.labels", "status.phase"]);
     /// assert_eq!(labels_only.fields.len(), 2);
     /// ```
+    ///
+    /// Called again, it adds fields.
     pub fn fields(mut self, paths: &[&str]) -> Self {
-        self.fields = paths.iter().map(|&path| path.to_owned()).collect();
+        self.fields.extend(paths.iter().map(|&path| path.to_owned()));
         self
     }
 
@@ -156,6 +175,14 @@ impl dyn Lister + '_ {
     /// As `list`, each object cut down to these fields.
     pub fn list_fields(&self, query: &Query, paths: &[&str]) -> Vec<Object> {
         self.list(&query.clone().fields(paths))
+    }
+
+    /// One object, cut down to these fields.
+    pub fn get_fields(&self, reference: &ObjectRef, paths: &[&str]) -> Option<Object> {
+        let query = Query::of(reference.kind.clone())
+            .namespace(&*reference.namespace)
+            .field("metadata.name", &*reference.name);
+        self.list_fields(&query, paths).pop()
     }
 
     /// One object of the kind that `T` stands for.

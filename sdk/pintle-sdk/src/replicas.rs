@@ -93,7 +93,10 @@ pub fn pods_per_node(
 ) -> Result<BTreeMap<String, usize>, Error> {
     let mut counts = BTreeMap::new();
     for uid in owners {
-        let query = crate::lister::Query::any_kind().namespace(namespace).owned_by(uid.as_str());
+        let query = crate::lister::Query::any_kind()
+            .namespace(namespace)
+            .owned_by(uid.as_str())
+            .fields(&["metadata.deletionTimestamp", "spec.nodeName", "status.phase"]);
         for pod in lister.read_all::<Pod>(query)? {
             if pod.is_active() && !pod.spec.node_name.is_empty() {
                 *counts.entry(pod.object.spec.node_name).or_default() += 1;

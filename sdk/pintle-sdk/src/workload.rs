@@ -8,12 +8,24 @@ use serde_json::{Value, json};
 use crate::action::Outcome;
 use crate::context::Context;
 use crate::error::Error;
-use crate::lister::{Lister, Query, Typed};
+use crate::lister::{Lister, METADATA, Query, Typed};
 use crate::owners;
 use crate::selector::LabelSelector;
 use crate::types::Pod;
 
-/// Pods that `owner` owns, and those that the selector matches although it does
+/// What controllers look at in the pods they have, besides the metadata. Most of a
+/// pod is its containers, which were theirs to begin with.
+const CLAIMED: &[&str] = &[
+    "spec.nodeName",
+    "spec.restartPolicy",
+    "status.phase",
+    "status.reason",
+    "status.conditions",
+    "status.startTime",
+    "status.containerStatuses",
+];
+
+/// Pods that `owner` owns, without their containers, and those that the selector matches although it does
 /// not own them. An empty selector matches nothing.
 pub fn candidates<T>(
     lister: &dyn Lister,
@@ -21,7 +33,8 @@ pub fn candidates<T>(
     selector: &LabelSelector,
 ) -> Result<Vec<Typed<Pod>>, Error> {
     let namespace = &owner.reference.namespace;
-    let mut pods = lister.owned::<Pod>(owner)?;
+    let owned = Query::any_kind().namespace(namespace).owned_by(&*owner.uid);
+    let mut pods = lister.read_all::<Pod>(owned.fields(METADATA).fields(CLAIMED))?;
     if selector.is_empty() {
         return Ok(pods);
     }

@@ -75,9 +75,11 @@ impl LocalCluster {
             None => None,
         };
         let field = query.field.as_ref().map(|(path, value)| (path.as_str(), value.as_str()));
-        let offered = row.is_some_and(|row| {
-            row.selectable.iter().any(|known| field.is_some_and(|(path, _)| known.path == path))
-        });
+        let by_bus = |path: &str| {
+            matches!(path, "metadata.name" | "metadata.namespace")
+                || row.is_some_and(|row| row.selectable.iter().any(|known| known.path == path))
+        };
+        let offered = field.is_some_and(|(path, _)| by_bus(path));
         let by_text = |object: &pintle_watch::Object| {
             field.is_none_or(|(path, value)| field_text(object, path).unwrap_or_default() == value)
         };
