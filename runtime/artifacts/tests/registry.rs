@@ -39,6 +39,7 @@ fn options() -> Options {
     let limits = Limits {
         connect: Duration::from_secs(5),
         idle: Duration::from_millis(1500),
+        pull: Duration::from_secs(20),
         upload: Duration::from_secs(20),
         resumptions: 3,
     };
@@ -224,6 +225,14 @@ async fn a_registry_that_goes_away_is_an_error_that_says_so() {
     let said = chain(&error);
     assert!(said.contains("vanished after 9") && said.contains("of 300008 bytes"), "{said}");
     assert!(!error.is_about_content());
+
+    // One that stays and sends nothing is left after a while.
+    let silent = Proxy::start(server.address, |_| Fate::Stall(10));
+    let limits = Limits { pull: Duration::from_millis(300), ..options().limits };
+    let hasty = Registry::new(Options { limits, ..options() }).unwrap();
+    let through = reference(&format!("{}/scorer:1", silent.address));
+    let error = hasty.pull(&through, &|_| {}).await.unwrap_err();
+    assert!(chain(&error).contains("does not answer within 0.3 s"), "{}", chain(&error));
 
     drop(server);
     let error = pull(&name).await.unwrap_err();

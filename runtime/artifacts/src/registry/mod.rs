@@ -28,6 +28,8 @@ pub struct Limits {
     pub connect: Duration,
     /// For the first byte of an answer, and for each next one.
     pub idle: Duration,
+    /// For a whole component with all that belongs to it.
+    pub pull: Duration,
     /// For one blob on its way up.
     pub upload: Duration,
     /// How often a transfer that was cut is taken up where it stopped.
@@ -39,6 +41,7 @@ impl Default for Limits {
         Self {
             connect: Duration::from_secs(10),
             idle: Duration::from_secs(30),
+            pull: Duration::from_secs(1800),
             upload: Duration::from_secs(600),
             resumptions: 3,
         }

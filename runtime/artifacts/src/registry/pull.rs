@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
+use tokio::time::timeout;
 
 use super::Registry;
 use super::auth::Scope;
@@ -49,6 +50,18 @@ impl Registry {
 
     /// `step` is told of every piece of the component.
     pub async fn pull(
+        &self,
+        reference: &Reference,
+        step: &(dyn Fn(Step) + Send + Sync),
+    ) -> Result<PulledComponent, RegistryError> {
+        // A registry may send a byte now and then, for ever.
+        let after = self.limits.pull;
+        timeout(after, self.pull_at_leisure(reference, step))
+            .await
+            .map_err(|_| RegistryError::TimedOut { registry: reference.registry.clone(), after })?
+    }
+
+    async fn pull_at_leisure(
         &self,
         reference: &Reference,
         step: &(dyn Fn(Step) + Send + Sync),

@@ -35,7 +35,38 @@ const EXAMPLES: &[(&[&str], &str)] = &[
   pintle image import ./oci-layout --name registry.example/web:1",
     ),
     (&["image", "rm"], "  pintle image rm registry.example/web:1"),
-    (&["plugin", "load"], "  pintle plugin load quota ./quota.wasm --role Admission --grant"),
+    (
+        &["plugin", "load"],
+        "  pintle plugin load quota ./quota.wasm --grant
+  pintle plugin load quota oci://registry.example/team/quota:1.0 --public-key release.pub",
+    ),
+    (
+        &["plugin", "new"],
+        "  pintle plugin new scorer --role scheduler-extension
+  pintle plugin new scorer --role controller --sdk ~/src/pintle",
+    ),
+    (&["plugin", "build"], "  pintle plugin build ./scorer"),
+    (&["plugin", "test"], "  pintle plugin test ./scorer -- --nocapture"),
+    (
+        &["plugin", "pack"],
+        "  pintle plugin pack                                 of the project in this folder
+  pintle plugin pack scorer.wasm -o scorer.tar",
+    ),
+    (
+        &["plugin", "push"],
+        "  pintle plugin push registry.example/team/scorer:1.0 --sign release.key
+  pintle plugin push localhost:5000/scorer:1.0 scorer.wasm --insecure",
+    ),
+    (
+        &["plugin", "inspect"],
+        "  pintle plugin inspect scorer.wasm
+  pintle plugin inspect oci://registry.example/team/scorer:1.0 --public-key release.pub",
+    ),
+    (&["plugin", "sign"], "  pintle plugin sign scorer.wasm --key release.key"),
+    (
+        &["plugin", "keygen"],
+        "  pintle plugin keygen release                       release.key, release.pub",
+    ),
     (
         &["plugin", "swap"],
         "  pintle plugin swap scheduler ./my-scheduler.wasm

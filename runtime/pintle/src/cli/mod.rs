@@ -9,7 +9,9 @@ mod examples;
 mod plugin;
 
 pub use plugin::kebab as role_name;
-pub use plugin::{About, PluginAction, PluginCommand, RecordArgs, ReplayArgs, Version as PluginVersion};
+pub use plugin::{
+    About, PluginAction, PluginCommand, RecordArgs, ReplayArgs, Version as PluginVersion,
+};
 
 use crate::config::Settings;
 

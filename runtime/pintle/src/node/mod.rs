@@ -71,7 +71,8 @@ pub async fn start(
         Some(ip) => ip,
         None => own_address(&server).await?,
     };
-    let plugin = cni::load(&data_dir, compiler::own())?;
+    let sources = crate::sources::with_public_keys(settings.plugin_public_keys.as_deref())?;
+    let plugin = cni::load(&data_dir, compiler::own(), sources)?;
     let mut config = agent_config(settings, &ip.to_string(), plugin.clone())?;
     config.runtime_binary = runtime.await??;
     let agent = Agent::open(config)?;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use pintle_agent::Agent;
+use pintle_plugin_host::source::Sources;
 
 use super::{agent_config, cni, node_dir};
 use crate::cli::Reset;
@@ -26,7 +27,7 @@ pub fn reset(reset: Reset) -> Result<ExitCode> {
         node_name: Some("reset".into()),
         ..Settings::default()
     };
-    let network = cni::load(&data_dir, compiler::own())?;
+    let network = cni::load(&data_dir, compiler::own(), Sources::default())?;
     let config = agent_config(&settings, "127.0.0.1", network)?;
     let pods = runtime.block_on(async { anyhow::Ok(Agent::open(config)?.reset().await) })?;
     std::fs::remove_dir_all(&dir)

@@ -162,10 +162,18 @@ impl Manager {
                 self.artifacts.load(&embedded.wasm, None, spec.role)?
             }
             None => {
-                self.supply.components().check_remembered(&remembered.active)?;
-                self.artifacts.remembered(&remembered.active, spec.role).ok_or_else(|| {
-                    LoadError::Source(format!("{} is not in the cache", remembered.active))
-                })??
+                let components = self.supply.components();
+                components.check_remembered(&remembered.active)?;
+                let compiled = self.artifacts.remembered(&remembered.active, spec.role);
+                match (compiled, components.remembered(&remembered.active)) {
+                    (Some(compiled), _) => compiled?,
+                    // Compiled by a version of pintle that is gone.
+                    (None, Some(bytes)) => self.artifacts.load(&bytes, None, spec.role)?,
+                    (None, None) => {
+                        let lost = format!("{} is not in the cache", remembered.active);
+                        return Err(LoadError::Source(lost));
+                    }
+                }
             }
         };
         let config = remembered.config.clone().or_else(|| spec.config.clone());

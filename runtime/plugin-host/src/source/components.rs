@@ -114,6 +114,11 @@ impl Components {
         Ok(self.vouch(keys, SERVER, &kept)?)
     }
 
+    /// The bytes of a version that decided before, if they came from a registry.
+    pub(crate) fn remembered(&self, digest: &Digest) -> Option<Bytes> {
+        self.keep.find(By::Component(digest)).map(|kept| kept.component)
+    }
+
     fn check(&self, spec: &PluginSpec, kept: &Kept) -> Result<(), NotVouched> {
         if !self.sources.public_keys.is_empty() {
             self.vouch(&self.sources.public_keys, SERVER, kept)?;

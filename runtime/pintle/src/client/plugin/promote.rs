@@ -58,10 +58,7 @@ mod tests {
     #[test]
     fn another_spec_than_the_one_that_was_looked_at_is_not_promoted() {
         let patch = patch(&json!({ "metadata": { "generation": 3 } }));
-        assert_eq!(
-            patch[0],
-            json!({ "op": "test", "path": "/metadata/generation", "value": 3 })
-        );
+        assert_eq!(patch[0], json!({ "op": "test", "path": "/metadata/generation", "value": 3 }));
         assert_eq!(patch[1], json!({ "op": "remove", "path": "/spec/rollout/shadow" }));
     }
 }
