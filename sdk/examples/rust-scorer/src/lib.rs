@@ -1,36 +1,40 @@
-//! A rule for the scheduler: pods go where the disk is that they ask for.
+//! A scheduler extension: pods go to nodes with the disk they ask for, and batch
+//! pods keep off nodes that do not take them.
 use pintle_sdk::prelude::*;
 
-pub struct Disk {
-    label: String,
-}
+pub struct Disks;
 
-#[derive(Default, serde::Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Config {
-    /// The label of nodes that is looked at; `disk` unless said otherwise.
-    node_label: Option<String>,
-}
-
-impl NodeRule for Disk {
-    type Config = Config;
+impl NodeRule for Disks {
+    type Config = NoConfig;
     type Pod = AnyObject;
     type Node = AnyObject;
-    const ABILITIES: Abilities = Abilities::SCORE;
+    const ABILITIES: Abilities = Abilities::BOTH;
     const POD_FIELDS: &'static [&'static str] = &["metadata.labels"];
 
-    fn new(config: Config) -> Result<Self, String> {
-        Ok(Disk { label: config.node_label.unwrap_or_else(|| "disk".to_owned()) })
+    fn new(_: NoConfig) -> Result<Self, String> {
+        Ok(Disks)
     }
 
     fn manifest(&self) -> Manifest {
         pintle_sdk::manifest!()
     }
 
+    fn filter(&self, pod: &AnyObject, node: &AnyObject) -> Result<(), String> {
+        if is_true(pod, "batch") && is_true(node, "example.pintle.dev/no-batch") {
+            return Err("node(s) take no batch pods".to_owned());
+        }
+        Ok(())
+    }
+
     fn score(&self, pod: &AnyObject, node: &AnyObject) -> u8 {
-        let wanted = pod.metadata.labels.get("wants-disk");
-        if wanted.is_some() && wanted == node.metadata.labels.get(&self.label) { 100 } else { 0 }
+        let wanted = pod.metadata.labels.get("example.pintle.dev/disktype");
+        let wanted = wanted.filter(|wanted| !wanted.is_empty());
+        if wanted.is_some() && wanted == node.metadata.labels.get("disktype") { 100 } else { 0 }
     }
 }
 
-pintle_sdk::export_node_rule!(Disk);
+fn is_true(object: &AnyObject, label: &str) -> bool {
+    object.metadata.labels.get(label).is_some_and(|value| value == "true")
+}
+
+pintle_sdk::export_node_rule!(Disks);
