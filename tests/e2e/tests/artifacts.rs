@@ -103,7 +103,13 @@ fn signed_artifacts_decide_and_need_no_registry_afterwards() {
     // What can be known without loading it, by tag and by digest.
     for reference in [&format!("oci://{copier}"), &by_digest] {
         let said = cluster.pintle(&[
-            "plugin", "inspect", reference, "--insecure", "--json", "--public-key", &public,
+            "plugin",
+            "inspect",
+            reference,
+            "--insecure",
+            "--json",
+            "--public-key",
+            &public,
         ]);
         let said: Value = serde_json::from_str(&said).unwrap();
         assert_eq!(said["role"], "Controller");
@@ -256,6 +262,40 @@ fn a_registry_that_vanishes_is_waited_for() {
         c.get("plugins copier")["status"]["reason"] == "NeedsNotGranted"
     });
     assert_eq!(cluster.get("plugins copier")["metadata"]["generation"], generation);
+}
+
+#[test]
+fn certificates_of_ones_own_are_trusted_when_named() {
+    require_machine!();
+    require_registry!();
+    let temporary = tempfile::tempdir().unwrap();
+    let file = |name: &str| temporary.path().join(name);
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(file("tls.crt"), made.cert.pem()).unwrap();
+    std::fs::write(file("tls.key"), made.signing_key.serialize_pem()).unwrap();
+    let certificate = file("tls.crt");
+    let server = Registry::start_with(Login::None, Some((&certificate, &file("tls.key"))));
+    let reference = server.reference("copier:1");
+    let pintle = |roots: &std::path::Path, arguments: &[&str]| {
+        let output = std::process::Command::new(pintle_e2e::bin_dir().join("pintle"))
+            .args(arguments)
+            .env("SSL_CERT_FILE", roots)
+            .output()
+            .unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    let push = ["plugin", "push", &reference, &guest(0)];
+    let (pushed, said) = pintle(&certificate, &push);
+    assert!(pushed, "{said}");
+    let inspect = ["plugin", "inspect", &format!("oci://{reference}")];
+    assert!(pintle(&certificate, &inspect).0);
+    // Nobody else's certificate will do, nor will plain HTTP.
+    let other = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(file("other.crt"), other.cert.pem()).unwrap();
+    let (pulled, said) = pintle(&file("other.crt"), &inspect);
+    assert!(!pulled && said.contains("certificate"), "{said}");
+    let (pulled, said) = pintle(&certificate, &[&inspect[..], &["--insecure"]].concat());
+    assert!(!pulled, "{said}");
 }
 
 #[test]
