@@ -6,14 +6,19 @@ use serde::de::DeserializeOwned;
 use crate::context::Context;
 use crate::manifest::Manifest;
 
+/// A network plugin; exported with [`export_cni!`](crate::export_cni!).
 pub trait Cni: Sized {
     /// `spec.config` of the Plugin object; use `#[serde(deny_unknown_fields, default)]`.
     type Config: DeserializeOwned;
 
+    /// An error text refuses the configuration.
     fn new(config: Self::Config) -> Result<Self, String>;
 
+    /// Its name; network plugins need no grants.
     fn describe(&self) -> Manifest;
 
+    /// How to connect a sandbox, given what is reserved on the node. Asked again
+    /// after a crash, with the sandbox's own reservation among them.
     fn add(
         &self,
         context: &Context,
@@ -22,6 +27,7 @@ pub trait Cni: Sized {
         reserved: &[Reservation],
     ) -> Result<AddResult, String>;
 
+    /// How to disconnect it; its addresses are given up after the plan ran.
     fn del(&self, context: &Context, node: &Node, sandbox: &Sandbox) -> Result<Vec<NetOp>, String>;
 
     /// A plan that repairs what is missing; `addresses` are the sandbox's own.
@@ -45,6 +51,7 @@ pub trait Cni: Sized {
 
 /// What the plugin knows of the node it runs for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
 pub struct Node {
     pub name: String,
     /// The node's own address in the cluster's network.
@@ -55,7 +62,9 @@ pub struct Node {
     pub interface_prefix: String,
 }
 
+/// A pod's network namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
 pub struct Sandbox {
     /// Unique for the pod's life; the key of every reservation.
     pub id: String,
@@ -68,6 +77,7 @@ pub struct Sandbox {
 
 /// An address that is reserved on this node now.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub struct Reservation {
     pub sandbox: String,
     pub address: String,
@@ -75,12 +85,15 @@ pub struct Reservation {
 
 /// A link; `netns` None is the node's own network namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub struct LinkIn {
     pub netns: Option<String>,
     pub link: String,
 }
 
+/// A pair of links, one end on the node, one in the pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub struct Veth {
     /// Name on the node.
     pub host: String,
@@ -93,7 +106,9 @@ pub struct Veth {
     pub peer_mac: String,
 }
 
+/// A route.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
 pub struct Route {
     pub netns: Option<String>,
     /// With prefix length; `0.0.0.0/0` is the default route.
@@ -108,6 +123,7 @@ pub struct Route {
 
 /// One privileged operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub enum NetOp {
     NetnsCreate(String),
     NetnsDelete(String),
@@ -134,7 +150,9 @@ pub enum NetOp {
     },
 }
 
+/// An interface of the pod, for its status.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub struct InterfaceResult {
     pub name: String,
     /// With prefix length.
@@ -142,7 +160,9 @@ pub struct InterfaceResult {
     pub gateway: Option<String>,
 }
 
+/// How a sandbox is connected.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
 pub struct AddResult {
     pub plan: Vec<NetOp>,
     /// Addresses to reserve before the plan runs. If one is taken meanwhile,
@@ -151,7 +171,9 @@ pub struct AddResult {
     pub interfaces: Vec<InterfaceResult>,
 }
 
+/// Another node.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
 pub struct Peer {
     pub name: String,
     pub internal_ip: String,

@@ -65,6 +65,8 @@
 //! pintle_sdk::export_controller!(Greeter);
 //! ```
 
+#![warn(missing_docs)]
+
 // The macros name this crate by its path, also from within.
 extern crate self as pintle_sdk;
 

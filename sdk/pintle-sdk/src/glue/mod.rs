@@ -1,5 +1,7 @@
 //! Between the generated bindings and the SDK's own types; only in guests.
 
+#![allow(missing_docs)] // For the export macros only.
+
 pub mod admission;
 pub mod cni;
 pub mod controller;
