@@ -165,6 +165,15 @@ mod tests {
     }
 
     #[test]
+    fn every_family_is_documented() {
+        let page = include_str!("../../../docs/plugins.md");
+        let names = PLAIN.iter().map(|(name, ..)| *name);
+        for name in names.chain(BY_REASON.iter().map(|(name, ..)| *name)).chain(["call_seconds"]) {
+            assert!(page.contains(&format!("`pintle_plugin_{name}")), "{name} in docs/plugins.md");
+        }
+    }
+
+    #[test]
     fn lines_carry_plugin_role_and_value() {
         let mut text = String::new();
         render(&[plugin("a"), plugin("odd\"\\\n")], &mut text);
