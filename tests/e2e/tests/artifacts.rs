@@ -247,6 +247,27 @@ fn a_registry_that_vanishes_is_waited_for() {
             }
         })
     });
+    // While one is slow, everything else goes on, and it can be given up.
+    let slow = cluster.beside_the_server(move || {
+        Proxy::start(upstream, |head| match head.contains("/blobs/") {
+            true => Fate::Stall(30_000),
+            false => Fate::Forward,
+        })
+    });
+    let object = json!({
+        "apiVersion": "plugins.pintle.dev/v1alpha1", "kind": "Plugin",
+        "metadata": {"name": "slow"},
+        "spec": {"role": "Controller", "source": {"oci": {
+            "reference": format!("{}/copier@{manifest}", slow.address), "insecure": true,
+        }}},
+    });
+    cluster.apply(&object.to_string());
+    cluster.wait("the slow pull to show how far it is", 20, |c| {
+        let status = &c.get("plugins slow")["status"];
+        let message = status["message"].as_str().unwrap_or_default();
+        status["phase"] == "Loading" && message.starts_with("pulling ") && message.ends_with(" KiB")
+    });
+
     let through = format!("oci://{}/copier@{manifest}", proxy.address);
     let load =
         ["plugin", "load", "copier", &through, "--insecure", "--role", "controller", "--grant"];
@@ -254,6 +275,8 @@ fn a_registry_that_vanishes_is_waited_for() {
     assert!(said.contains("SourceUnavailable") && said.contains("vanished after"), "{said}");
     // It is not the only one; the others have not noticed.
     assert_eq!(phase(&cluster, "deployment", "Active")["reason"], "");
+    assert_eq!(cluster.get("plugins slow")["status"]["phase"], "Loading");
+    cluster.pintle(&["plugin", "rm", "slow"]);
 
     let generation = cluster.get("plugins copier")["metadata"]["generation"].clone();
     away.store(false, Ordering::SeqCst);
