@@ -1,5 +1,4 @@
-//! A scheduler extension: pods go to nodes with the disk they ask for, and batch
-//! pods keep off nodes that do not take them.
+//! Pods go to nodes with the disk they ask for; batch pods keep off nodes that take none.
 use pintle_sdk::prelude::*;
 
 pub struct Disks;
