@@ -25,6 +25,7 @@ test: deps ## Everything that CI runs
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo build --workspace
 	cargo test --workspace --no-fail-fast
+	cargo test -p pintle-sdk-testing --features component --test component
 
 bench: build ## Print the table of figures, next to floors and peers
 	@cargo run --release --quiet -p pintle-plugin-build -- pintle-plugin-scheduler $(VARIANT) most-allocated
