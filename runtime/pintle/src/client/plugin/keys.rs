@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use pintle_artifacts::signature::{SigningKey, check_public_key};
+use pintle_plugin_host::inspect::inspect;
 
 use super::component::Component;
 
@@ -40,6 +41,8 @@ fn create(path: &Path, mode: u32, text: &str) -> Result<()> {
 
 pub fn sign(file: &Path, key: &Path) -> Result<()> {
     let component = Component::at(file)?;
+    // One's name belongs under nothing that could not be loaded.
+    inspect(&component.bytes)?;
     println!("{}", read_private(key)?.sign(&component.bytes)?);
     Ok(())
 }
