@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use pintle_sdk::names::{fnv1a, mix};
 use pintle_sdk::selector::LabelSelector;
 
 pub type LabelMap = BTreeMap<String, String>;
@@ -81,6 +82,16 @@ impl Selector {
         self.0.is_empty()
     }
 
+    /// Labels of which whatever is selected has one, as [`mark`]s; `None` when
+    /// no such list can be given.
+    pub fn needs(&self) -> Option<Vec<u64>> {
+        self.0.iter().find_map(|wanted| match &wanted.test {
+            Test::In(values) => Some(values.iter().map(|value| mark(&wanted.key, value)).collect()),
+            Test::Never => Some(Vec::new()),
+            Test::NotIn(_) | Test::Exists | Test::DoesNotExist => None,
+        })
+    }
+
     pub fn matches(&self, labels: &LabelMap) -> bool {
         self.0.iter().all(|wanted| wanted.matches(labels.get(&wanted.key)))
     }
@@ -103,6 +114,11 @@ impl Requirement {
     }
 }
 
+/// A number for a label and its value, for looking things up by.
+pub fn mark(key: &str, value: &str) -> u64 {
+    mix(fnv1a(key.as_bytes())) ^ fnv1a(value.as_bytes())
+}
+
 /// One term of an affinity between pods, with the namespaces it is about.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PodTerm {
@@ -122,6 +138,11 @@ impl PodTerm {
                 .as_ref()
                 .is_some_and(|selector| namespaces.matches(selector, namespace));
         in_scope && selector.matches(labels)
+    }
+
+    /// As [`Selector::needs`].
+    pub fn needs(&self) -> Option<Vec<u64>> {
+        self.selector.as_ref().map_or_else(|| Some(Vec::new()), Selector::needs)
     }
 
     /// Does it depend on the labels of namespaces?

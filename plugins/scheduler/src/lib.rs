@@ -12,7 +12,7 @@
 //!
 //! Pods made from one template share one [`shape::Shape`] and its score per
 //! node; only nodes that changed since are scored again. Rules between pods are
-//! answered from counts per domain, see [`tally`].
+//! answered from counts per domain, see [`tallies`].
 //!
 //! Watches Node and Pod (the role's own), Namespace, PersistentVolumeClaim,
 //! PersistentVolume, StorageClass, CSINode and PodDisruptionBudget; needs `bind`
@@ -25,11 +25,13 @@
 pub mod affinity;
 pub mod budgets;
 pub mod config;
+pub mod counts;
 pub mod decide;
 pub mod extensions;
 pub mod filter;
 pub mod images;
 pub mod labels;
+pub mod lanes;
 pub mod neighbours;
 pub mod node;
 pub mod pod;
@@ -40,6 +42,7 @@ pub mod rules;
 pub mod score;
 pub mod shape;
 pub mod shapes;
+pub mod tallies;
 pub mod tally;
 pub mod topology;
 pub mod total;

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use crate::counts::Counts;
 use crate::filter::{Reason, has_untolerated_taint};
 use crate::labels::Namespaces;
 use crate::rules::{Constraint, Who};
@@ -34,8 +35,8 @@ pub struct Counted {
 /// `None` when no rule has anything to say about this pod.
 pub fn prepare(view: &mut View, shape: &Shape) -> Option<Prepared> {
     let rules = &shape.rules;
-    let silent = rules.hard.is_empty() && rules.soft.is_empty() && !rules.is_felt_by_others();
-    if silent && !view.tallies.are_held() {
+    let silent = rules.hard.is_empty() && !rules.is_felt_by_others() && !view.tallies.are_held();
+    if silent && (rules.soft.is_empty() || is_first_of_its_set(view, shape)) {
         return None;
     }
     view.tallies.begin();
@@ -47,6 +48,21 @@ pub fn prepare(view: &mut View, shape: &Shape) -> Option<Prepared> {
             return Some(prepared);
         }
     }
+}
+
+/// Of a set without pods: by default every node is as good for spreading, if
+/// all nodes have the labels or none has.
+fn is_first_of_its_set(view: &View, shape: &Shape) -> bool {
+    let group = shape.group.as_deref().and_then(|group| view.tallies.group(group));
+    let topologies = &view.tallies.topologies;
+    group.is_none()
+        && shape.rules.soft_by_default
+        && shape.rules.soft.iter().all(|constraint| {
+            topologies.find(&constraint.topology_key).is_some_and(|id| {
+                let labelled = topologies.get(id).labelled;
+                labelled == view.nodes() || labelled == 0
+            })
+        })
 }
 
 fn try_prepare(view: &mut View, shape: &Shape) -> Prepared {
@@ -159,6 +175,8 @@ pub struct Spread<'a> {
     pub counts: Cow<'a, [i32]>,
     /// Does a domain exist for the pod? Absent: if it has nodes.
     exists: Option<Vec<bool>>,
+    /// Do the pods of a slot count? Absent: they do.
+    eligible: Option<Vec<bool>>,
 }
 
 impl<'a> Spread<'a> {
@@ -188,10 +206,10 @@ impl<'a> Spread<'a> {
         let tally = counted.tally.map(|id| view.tallies.get(id));
         if !filter.is_needed(constraint) {
             let counts = match tally {
-                Some(tally) => padded(tally, topology),
+                Some(tally) => column(tally, topology),
                 None => Cow::Owned(siblings(view, shape, topology, |_| true)),
             };
-            return Spread { constraint, topology, counts, exists: None };
+            return Spread { constraint, topology, counts, exists: None, eligible: None };
         }
         let eligible = filter.nodes(view, shape, constraint);
         let mut exists = vec![false; topology.len()];
@@ -204,17 +222,18 @@ impl<'a> Spread<'a> {
             if domain != NONE {
                 exists[domain as usize] = true;
                 if let Some(tally) = tally {
-                    counts[domain as usize] += tally.counts.get(slot).copied().unwrap_or(0);
+                    counts[domain as usize] += tally.counts.get(slot as u32);
                 }
             }
         }
-        Spread { constraint, topology, counts: Cow::Owned(counts), exists: Some(exists) }
+        let counts = Cow::Owned(counts);
+        Spread { constraint, topology, counts, exists: Some(exists), eligible: Some(eligible) }
     }
 
     fn exists(&self, domain: usize) -> bool {
         match &self.exists {
             Some(exists) => exists[domain],
-            None => self.topology.nodes[domain] > 0,
+            None => !self.topology.nodes[domain].is_empty(),
         }
     }
 
@@ -230,12 +249,11 @@ impl<'a> Spread<'a> {
 }
 
 /// A tally's counts with one for every domain.
-fn padded<'a>(tally: &'a Tally, topology: &Topology) -> Cow<'a, [i32]> {
-    let mut counts = Cow::Borrowed(tally.counts.as_slice());
-    if counts.len() < topology.len() {
-        counts.to_mut().resize(topology.len(), 0);
+fn column<'a>(tally: &'a Tally, topology: &Topology) -> Cow<'a, [i32]> {
+    match &tally.counts {
+        Counts::Many(many) if many.len() == topology.len() => Cow::Borrowed(many),
+        counts => Cow::Owned(counts.column(topology.len())),
     }
-    counts
 }
 
 fn siblings(
@@ -266,8 +284,8 @@ struct Fewest {
 
 enum Test<'a> {
     Spread { spread: Spread<'a>, own: i32, fewest: Fewest },
-    Near { counts: Cow<'a, [i32]>, topology: &'a Topology, what: &'a What, is_first: bool },
-    Away { counts: Cow<'a, [i32]>, topology: &'a Topology, what: &'a What, reason: Reason },
+    Near { tally: &'a Tally, topology: &'a Topology, is_first: bool },
+    Away { tally: &'a Tally, topology: &'a Topology, reason: Reason },
 }
 
 /// The rules that must hold for one pod, ready to be asked.
@@ -299,8 +317,7 @@ impl<'a> Neighbours<'a> {
                 .all(|term| term.selects(&shape.namespace, &shape.labels, tallies.namespaces()));
         for tally in near {
             let topology = tallies.topologies.get(tally.topology);
-            let counts = padded(tally, topology);
-            tests.push(Test::Near { counts, topology, what: &tally.what, is_first });
+            tests.push(Test::Near { tally, topology, is_first });
         }
         let away = prepared.away.iter().map(|&id| (tallies.get(id), Reason::AntiAffinity));
         let felt = tallies.felt_by(shape).filter(|(held, _)| *held == Held::Away);
@@ -309,8 +326,7 @@ impl<'a> Neighbours<'a> {
         // preempted elsewhere cannot change that either.
         for (tally, reason) in away.chain(felt).filter(|(tally, _)| tally.sum > 0) {
             let topology = tallies.topologies.get(tally.topology);
-            let counts = padded(tally, topology);
-            tests.push(Test::Away { counts, topology, what: &tally.what, reason });
+            tests.push(Test::Away { tally, topology, reason });
         }
         Neighbours { shape, namespaces: tallies.namespaces(), tests, near: found }
     }
@@ -332,17 +348,25 @@ impl<'a> Neighbours<'a> {
                     let table: Vec<u8> = spread.counts.iter().map(forbidden).collect();
                     mask.forbid(&spread.topology.domain, &table, label);
                 }
-                Test::Near { counts, topology, is_first, .. } => {
+                Test::Near { tally, topology, is_first } => {
                     let code = mask.code(Reason::Affinity);
-                    let lonely = |count: &i32| if *count > 0 || *is_first { 0 } else { code };
-                    let table: Vec<u8> = counts.iter().map(lonely).collect();
+                    let mut table = vec![if *is_first { 0 } else { code }; topology.len()];
+                    tally.counts.each(|domain, _| table[domain as usize] = 0);
                     mask.forbid(&topology.domain, &table, code);
                 }
-                Test::Away { counts, topology, reason, .. } => {
+                Test::Away { tally, topology, reason } => {
                     let code = mask.code(reason.clone());
-                    let taken = |count: &i32| if *count > 0 { code } else { 0 };
-                    let table: Vec<u8> = counts.iter().map(taken).collect();
-                    mask.forbid(&topology.domain, &table, 0);
+                    if tally.counts.are_few() {
+                        tally.counts.each(|domain, _| {
+                            for &slot in &topology.nodes[domain as usize] {
+                                mask.forbid_one(slot, code);
+                            }
+                        });
+                    } else {
+                        let mut table = vec![0; topology.len()];
+                        tally.counts.each(|domain, _| table[domain as usize] = code);
+                        mask.forbid(&topology.domain, &table, 0);
+                    }
                 }
             }
         }
@@ -360,7 +384,8 @@ impl<'a> Neighbours<'a> {
                     if domain == NONE {
                         return Some(Reason::SpreadLabel);
                     }
-                    let living = gone.iter().filter(|pod| !pod.terminating);
+                    let counted = spread.eligible.as_ref().is_none_or(|eligible| eligible[slot]);
+                    let living = gone.iter().filter(|pod| counted && !pod.terminating);
                     let gone: i32 =
                         living.map(|pod| spread.counts_pod(&pod.shape, self.shape)).sum();
                     let count = spread.counts[domain as usize] - gone;
@@ -371,18 +396,18 @@ impl<'a> Neighbours<'a> {
                         return Some(Reason::Spread);
                     }
                 }
-                Test::Near { counts, topology, what, is_first } => {
+                Test::Near { tally, topology, is_first } => {
                     let domain = topology.domain[slot];
-                    let gone = count_gone(what);
+                    let gone = count_gone(&tally.what);
                     let first =
                         *is_first || (self.near > 0 && self.near == self.near_gone(slot, gone));
-                    if domain == NONE || (counts[domain as usize] - gone <= 0 && !first) {
+                    if domain == NONE || (tally.counts.get(domain) - gone <= 0 && !first) {
                         return Some(Reason::Affinity);
                     }
                 }
-                Test::Away { counts, topology, what, reason } => {
+                Test::Away { tally, topology, reason } => {
                     let domain = topology.domain[slot];
-                    if domain != NONE && counts[domain as usize] - count_gone(what) > 0 {
+                    if domain != NONE && tally.counts.get(domain) - count_gone(&tally.what) > 0 {
                         return Some(reason.clone());
                     }
                 }

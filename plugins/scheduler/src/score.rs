@@ -4,6 +4,7 @@
 
 use crate::config::{Rule, Settings, Strategy};
 use crate::filter::{class_failure, has_room};
+use crate::lanes;
 use crate::shape::Shape;
 use crate::view::{ABSENT, Slot, View};
 
@@ -131,16 +132,8 @@ impl Scores {
 /// The best slot. Among equals the salt decides, together with the node's name
 /// and not with its slot: another instance with another history decides alike.
 pub fn best(values: &[f32], names: &[u32], salt: u32) -> Option<Slot> {
-    // Plain passes are quicker than one that remembers where it was.
-    let highest = values.iter().fold(INFEASIBLE, |a, &b| if b > a { b } else { a });
-    if highest <= INFEASIBLE {
-        return None;
-    }
-    let ticket = |name: u32| (name ^ salt).wrapping_mul(0x9e37_79b1) | 1;
-    let entries = values.iter().zip(names);
-    let drawn = |(&value, &name): (&f32, &u32)| if value == highest { ticket(name) } else { 0 };
-    let winner = entries.clone().map(drawn).fold(0, u32::max);
-    entries.map(drawn).position(|ticket| ticket == winner)
+    let highest = lanes::highest(values);
+    (highest >= 0.0).then(|| lanes::draw(values, highest, names, salt)).flatten()
 }
 
 struct Scorer<'a> {
@@ -163,7 +156,7 @@ impl Scorer<'_> {
         // In the order of `score_all`, so that both give the same to the last bit.
         let usage = &view.usage;
         let mut total = match self.settings.is_plain() && !view.odd.contains(&slot) {
-            true => self.of_usage(
+            true => self.of_usage()(
                 (usage.cpu_share[slot], usage.memory_share[slot]),
                 (usage.exact_cpu_share[slot], usage.exact_memory_share[slot]),
                 (usage.per_milli_cpu[slot], usage.per_byte[slot]),
@@ -176,23 +169,29 @@ impl Scorer<'_> {
         total
     }
 
-    /// The part that depends on how full the node would be.
+    /// The part that depends on how full the node would be: of the shares that
+    /// are taken, with and without defaults, and of the share of one unit.
     #[inline(always)]
-    fn of_usage(&self, share: (f32, f32), exact: (f32, f32), per: (f32, f32)) -> f32 {
+    fn of_usage(&self) -> impl Fn((f32, f32), (f32, f32), (f32, f32)) -> f32 {
         let requests = &self.shape.requests;
-        let at_most_one = |share: f32| if share < 1.0 { share } else { 1.0 };
-        let with = |share: f32, request: i64, per: f32| at_most_one(share + request as f32 * per);
-        let cpu = with(share.0, requests.scored_milli_cpu, per.0);
-        let memory = with(share.1, requests.scored_memory, per.1);
-        let resources = match self.settings.strategy {
-            Strategy::MostAllocated => cpu + memory,
-            _ => 2.0 - cpu - memory,
+        let scored = (requests.scored_milli_cpu as f32, requests.scored_memory as f32);
+        let wanted = (requests.milli_cpu as f32, requests.memory as f32);
+        // Full nodes first: what is taken counts for the node, not against it.
+        let (base, sign) = match self.settings.strategy {
+            Strategy::MostAllocated => (0.0, 1.0),
+            _ => (2.0, -1.0),
         };
-        let cpu = with(exact.0, requests.milli_cpu, per.0);
-        let memory = with(exact.1, requests.memory, per.1);
-        // The standard deviation of two fractions is half their distance.
-        let balance = 2.0 - (cpu - memory).abs();
-        resources * (50.0 * self.resources) + balance * (50.0 * self.balance)
+        let (resources, balance) = (50.0 * self.resources, 50.0 * self.balance);
+        let at_most_one = |share: f32| if share < 1.0 { share } else { 1.0 };
+        move |share, exact, per| {
+            let cpu = at_most_one(share.0 + scored.0 * per.0);
+            let memory = at_most_one(share.1 + scored.1 * per.1);
+            let taken = base + sign * (cpu + memory);
+            let cpu = at_most_one(exact.0 + wanted.0 * per.0);
+            let memory = at_most_one(exact.1 + wanted.1 * per.1);
+            // The standard deviation of two fractions is half their distance.
+            taken * resources + (2.0 - (cpu - memory).abs()) * balance
+        }
     }
 
     /// The same for a node that lacks cpu or memory, and for other resources
@@ -285,8 +284,9 @@ impl Scorer<'_> {
         let per_byte = &usage.per_byte[..count];
         values.resize(count, INFEASIBLE);
         let values = &mut values[..count];
+        let of_usage = self.of_usage();
         for slot in 0..count {
-            values[slot] = self.of_usage(
+            values[slot] = of_usage(
                 (cpu_share[slot], memory_share[slot]),
                 (exact_cpu[slot], exact_memory[slot]),
                 (per_cpu[slot], per_byte[slot]),
@@ -296,9 +296,14 @@ impl Scorer<'_> {
             let fits = (free_pods[slot] >= 1)
                 & (cpu <= free_cpu[slot])
                 & (memory <= free_memory[slot])
-                & (storage <= free_storage[slot])
-                & scores.open[class[slot] as usize];
+                & (storage <= free_storage[slot]);
             values[slot] = if fits { values[slot] } else { INFEASIBLE };
+        }
+        // Slots without a node have no room for a pod: only closed classes matter.
+        if scores.open[1..].contains(&false) {
+            for (value, &class) in values.iter_mut().zip(class) {
+                *value = if scores.open[class as usize] { *value } else { INFEASIBLE };
+            }
         }
         if !scores.images.is_empty() {
             for (value, images) in values.iter_mut().zip(&scores.images) {

@@ -26,7 +26,7 @@ pub struct Topology {
     /// Per slot.
     pub domain: Vec<u32>,
     /// Per domain: nodes in it. A domain without nodes does not exist.
-    pub nodes: Vec<u32>,
+    pub nodes: Vec<Vec<Slot>>,
     /// Nodes with the label.
     pub labelled: usize,
 }
@@ -64,11 +64,11 @@ impl Topology {
         if before != now {
             self.domain[slot] = now;
             if now != NONE {
-                self.nodes[now as usize] += 1;
+                self.nodes[now as usize].push(slot);
                 self.labelled += 1;
             }
             if before != NONE {
-                self.leave(before);
+                self.leave(before, slot);
             }
         }
         (before, now)
@@ -80,7 +80,7 @@ impl Topology {
         }
         let id = self.unused.pop().unwrap_or_else(|| {
             self.values.push(Box::default());
-            self.nodes.push(0);
+            self.nodes.push(Vec::new());
             (self.nodes.len() - 1) as u32
         });
         self.values[id as usize] = value.into();
@@ -88,11 +88,13 @@ impl Topology {
         id
     }
 
-    fn leave(&mut self, domain: u32) {
+    fn leave(&mut self, domain: u32, slot: Slot) {
         self.labelled -= 1;
         let nodes = &mut self.nodes[domain as usize];
-        *nodes -= 1;
-        if *nodes == 0 {
+        if let Some(index) = nodes.iter().position(|other| *other == slot) {
+            nodes.swap_remove(index);
+        }
+        if nodes.is_empty() {
             // Nothing is counted in a domain without nodes, so its number is free.
             let value = std::mem::take(&mut self.values[domain as usize]);
             self.ids.remove(&value);
@@ -168,7 +170,7 @@ mod tests {
         let id = topologies.add(ZONE, labels.iter());
         assert_eq!(topologies.get(id).domain, [0, 1, NONE]);
         assert_eq!(topologies.relabel(0, &zone("b")), [(id, 0, 1)]);
-        assert_eq!(topologies.get(id).nodes, [0, 2]);
+        assert_eq!(topologies.get(id).nodes, [vec![], vec![1, 0]]);
         topologies.grow();
         assert_eq!(topologies.relabel(3, &zone("c")), [(id, NONE, 0)]);
         assert_eq!(topologies.get(id).labelled, 3);

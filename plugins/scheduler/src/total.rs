@@ -4,19 +4,25 @@
 
 use crate::config::Rule;
 use crate::extensions::{FULL_SCORE, Opinion};
+use crate::lanes;
 use crate::neighbours::{Mask, Prepared, Spread};
 use crate::score::{INFEASIBLE, Scores};
 use crate::shape::Shape;
 use crate::tally::Held;
 use crate::topology::{HOSTNAME, NONE};
-use crate::view::View;
+use crate::view::{Slot, View};
 
 /// What is reused from pod to pod.
 #[derive(Debug, Default)]
 pub struct Totals {
     values: Vec<f32>,
     raw: Vec<f32>,
+    /// The values, without the nodes that a wish does not judge.
+    judged: Vec<f32>,
 }
+
+/// So many domains are passed over one by one.
+const FEW_DOMAINS: usize = 8;
 
 /// How a raw column becomes 0 to 100.
 enum Scale {
@@ -97,13 +103,13 @@ impl Totals {
 
     /// Adds the raw column, scaled over the nodes that are left.
     fn add(&mut self, weight: u32, scale: Scale) {
-        let (mut low, mut high) = (f32::MAX, f32::MIN);
-        for (&value, &raw) in self.values.iter().zip(&self.raw) {
-            let feasible = value > INFEASIBLE;
-            low = if feasible && raw < low { raw } else { low };
-            high = if feasible && raw > high { raw } else { high };
-        }
         let full = 100.0 * weight as f32;
+        let range = match scale {
+            Scale::Of(_) => Some((0.0, 0.0)),
+            Scale::Highest | Scale::Reverse => lanes::range(&self.values, &self.raw),
+            Scale::Range => self.any_range(),
+        };
+        let Some((low, high)) = range else { return };
         let (factor, base) = match scale {
             Scale::Of(most) => (full / most, 0.0),
             Scale::Highest if high > 0.0 => (full / high, 0.0),
@@ -113,8 +119,15 @@ impl Totals {
         };
         for (value, &raw) in self.values.iter_mut().zip(&self.raw) {
             let with = *value + (raw * factor + base);
-            *value = if *value > INFEASIBLE { with.max(0.0) } else { INFEASIBLE };
+            let with = if with > 0.0 { with } else { 0.0 };
+            *value = if *value > INFEASIBLE { with } else { INFEASIBLE };
         }
+    }
+
+    /// As [`lanes::range`], of a column that may be negative.
+    fn any_range(&self) -> Option<(f32, f32)> {
+        let left = self.values.iter().zip(&self.raw).filter(|(value, _)| **value > INFEASIBLE);
+        left.map(|(_, raw)| (*raw, *raw)).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
     }
 
     /// The raw column of preferred affinity, the pod's own and that of running
@@ -135,11 +148,12 @@ impl Totals {
         self.raw.clear();
         self.raw.resize(self.values.len(), 0.0);
         for (weight, tally) in heard {
-            let domains = &tallies.topologies.get(tally.topology).domain;
-            for (raw, &domain) in self.raw.iter_mut().zip(domains) {
-                let count = tally.counts.get(domain as usize).copied().unwrap_or(0);
-                *raw += (weight * count) as f32;
-            }
+            let topology = tallies.topologies.get(tally.topology);
+            tally.counts.each(|domain, count| {
+                for &slot in &topology.nodes[domain as usize] {
+                    self.raw[slot] += (weight * count) as f32;
+                }
+            });
         }
         true
     }
@@ -148,85 +162,90 @@ impl Totals {
     fn spread(&mut self, view: &View, shape: &Shape, prepared: &Prepared) {
         let rules = &shape.rules;
         let by_default = rules.soft_by_default;
-        if by_default && self.has_no_siblings(view, shape) {
-            return;
-        }
         let spreads = Spread::all(view, shape, &rules.soft, &prepared.soft, by_default);
-        let lacks = |slot: usize| {
-            !by_default && spreads.iter().any(|spread| spread.topology.domain[slot] == NONE)
-        };
-        let ignored: Vec<bool> =
-            match spreads.iter().all(|spread| spread.topology.labelled == view.nodes()) {
-                true => Vec::new(),
-                false => (0..self.values.len()).map(lacks).collect(),
-            };
-        let is_ignored = |slot: usize| ignored.get(slot).copied().unwrap_or(false);
+        // Nodes without a label that the pod's own constraints name get nothing.
+        let ignored =
+            |slot: usize| spreads.iter().any(|spread| spread.topology.domain[slot] == NONE);
+        let complete = spreads.iter().all(|spread| spread.topology.labelled == view.nodes());
+        self.judged.clear();
+        self.judged.extend_from_slice(&self.values);
+        if !by_default && !complete {
+            for (slot, value) in self.judged.iter_mut().enumerate() {
+                *value = if ignored(slot) { INFEASIBLE } else { *value };
+            }
+        }
+        let left = lanes::count(&self.judged);
         self.raw.clear();
         self.raw.resize(self.values.len(), 0.0);
         for spread in &spreads {
-            let weight = self.topology_weight(spread, &is_ignored);
-            let skew = (spread.constraint.max_skew - 1) as f32;
-            let table: Vec<f32> =
-                spread.counts.iter().map(|&count| count as f32 * weight + skew).collect();
-            for (raw, &domain) in self.raw.iter_mut().zip(&spread.topology.domain) {
+            let is_host = spread.constraint.topology_key == HOSTNAME;
+            let size = if is_host { left } else { self.domains_left(spread) };
+            let weight = ((size + 2) as f64).ln() as f32;
+            self.add_counts(view, spread, weight);
+        }
+        for raw in &mut self.raw {
+            *raw = round(*raw);
+        }
+        let Some((low, high)) = lanes::range(&self.judged, &self.raw) else { return };
+        let full = 100.0 * shape.settings.weights.spread as f32;
+        let (factor, most, constant) = match high > 0.0 {
+            true => (full / high, high + low, 0.0),
+            false => (0.0, 0.0, full),
+        };
+        let columns = self.values.iter_mut().zip(&self.judged).zip(&self.raw);
+        for ((value, &judged), &raw) in columns {
+            let with = *value + (constant + (most - raw) * factor);
+            *value = if judged > INFEASIBLE { with } else { *value };
+        }
+    }
+
+    /// Adds `count * weight + maxSkew - 1` of each node's domain.
+    fn add_counts(&mut self, view: &View, spread: &Spread<'_>, weight: f32) {
+        let skew = (spread.constraint.max_skew - 1) as f32;
+        let topology = spread.topology;
+        let domains = &topology.domain;
+        if topology.len() <= FEW_DOMAINS {
+            // A pass per domain has no look-up and is done in vectors.
+            for (domain, &count) in spread.counts.iter().enumerate() {
+                let amount = count as f32 * weight + skew;
+                for (raw, &own) in self.raw.iter_mut().zip(domains) {
+                    *raw += if own == domain as u32 { amount } else { 0.0 };
+                }
+            }
+            return;
+        }
+        let counted = spread.counts.iter().filter(|count| **count != 0).count();
+        if counted * 4 > topology.len() {
+            let amount = |count: &i32| *count as f32 * weight + skew;
+            let table: Vec<f32> = spread.counts.iter().map(amount).collect();
+            for (raw, &domain) in self.raw.iter_mut().zip(domains) {
                 *raw += table.get(domain as usize).copied().unwrap_or(0.0);
             }
+            return;
         }
-        let (mut low, mut high) = (f32::MAX, 0.0f32);
-        for (slot, (raw, &value)) in self.raw.iter_mut().zip(&self.values).enumerate() {
-            *raw = round(*raw);
-            if value > INFEASIBLE && !is_ignored(slot) {
-                low = if *raw < low { *raw } else { low };
-                high = if *raw > high { *raw } else { high };
+        if topology.labelled == view.nodes() {
+            self.raw.iter_mut().for_each(|raw| *raw += skew);
+        } else {
+            for (raw, &domain) in self.raw.iter_mut().zip(domains) {
+                *raw += if domain == NONE { 0.0 } else { skew };
             }
         }
-        let full = 100.0 * shape.settings.weights.spread as f32;
-        let factor = if high > 0.0 { full / high } else { 0.0 };
-        let most = if high > 0.0 { high + low } else { 0.0 };
-        let constant = if high > 0.0 { 0.0 } else { full };
-        for (slot, (value, &raw)) in self.values.iter_mut().zip(&self.raw).enumerate() {
-            if *value > INFEASIBLE && !is_ignored(slot) {
-                *value += constant + (most - raw) * factor;
+        for (domain, &count) in spread.counts.iter().enumerate().filter(|(_, count)| **count != 0) {
+            for &slot in &topology.nodes[domain] {
+                self.raw[slot] += count as f32 * weight;
             }
         }
     }
 
-    /// The first pod of a set: every node is as good, if all have the labels.
-    fn has_no_siblings(&self, view: &View, shape: &Shape) -> bool {
-        let group = shape.group.as_deref().and_then(|group| view.tallies.group(group));
-        group.is_none()
-            && shape.rules.soft.iter().all(|constraint| {
-                let topologies = &view.tallies.topologies;
-                topologies.find(&constraint.topology_key).is_some_and(|id| {
-                    let labelled = topologies.get(id).labelled;
-                    labelled == view.nodes() || labelled == 0
-                })
-            })
-    }
-
-    /// Few large domains must not drown many small ones: the logarithm of how
-    /// many there are among the nodes that are left.
-    fn topology_weight(&self, spread: &Spread<'_>, is_ignored: &impl Fn(usize) -> bool) -> f32 {
-        let left = self
-            .values
-            .iter()
-            .enumerate()
-            .filter(|(slot, value)| **value > INFEASIBLE && !is_ignored(*slot));
-        let size = match spread.constraint.topology_key == HOSTNAME {
-            true => left.count(),
-            false => {
-                let mut seen = vec![false; spread.topology.len()];
-                let mut nowhere = false;
-                for (slot, _) in left {
-                    match spread.topology.domain[slot] {
-                        NONE => nowhere = true,
-                        domain => seen[domain as usize] = true,
-                    }
-                }
-                seen.iter().filter(|seen| **seen).count() + usize::from(nowhere)
-            }
-        };
-        ((size + 2) as f64).ln() as f32
+    /// Values of the key among the nodes that are left; its absence is one.
+    fn domains_left(&self, spread: &Spread<'_>) -> usize {
+        let topology = spread.topology;
+        let left = |slot: &Slot| self.judged[*slot] > INFEASIBLE;
+        let domains = topology.nodes.iter().filter(|nodes| nodes.iter().any(left)).count();
+        let mut labels = topology.domain.iter().zip(&self.judged);
+        let nowhere = topology.labelled < topology.domain.len()
+            && labels.any(|(domain, value)| *domain == NONE && *value > INFEASIBLE);
+        domains + usize::from(nowhere)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::images::Images;
 use crate::labels::LabelMap;
 use crate::node::{Capacity, NodeClass, RawNode};
 use crate::shape::{HostPort, Shape};
-use crate::tally::Tallies;
+use crate::tallies::Tallies;
 use crate::usage::Usage;
 use crate::volumes::Volumes;
 

@@ -265,8 +265,11 @@ impl PodModel {
                              "podAntiAffinity": side(&self.away, -1)},
                 "topologySpreadConstraints": spread, "volumes": volumes,
             },
-            "status": {"startTime": format!("2026-01-01T00:00:{:02}Z", self.start)},
         });
+        if self.start != crate::NOT_STARTED {
+            let start = format!("2026-01-01T00:00:{:02}Z", self.start);
+            json["status"] = json!({ "startTime": start });
+        }
         if let Some((key, value)) = self.node_selector {
             json["spec"]["nodeSelector"] = json!({ key: value });
         }
