@@ -298,6 +298,51 @@ async fn evictions_delete() {
 }
 
 #[tokio::test]
+async fn a_budget_grants_so_many_evictions_and_no_more() {
+    let server = TestServer::start().await;
+    let mut client = server.admin().await;
+    let budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
+    let merge = "merge-patch";
+    let budget = json!({"metadata": {"name": "b"}, "spec": {"minAvailable": 1, "selector": {}}});
+    client.post(budgets, &budget).await.ok();
+    for name in ["a", "b"] {
+        create_pod(&mut client, name).await;
+        let ready = json!([{"type": "Ready", "status": "True"}]);
+        let status = json!({"status": {"phase": "Running", "conditions": ready}});
+        client.patch(&format!("{DEFAULT}/pods/{name}/status"), merge, &status).await.ok();
+    }
+    let evict = |name: &str| {
+        let body =
+            json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}});
+        (format!("{DEFAULT}/pods/{name}/eviction"), body)
+    };
+    let (path, body) = evict("a");
+    let unseen = client.post(&path, &body).await;
+    assert_eq!(unseen.status, 429);
+    assert!(
+        unseen.json()["details"]["causes"][0]["message"]
+            .as_str()
+            .unwrap()
+            .contains("still being processed")
+    );
+    let counted = json!({"status": {"observedGeneration": 1, "disruptionsAllowed": 1,
+        "currentHealthy": 2, "desiredHealthy": 1, "expectedPods": 2}});
+    client.patch(&format!("{budgets}/b/status"), merge, &counted).await.ok();
+    assert_eq!(client.post(&path, &body).await.status, 201);
+    let after = client.get(&format!("{budgets}/b")).await.ok();
+    assert_eq!(after["status"]["disruptionsAllowed"], 0);
+    assert!(after["status"]["disruptedPods"]["a"].is_string());
+    let (path, body) = evict("b");
+    let refused = client.post(&path, &body).await;
+    assert_eq!(refused.status, 429);
+    assert_eq!(
+        refused.message(),
+        "Cannot evict pod as it would violate the pod's disruption budget."
+    );
+    assert_eq!(client.get(&format!("{DEFAULT}/pods/b")).await.status, 200);
+}
+
+#[tokio::test]
 async fn a_namespace_goes_when_its_last_finalizer_does() {
     let server = TestServer::start().await;
     let mut client = server.admin().await;

@@ -278,6 +278,20 @@ impl StatusError {
             .with(StatusDetails { retry_after_seconds, ..StatusDetails::default() })
     }
 
+    /// A refusal that a machine can tell the reason of, worth trying again later
+    /// (`retry_after_seconds` 0: nobody knows when).
+    pub fn too_many_requests_because(
+        message: impl Into<String>,
+        retry_after_seconds: u32,
+        cause: StatusCause,
+    ) -> Self {
+        Self::new(429, "TooManyRequests", message).with(StatusDetails {
+            retry_after_seconds,
+            causes: vec![cause],
+            ..StatusDetails::default()
+        })
+    }
+
     pub fn request_entity_too_large(message: &str) -> Self {
         Self::new(413, "RequestEntityTooLarge", format!("Request entity is too large: {message}"))
     }

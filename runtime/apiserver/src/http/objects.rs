@@ -247,7 +247,7 @@ pub async fn bind_legacy(call: &Call<'_>, body: Body) -> Result<Response<Body>, 
     Ok(respond::json(StatusCode::CREATED, Status::success(201).to_json()))
 }
 
-/// An eviction is a delete; budgets will be asked here when they exist.
+/// A delete that the disruption budgets have a say in.
 async fn evict(
     call: &Call<'_>,
     resource: &'static Resource,
@@ -260,7 +260,7 @@ async fn evict(
         return Err(StatusError::bad_request("name in URL does not match name in Eviction object"));
     }
     let options = options::delete_options(call.query, decoded.value.get("deleteOptions"))?;
-    call.server.verbs.delete(call.user, resource, namespace, name, &options).await?;
+    call.server.verbs.evict(call.user, resource, namespace, name, &options).await?;
     Ok(respond::json(StatusCode::CREATED, Status::success(201).to_json()))
 }
 

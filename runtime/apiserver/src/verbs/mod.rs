@@ -7,6 +7,7 @@ mod bind;
 mod commit;
 mod create;
 mod delete;
+mod evict;
 pub(crate) mod fields;
 mod patch;
 mod scale;
