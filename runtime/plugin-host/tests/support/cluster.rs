@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -96,6 +96,8 @@ pub struct Memory {
     /// How many pinned reads are to be refused as if the revision were gone.
     pub forget_pins: AtomicUsize,
     pub events: Mutex<Vec<(String, String, String)>>,
+    /// When each binding came, while somebody wants to know.
+    pub bound_at: Mutex<Option<Vec<Instant>>>,
 }
 
 impl Memory {
@@ -225,6 +227,9 @@ impl Memory {
                 let mut value = stored.value.clone();
                 value["spec"]["nodeName"] = node.into();
                 self.bindings.fetch_add(1, Ordering::SeqCst);
+                if let Some(bound_at) = self.bound_at.lock().as_mut() {
+                    bound_at.push(Instant::now());
+                }
                 Ok(Applied { revision: inner.put(value, None).revision })
             }
         }

@@ -5,6 +5,7 @@
 
 pub mod cluster;
 pub mod guests;
+pub mod host;
 
 use std::time::{Duration, Instant};
 
