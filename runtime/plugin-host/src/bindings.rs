@@ -21,6 +21,17 @@ pub mod scheduler {
     });
 }
 
+pub mod scheduler_extension {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "scheduler-extension-plugin",
+        with: {
+            "pintle:plugin/types": super::types,
+            "pintle:plugin/log": super::log,
+        },
+    });
+}
+
 pub mod admission {
     wasmtime::component::bindgen!({
         path: "../../wit",

@@ -31,6 +31,8 @@ impl Budgets {
         let (fuel_per_call, memory_mib, deadline_ms) = match role {
             Role::Controller => (2_000_000_000, 128, 250),
             Role::Scheduler => (4_000_000_000, 512, 50),
+            // Once or twice for each pod.
+            Role::SchedulerExtension => (50_000_000, 64, 20),
             Role::Admission => (200_000_000, 64, 20),
             Role::Cni => (1_000_000_000, 32, 1000),
         };

@@ -87,6 +87,10 @@ mod tests {
         check("pintle:plugin/lister@0.1.0", Role::Controller, true);
         check("pintle:plugin/lister@0.1.7", Role::Admission, true);
         check("pintle:plugin/lister@0.1.0", Role::Scheduler, false);
+        check("pintle:plugin/extensions@0.1.0", Role::Scheduler, true);
+        check("pintle:plugin/extensions@0.1.0", Role::SchedulerExtension, false);
+        check("pintle:plugin/lister@0.1.0", Role::SchedulerExtension, false);
+        check("pintle:plugin/log@0.1.0", Role::SchedulerExtension, true);
         check("pintle:plugin/lister@0.2.0", Role::Controller, false);
         check("pintle:plugin/lister", Role::Controller, false);
         check("pintle:plugin/log@0.1.0", Role::Cni, true);

@@ -13,6 +13,7 @@ use crate::bindings::admission::AdmissionPlugin;
 use crate::bindings::cni::CniPlugin;
 use crate::bindings::controller::ControllerPlugin;
 use crate::bindings::scheduler::SchedulerPlugin;
+use crate::bindings::scheduler_extension::SchedulerExtensionPlugin;
 use crate::bindings::types::{KindRef, Manifest};
 use crate::budget::Budgets;
 use crate::contract;
@@ -152,6 +153,11 @@ impl Subject<'_> {
                 let own = ["Node".to_owned(), "Pod".to_owned()].into_iter();
                 let watched = description.watches.iter().map(|watched| kind(Some(watched)));
                 (unique(own.chain(watched)), description.manifest)
+            }
+            Role::SchedulerExtension => {
+                let description = self.load::<SchedulerExtensionPlugin>(config)?;
+                let watched = description.watches.iter().map(|watched| kind(Some(watched)));
+                (unique(["Node".to_owned()].into_iter().chain(watched)), description.manifest)
             }
             Role::Admission => {
                 let description = self.load::<AdmissionPlugin>(config)?;

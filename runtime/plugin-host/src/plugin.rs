@@ -20,19 +20,22 @@ pub fn kind() -> GroupVersionKind {
 pub enum Role {
     Controller,
     Scheduler,
+    SchedulerExtension,
     Admission,
     #[serde(rename = "CNI")]
     Cni,
 }
 
 impl Role {
-    pub const ALL: [Self; 4] = [Self::Controller, Self::Scheduler, Self::Admission, Self::Cni];
+    pub const ALL: [Self; 5] =
+        [Self::Controller, Self::Scheduler, Self::SchedulerExtension, Self::Admission, Self::Cni];
 
     /// The interface a component of this role exports.
     pub fn interface(self) -> &'static str {
         match self {
             Self::Controller => "pintle:plugin/controller",
             Self::Scheduler => "pintle:plugin/scheduler",
+            Self::SchedulerExtension => "pintle:plugin/scheduler-extension",
             Self::Admission => "pintle:plugin/admission",
             Self::Cni => "pintle:plugin/cni",
         }
@@ -42,6 +45,7 @@ impl Role {
         match self {
             Self::Controller => "Controller",
             Self::Scheduler => "Scheduler",
+            Self::SchedulerExtension => "SchedulerExtension",
             Self::Admission => "Admission",
             Self::Cni => "CNI",
         }

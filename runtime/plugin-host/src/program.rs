@@ -10,7 +10,7 @@ use wasmtime::Store;
 use wasmtime::component::InstancePre;
 
 use crate::artifact::{Artifact, ArtifactError, Digest};
-use crate::bindings::{admission, cni, controller, scheduler, types};
+use crate::bindings::{admission, cni, controller, scheduler, scheduler_extension, types};
 use crate::budget::Budgets;
 use crate::cluster::Cluster;
 use crate::engine::Wasm;
@@ -25,7 +25,7 @@ use crate::source::{FetchError, NotVouched};
 /// The number of the next load.
 static NEXT_LOAD: AtomicU64 = AtomicU64::new(1);
 
-/// What the four worlds have in common.
+/// What the worlds have in common.
 pub(crate) trait World: Sized + Send + 'static {
     const ROLE: Role;
     type Pre: Send + Sync + 'static;
@@ -75,6 +75,7 @@ pub(crate) use crate::bindings::admission::exports::pintle::plugin::admission as
 pub(crate) use crate::bindings::cni::exports::pintle::plugin::cni as cni_interface;
 pub(crate) use crate::bindings::controller::exports::pintle::plugin::controller as controller_interface;
 pub(crate) use crate::bindings::scheduler::exports::pintle::plugin::scheduler as scheduler_interface;
+pub(crate) use crate::bindings::scheduler_extension::exports::pintle::plugin::scheduler_extension as extension_interface;
 
 world!(
     controller::ControllerPlugin,
@@ -89,6 +90,13 @@ world!(
     Role::Scheduler,
     scheduler_interface::Description,
     pintle_plugin_scheduler
+);
+world!(
+    scheduler_extension::SchedulerExtensionPlugin,
+    scheduler_extension::SchedulerExtensionPluginPre<State>,
+    Role::SchedulerExtension,
+    extension_interface::Description,
+    pintle_plugin_scheduler_extension
 );
 world!(
     admission::AdmissionPlugin,
@@ -267,6 +275,10 @@ impl<W: World> Program<W> {
     /// The configuration as the plugin gets it.
     pub fn config(&self) -> &Bytes {
         &self.config
+    }
+
+    pub fn budgets(&self) -> &Budgets {
+        &self.surroundings.budgets
     }
 
     pub fn surroundings(&self) -> &Surroundings {

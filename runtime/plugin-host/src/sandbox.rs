@@ -145,6 +145,8 @@ struct CallClock {
     /// How late it may be by the clock, if the thread does not get the processor.
     latest: Duration,
     started: Option<Instant>,
+    /// Time in which others worked for this call, which does not count.
+    excused: Duration,
     /// Processor time of the thread when the first tick of this call came, and
     /// what it had used of it by then.
     baseline: Option<(Duration, Duration)>,
@@ -153,8 +155,8 @@ struct CallClock {
 impl CallClock {
     /// How many more ticks the call may have; None: it is over.
     fn tick(&mut self) -> Option<u64> {
-        let elapsed = self.started?.elapsed();
-        let processor = thread_time();
+        let elapsed = self.started?.elapsed().saturating_sub(self.excused);
+        let processor = thread_time().saturating_sub(self.excused);
         let used = match self.baseline {
             None => {
                 // Asking for the thread's time before each call would cost more
@@ -229,10 +231,12 @@ impl extensions::Host for State {
     }
 
     fn evaluate(&mut self, pod_uid: String) -> wasmtime::Result<u64> {
-        match &mut self.answers {
-            None => Ok(0),
-            Some(answers) => Ok(answers.evaluate(&pod_uid)?),
-        }
+        let Some(answers) = &mut self.answers else { return Ok(0) };
+        // Extensions have budgets of their own.
+        let started = Instant::now();
+        let version = answers.evaluate(&pod_uid);
+        self.clock.excused += started.elapsed();
+        Ok(version?)
     }
 
     fn read(&mut self, version: u64) -> wasmtime::Result<Evaluation> {
@@ -427,7 +431,7 @@ fn arm(store: &mut Store<State>, budgets: &Budgets) -> Instant {
         deadline: budgets.deadline,
         latest: budgets.deadline.saturating_mul(budgets.max_starvation),
         started: Some(started),
-        baseline: None,
+        ..CallClock::default()
     };
     started
 }

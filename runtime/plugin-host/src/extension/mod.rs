@@ -1,7 +1,26 @@
 //! Scheduler extensions: rules that third parties add to a scheduler.
 //!
-//! Does not know: how a scheduler combines the answers with its own rules.
+//! Each is a sandbox that keeps a resident view of the nodes, and is asked about
+//! one pod at a time: which nodes it must not run on, how good the others are. A
+//! scheduler asks all of them at once, on its own thread, through its import
+//! `extensions`; what they say is added up by weight. Answers are remembered, so
+//! that pods of one template cost one call.
+//!
+//! Does not know: how a scheduler combines the sum with its own rules.
+//!
+//! Read first: [`Extensions::call`], then [`ExtensionUnit::ask`](unit::ExtensionUnit::ask).
 
 mod answers;
+mod call;
+mod feed;
+mod group;
+mod live;
+mod numbering;
+mod opinion;
+mod pod;
+mod unit;
 
 pub(crate) use answers::{AnswerError, Evaluation, ExtensionAnswers};
+pub(crate) use call::{Heard, Postponed, Replayed};
+pub(crate) use group::{Extensions, Reconsider};
+pub(crate) use unit::{ExtensionUnit, Terms};

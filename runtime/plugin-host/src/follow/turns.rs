@@ -9,6 +9,7 @@ use crate::action::Action;
 use crate::artifact::Digest;
 use crate::bindings::types::Context;
 use crate::cluster::ObjectHandle;
+use crate::extension::Heard;
 use crate::program::admission_interface::{Request as Review, Response};
 use crate::program::controller_interface::Request;
 use crate::program::scheduler_interface::Decision;
@@ -68,6 +69,8 @@ pub(crate) struct Scheduled {
     pub digest: Digest,
     pub context: Context,
     pub pods: Vec<ObjectHandle>,
+    /// What it was told by extensions, if there are any.
+    pub heard: Option<Arc<Heard>>,
     pub decided: Result<Vec<Decision>, Fault>,
 }
 

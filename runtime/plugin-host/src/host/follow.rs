@@ -45,6 +45,10 @@ pub enum FollowError {
     Stopped(String),
     #[error("plugin {0} has role {1}, which nodes run for themselves")]
     OnNodes(String, Role),
+    #[error(
+        "plugin {0} is a scheduler extension; what it answers is in what follows the scheduler that asks it"
+    )]
+    AskedByScheduler(String),
     #[error("plugin {plugin} has role {role}, not {wanted}")]
     OtherRole { plugin: String, role: Role, wanted: Role },
     #[error("cannot start a thread")]
@@ -69,7 +73,7 @@ pub(super) fn active(unit: &Unit) -> Option<Active> {
         Unit::Controller(unit) => unit.active().map(Active::Controller),
         Unit::Scheduler { unit, .. } => unit.active().map(Active::Scheduler),
         Unit::Admission(unit) => unit.active().map(Active::Admission),
-        Unit::Cni => None,
+        Unit::Extension(_) | Unit::Cni => None,
     }
 }
 
@@ -78,6 +82,7 @@ impl Host {
     pub(crate) fn active(&self, plugin: &str) -> Result<Active, FollowError> {
         match self.manager.unit(plugin) {
             None => Err(FollowError::NotRunning(plugin.to_owned())),
+            Some(Unit::Extension(_)) => Err(FollowError::AskedByScheduler(plugin.to_owned())),
             Some(unit @ Unit::Cni) => Err(FollowError::OnNodes(plugin.to_owned(), unit.role())),
             Some(unit) => active(&unit).ok_or_else(|| FollowError::Stopped(plugin.to_owned())),
         }

@@ -201,11 +201,13 @@ impl Manager {
         };
         if other_role.is_some() {
             self.admission.remove(&slot.name);
+            self.extensions.remove(&slot.name);
             drop(other_role);
         }
         let load = match candidate.spec.role {
             Role::Controller => self.run_controller(slot, candidate)?,
             Role::Scheduler => self.run_scheduler(slot, candidate)?,
+            Role::SchedulerExtension => self.run_extension(slot, candidate)?,
             Role::Admission => self.run_admission(slot, candidate)?,
             Role::Cni => self.check_cni(slot, candidate)?,
         };

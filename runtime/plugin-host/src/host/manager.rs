@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::watch as ready_watch;
@@ -19,13 +19,17 @@ use super::watch::{Names, PluginEvents};
 use crate::admission::AdmissionChain;
 use crate::artifact::Artifacts;
 use crate::cluster::{Cluster, ListQuery};
-use crate::events::Hub;
+use crate::events::{Hub, Subscription};
+use crate::extension::Extensions;
 use crate::metrics::Metrics;
-use crate::plugin::{self, Plugin};
+use crate::plugin::{self, Plugin, Role};
 use crate::program::LoadError;
 use crate::shadow::Comparison;
 use crate::source::{Components, Retries, Supply};
 use crate::supervise::Health;
+
+/// So long, at the start, plugins wait for scheduler extensions.
+const EXTENSIONS_FIRST: Duration = Duration::from_secs(10);
 
 pub(super) struct Manager {
     pub(super) cluster: Arc<dyn Cluster>,
@@ -36,6 +40,8 @@ pub(super) struct Manager {
     /// Plugins whose component came, or does not come, since they were looked at.
     supplied: Arc<Names>,
     pub(super) admission: Arc<AdmissionChain>,
+    pub(super) extensions: Arc<Extensions>,
+    _extensions_are_fed: Subscription,
     pub(super) embedded: BTreeMap<String, Embedded>,
     pub(super) slots: Mutex<BTreeMap<String, Arc<Slot>>>,
     /// Plugin objects that changed, or have something to be done for.
@@ -76,6 +82,9 @@ impl Manager {
             Box::new(stir),
             Retries::default(),
         );
+        let extensions = Extensions::new(cluster.clone());
+        // Before any scheduler: what one of them has seen, extensions have been fed.
+        let (fed, _) = hub.add(extensions.clone());
         Arc::new(Self {
             cluster,
             hub,
@@ -83,6 +92,8 @@ impl Manager {
             supply,
             supplied,
             admission,
+            extensions,
+            _extensions_are_fed: fed,
             embedded,
             slots: Mutex::default(),
             changed,
@@ -100,6 +111,7 @@ impl Manager {
             let (manager, shutdown) = (self.clone(), shutdown.clone());
             tokio::spawn(async move { manager.keep_statuses(shutdown).await })
         };
+        self.load_extensions().await;
         let mut loads = JoinSet::new();
         let mut first = true;
         loop {
@@ -122,6 +134,25 @@ impl Manager {
         if let Err(error) = statuses.await.and(ended) {
             tracing::error!(%error, "a task of the plugin host ended badly");
         }
+    }
+
+    /// Before anything else: no pod is to be bound before the rules are in
+    /// force. One that takes very long does not keep a cluster from working.
+    async fn load_extensions(self: &Arc<Self>) {
+        let query = ListQuery { kind: Some(plugin::kind()), ..ListQuery::default() };
+        let mut plugins = self.cluster.list(&query).objects;
+        let role = Role::SchedulerExtension.as_str();
+        plugins.retain(|plugin| plugin.field("spec.role").as_deref() == Some(role));
+        let mut loads = JoinSet::new();
+        for plugin in plugins {
+            let manager = self.clone();
+            loads.spawn_blocking(move || manager.look_at(plugin.name()));
+        }
+        let loaded = async { while loads.join_next().await.is_some() {} };
+        if tokio::time::timeout(EXTENSIONS_FIRST, loaded).await.is_err() {
+            tracing::warn!("scheduler extensions are not loaded yet; other plugins start without");
+        }
+        loads.detach_all();
     }
 
     /// Starts looking at every plugin that changed.
@@ -279,6 +310,7 @@ impl Manager {
     fn unload(&self, slot: &Slot) {
         self.supply.forget(&slot.name);
         self.admission.remove(&slot.name);
+        self.extensions.remove(&slot.name);
         let unit = {
             let mut state = slot.state.lock();
             state.loading = false;
@@ -286,7 +318,11 @@ impl Manager {
             state.unit.take()
         };
         // Waits for the call that runs.
-        drop(unit);
+        match unit {
+            // A call of a scheduler may hold it a little longer.
+            Some(Unit::Extension(unit)) => unit.stop(),
+            unit => drop(unit),
+        }
         slot.health.unloaded();
     }
 

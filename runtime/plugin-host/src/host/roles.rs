@@ -11,6 +11,7 @@ use crate::bindings::cni::CniPlugin;
 use crate::bindings::scheduler::SchedulerPlugin;
 use crate::budget::Budgets;
 use crate::controller::ControllerUnit;
+use crate::extension::{ExtensionUnit, Terms};
 use crate::grants::Grants;
 use crate::metrics::Metrics;
 use crate::program::{GrantPolicy, Ingredients, LoadError, Program, World};
@@ -90,6 +91,7 @@ impl Manager {
                 rollout,
                 &self.hub,
                 self.cluster.clone(),
+                self.extensions.clone(),
                 slot.health.clone(),
             )?),
         };
@@ -116,6 +118,31 @@ impl Manager {
             }
         }
         Ok(())
+    }
+
+    pub(super) fn run_extension(
+        &self,
+        slot: &Slot,
+        candidate: &Candidate,
+    ) -> Result<u64, LoadError> {
+        let program = self.program(slot, candidate, slot.metrics.clone())?;
+        let load = program.load;
+        let rollout = Rollout::from_spec(&candidate.spec.rollout);
+        let terms = Terms {
+            weight: candidate.spec.weight.unwrap_or(1),
+            failure_policy: candidate.spec.failure_policy.unwrap_or_default(),
+        };
+        // The replay takes its time; the status may be read meanwhile.
+        let running = slot.state.lock().unit.clone();
+        if let Some(Unit::Extension(unit)) = running {
+            unit.swap(program, rollout, terms)?;
+            return Ok(load);
+        }
+        let (extensions, health) = (self.extensions.clone(), slot.health.clone());
+        let unit = Arc::new(ExtensionUnit::start(program, rollout, terms, extensions, health)?);
+        self.extensions.put(unit.clone());
+        Self::put_unit(slot, Unit::Extension(unit));
+        Ok(load)
     }
 
     pub(super) fn run_admission(

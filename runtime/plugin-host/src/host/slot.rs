@@ -14,6 +14,7 @@ use super::trial::Trial;
 use crate::admission::AdmissionUnit;
 use crate::artifact::{Artifact, Digest};
 use crate::controller::ControllerUnit;
+use crate::extension::ExtensionUnit;
 use crate::metrics::Metrics;
 use crate::plugin::{
     BudgetSpec, FailurePolicy, GrantRule, Phase, Plugin, PluginSpec, PluginStatus, Role,
@@ -32,6 +33,7 @@ pub(super) enum Unit {
         names: Vec<String>,
     },
     Admission(Arc<AdmissionUnit>),
+    Extension(Arc<ExtensionUnit>),
     /// Checked here, run by the node agents.
     Cni,
 }
@@ -42,6 +44,7 @@ impl Unit {
             Self::Controller(_) => Role::Controller,
             Self::Scheduler { .. } => Role::Scheduler,
             Self::Admission(_) => Role::Admission,
+            Self::Extension(_) => Role::SchedulerExtension,
             Self::Cni => Role::Cni,
         }
     }
@@ -52,6 +55,7 @@ impl Unit {
             Self::Controller(unit) => unit.set_rollout(rollout),
             Self::Scheduler { unit, .. } => unit.set_rollout(rollout),
             Self::Admission(unit) => unit.set_rollout(rollout),
+            Self::Extension(unit) => unit.set_rollout(rollout),
             Self::Cni => {}
         }
     }

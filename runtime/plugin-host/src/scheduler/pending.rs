@@ -3,7 +3,7 @@
 //! under suspicion because a plugin faulted on a batch that they were in.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use crate::cluster::ObjectHandle;
@@ -39,6 +39,11 @@ pub(crate) struct Pending {
     suspects_next: bool,
     /// Were poisonous, and have changed or gone since somebody asked.
     freed: Vec<String>,
+    /// Pods of which an extension said, when they were decided last, that some
+    /// node will not do.
+    rejected: HashSet<String>,
+    /// When (in `clock`) extensions were last known to say something else.
+    reconsidered: u64,
 }
 
 struct Entry {
@@ -116,6 +121,7 @@ impl Pending {
 
     /// The pod waits no longer: bound, gone, gated.
     pub fn remove(&mut self, uid: &str) {
+        self.rejected.remove(uid);
         if let Some(entry) = self.pods.remove(uid) {
             self.active.remove(&(Reverse(entry.priority), entry.arrival));
             self.waiting.remove(&entry.activation);
@@ -200,6 +206,30 @@ impl Pending {
         Some(now.saturating_duration_since(*since))
     }
 
+    /// It was not its turn after all.
+    pub fn postpone(&mut self, uid: &str, wait: Duration, now: Instant) {
+        if wait.is_zero() { self.activate(uid, now) } else { self.delay(uid, now + wait) }
+    }
+
+    /// If the pod is parked now, that may be an extension's doing.
+    pub fn rejected_by_extension(&mut self, uid: &str) {
+        if self.pods.contains_key(uid) {
+            self.rejected.insert(uid.to_owned());
+        }
+    }
+
+    /// Extensions may say something else of the pods that they rejected.
+    pub fn reconsider(&mut self, now: Instant) {
+        self.clock += 1;
+        self.reconsidered = self.clock;
+        for uid in std::mem::take(&mut self.rejected) {
+            let entry = self.pods.get(&uid);
+            if entry.is_some_and(|entry| matches!(entry.state, State::Parked { .. })) {
+                self.try_again(&uid, now);
+            }
+        }
+    }
+
     /// A node was found; the binding is on its way.
     pub fn binding(&mut self, uid: &str) {
         if let Some(entry) = self.pods.get_mut(uid) {
@@ -279,7 +309,8 @@ impl Pending {
         entry.message = Some(message.to_owned());
         entry.suspect = false;
         entry.attempts = entry.attempts.saturating_add(1);
-        let missed = self.raised.iter().any(|(flag, at)| *at > seen && wake_on.contains(*flag));
+        let missed = self.raised.iter().any(|(flag, at)| *at > seen && wake_on.contains(*flag))
+            || (self.reconsidered > seen && self.rejected.contains(uid));
         if missed {
             // What it waits for happened while the plugin was thinking.
             let delay = backoff(entry.attempts);
@@ -443,6 +474,43 @@ mod tests {
         pending.wake(Wake::NODE_CHANGED, now);
         pending.park("a", Wake::NODE_CHANGED, "full", now);
         assert_eq!(taken(&mut pending, now + BACKOFF_CAP), ["a"]);
+    }
+
+    #[test]
+    fn what_an_extension_rejected_is_reconsidered_when_it_may_say_otherwise() {
+        let mut pending = Pending::default();
+        let now = Instant::now();
+        let later = now + BACKOFF_CAP;
+        for name in ["rejected", "full", "meanwhile"] {
+            pending.put(pod(name), 0, false, now);
+        }
+        assert_eq!(taken(&mut pending, now).len(), 3);
+        for name in ["rejected", "full"] {
+            pending.park(name, Wake::empty(), "no", now);
+        }
+        pending.rejected_by_extension("rejected");
+        pending.rejected_by_extension("gone");
+        pending.rejected_by_extension("meanwhile");
+        pending.reconsider(now);
+        assert_eq!(taken(&mut pending, later), ["rejected"]);
+        pending.rejected_by_extension("meanwhile");
+        pending.park("meanwhile", Wake::empty(), "no", now);
+        assert_eq!(taken(&mut pending, later), ["meanwhile"], "it was reconsidered while decided");
+    }
+
+    #[test]
+    fn a_postponed_pod_keeps_its_place() {
+        let mut pending = Pending::default();
+        let now = Instant::now();
+        for name in ["a", "b"] {
+            pending.put(pod(name), 0, false, now);
+        }
+        assert_eq!(pending.take(1, now).len(), 1);
+        pending.postpone("a", Duration::ZERO, now);
+        assert_eq!(taken(&mut pending, now), ["a", "b"]);
+        pending.postpone("a", BACKOFF_BASE, now);
+        assert!(!pending.is_ready(now));
+        assert_eq!(taken(&mut pending, now + BACKOFF_BASE), ["a"]);
     }
 
     #[test]

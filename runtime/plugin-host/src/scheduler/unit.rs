@@ -23,6 +23,7 @@ use crate::cluster::{
     Change, Cluster, ClusterEvent, EventBatch, ListQuery, ObjectHandle, PluginIdentity,
 };
 use crate::events::{Hub, Sink, Subscription};
+use crate::extension::{Extensions, Reconsider};
 use crate::fields;
 use crate::follow::{Follower, FollowerHandle, Followers, SchedulerTurn};
 use crate::handover::{Taken, hand_over};
@@ -48,6 +49,7 @@ pub(crate) struct Shared {
     pub cluster: Arc<dyn Cluster>,
     pub identity: PluginIdentity,
     pub health: Arc<Health>,
+    pub extensions: Arc<Extensions>,
     pub seeds: Seeds,
     pub runtime: tokio::runtime::Handle,
     pub reports: Arc<Semaphore>,
@@ -101,6 +103,7 @@ impl SchedulerUnit {
         rollout: Rollout,
         hub: &Arc<Hub>,
         cluster: Arc<dyn Cluster>,
+        extensions: Arc<Extensions>,
         health: Arc<Health>,
     ) -> Result<Self, LoadError> {
         let shared = Arc::new(Shared {
@@ -108,6 +111,7 @@ impl SchedulerUnit {
             seeds: Seeds::starting_at(cluster.now_unix_ms().unsigned_abs()),
             cluster,
             health,
+            extensions,
             runtime: tokio::runtime::Handle::current(),
             reports: Arc::new(Semaphore::new(CONCURRENT_REPORTS)),
             feeds: Mutex::default(),
@@ -117,6 +121,8 @@ impl SchedulerUnit {
             inbox: Mutex::default(),
             wake: Condvar::new(),
         });
+        let reconsiders: Weak<Shared> = Arc::downgrade(&shared);
+        shared.extensions.tell(reconsiders);
         let (subscription, delivered) = hub.add(shared.clone());
         {
             let mut inbox = shared.inbox.lock();
@@ -185,6 +191,13 @@ impl Drop for SchedulerUnit {
                 "the thread of a scheduler panicked"
             );
         }
+    }
+}
+
+impl Reconsider for Shared {
+    fn reconsider(&self) {
+        self.inbox.lock().pending.reconsider(Instant::now());
+        self.wake.notify_one();
     }
 }
 

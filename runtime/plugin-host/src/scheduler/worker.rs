@@ -10,6 +10,7 @@ use super::pod::PodView;
 use super::unit::{Next, Shared};
 use crate::bindings::types::Context;
 use crate::cluster::{ApplyError, ListQuery, Object, ObjectHandle};
+use crate::extension::{Heard, Postponed};
 use crate::follow::{Scheduled, SchedulerTurn};
 use crate::pace::Pace;
 use crate::program::LoadError;
@@ -22,6 +23,9 @@ const BATCH: usize = 128;
 
 /// In the first calls, before it is known how long they take.
 const FIRST_BATCH: usize = 8;
+
+/// A pod waits so long for an extension that has to catch up with the cluster.
+const EXTENSION_LAG: Duration = Duration::from_millis(10);
 
 /// Bindings on their way at a time; group commit makes them share their fsync.
 const MAX_IN_FLIGHT: usize = 512;
@@ -110,6 +114,7 @@ impl Worker {
                     continue;
                 }
                 let room = MAX_IN_FLIGHT.saturating_sub(inbox.in_flight).min(self.pace.size());
+                let room = room.min(self.shared.extensions.most_pods_per_call());
                 if room > 0 && inbox.pending.is_ready(now) {
                     let pods = inbox.pending.take(room, now);
                     live.program().metrics.queue_depth(inbox.pending.depth());
@@ -267,14 +272,19 @@ impl Worker {
                 seed: self.shared.seeds.next(),
                 revision: self.shared.cluster.revision(),
             };
+            let (answers, heard) = self.shared.extensions.call(context, &pods).unzip();
+            live.instance.sandbox.set_answers(answers);
             let started = Instant::now();
             let decided = live.instance.schedule(context, &pods);
             let elapsed = started.elapsed();
+            live.instance.sandbox.set_answers(None);
+            let heard = heard.map(|heard| Arc::new(std::mem::take(&mut *heard.lock())));
             if !followers.is_empty() {
                 followers.tell(SchedulerTurn::Schedule(Arc::new(Scheduled {
                     digest: live.program().digest.clone(),
                     context,
                     pods: pods.clone(),
+                    heard: heard.clone(),
                     decided: decided.clone(),
                 })));
             }
@@ -282,7 +292,7 @@ impl Worker {
                 Ok(decisions) => {
                     self.shared.health.good_on(uids.iter());
                     self.pace.took(pods.len(), elapsed);
-                    return self.perform(&pods, decisions);
+                    return self.perform(&pods, decisions, &heard.unwrap_or_default());
                 }
                 Err(fault) => fault,
             };
@@ -380,8 +390,15 @@ impl Worker {
         self.shared.followers.interrupt();
     }
 
-    fn perform(&self, pods: &[ObjectHandle], decisions: Vec<Decision>) {
+    fn perform(&self, pods: &[ObjectHandle], decisions: Vec<Decision>, heard: &Heard) {
         for (pod, decision) in pods.iter().zip(decisions) {
+            if let Some(postponed) = heard.postponed.get(pod.uid()) {
+                self.postpone(pod, &decision, *postponed);
+                continue;
+            }
+            if heard.rejects(pod.uid()) {
+                self.shared.inbox.lock().pending.rejected_by_extension(pod.uid());
+            }
             match decision {
                 Decision::Bind(binding) => self.bind(pod, binding.node),
                 Decision::Unschedulable(unschedulable) => self.park(pod, &unschedulable),
@@ -397,6 +414,19 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Extensions could not be asked about it yet, so nothing is decided.
+    fn postpone(&self, pod: &ObjectHandle, decision: &Decision, why: Postponed) {
+        let wait = match why {
+            Postponed::NoTime => Duration::ZERO,
+            Postponed::NotUpToDate => EXTENSION_LAG,
+        };
+        let mut inbox = self.shared.inbox.lock();
+        if matches!(decision, Decision::Bind(_) | Decision::Preempt(_)) {
+            inbox.forget.push(pod.uid().to_owned());
+        }
+        inbox.pending.postpone(pod.uid(), wait, Instant::now());
     }
 
     fn bind(&self, pod: &ObjectHandle, node: String) {
@@ -417,6 +447,7 @@ impl Worker {
             inbox.assumed.insert(pod.uid().to_owned(), (pod.clone(), node.clone()));
             inbox.in_flight += 1;
         }
+        self.shared.extensions.assume(pod, &node);
         let Some(live) = &self.live else { return };
         let (shared, pod, metrics) =
             (self.shared.clone(), pod.clone(), live.program().metrics.clone());
@@ -437,6 +468,9 @@ impl Worker {
                         }
                     }
                 }
+            }
+            if result.is_err() {
+                shared.extensions.unassume(&pod);
             }
             shared.wake.notify_one();
             match result {

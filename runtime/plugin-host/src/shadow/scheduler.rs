@@ -10,6 +10,7 @@ use super::compare::View;
 use super::{Comparison, Decision};
 use crate::bindings::scheduler::SchedulerPlugin;
 use crate::cluster::ObjectHandle;
+use crate::extension::Replayed;
 use crate::follow::{Follower, Scheduled, SchedulerTurn};
 use crate::program::scheduler_interface::Decision as Answer;
 use crate::program::{LoadError, Program};
@@ -90,7 +91,9 @@ fn compare(
     let mut rest: &[ObjectHandle] = &turn.pods;
     let mut decided: &[Answer] = decided;
     while !rest.is_empty() {
+        instance.sandbox.set_answers(Replayed::of(turn.heard.as_ref()));
         let answers = instance.schedule(turn.context, rest)?;
+        instance.sandbox.set_answers(None);
         let mut differs = None;
         for (index, (pod, (active, candidate))) in
             rest.iter().zip(decided.iter().zip(&answers)).enumerate()

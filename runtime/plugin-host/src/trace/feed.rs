@@ -15,6 +15,7 @@ use crate::bindings::controller::ControllerPlugin;
 use crate::bindings::scheduler::SchedulerPlugin;
 use crate::cluster::ObjectHandle;
 use crate::convert;
+use crate::extension::Replayed;
 use crate::follow::{AdmissionTurn, ControllerTurn, Decided, Follower, Scheduled, SchedulerTurn};
 use crate::sandbox::Fault;
 use crate::scheduler::Delta;
@@ -201,7 +202,8 @@ impl SchedulerRecorder {
             context: wire::context(&turn.context),
             pods: turn.pods.iter().map(object).collect(),
         };
-        self.recorder.call(input, Some(Box::new(NoAnswers)), |answer| {
+        let answers = Replayed::of(turn.heard.as_ref()).unwrap_or_else(|| Box::new(NoAnswers));
+        self.recorder.call(input, Some(answers), |answer| {
             compare(answer, &turn.decided, |live| {
                 let live: Vec<DecisionRecord> = live.iter().map(wire::decision).collect();
                 matches!(answer, Answer::Decisions(own) if *own == live)

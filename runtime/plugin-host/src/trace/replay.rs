@@ -90,7 +90,9 @@ pub fn replay(trace: impl Read, options: &Replay) -> Result<Report, ReplayError>
         Role::Controller => Run::<ControllerPlugin>::of(reader, options),
         Role::Scheduler => Run::<SchedulerPlugin>::of(reader, options),
         Role::Admission => Run::<AdmissionPlugin>::of(reader, options),
-        Role::Cni => Err(ReplayError::UnknownRole { role: role.to_string() }),
+        Role::SchedulerExtension | Role::Cni => {
+            Err(ReplayError::UnknownRole { role: role.to_string() })
+        }
     }
 }
 

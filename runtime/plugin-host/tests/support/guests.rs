@@ -11,7 +11,8 @@ use sha2::{Digest as _, Sha256};
 static BUILT: LazyLock<Vec<PathBuf>> = LazyLock::new(|| {
     let host = Path::new(env!("CARGO_MANIFEST_DIR"));
     let target = host.join("../../target/host-guests");
-    let packages = ["guest-controller", "guest-scheduler", "guest-admission", "guest-cni"];
+    let packages =
+        ["guest-controller", "guest-scheduler", "guest-admission", "guest-cni", "guest-extension"];
     let built = pintle_plugin_build::build(&host.join("tests/guests"), &packages, &target)
         .expect("guests build");
     built.into_iter().map(|built| built.path).collect()
@@ -35,6 +36,10 @@ pub fn admission() -> Bytes {
 
 pub fn cni() -> Bytes {
     read(3)
+}
+
+pub fn extension() -> Bytes {
+    read(4)
 }
 
 pub fn digest(component: &[u8]) -> String {

@@ -1,0 +1,448 @@
+//! All extensions that are active, what they are fed from, and how a scheduler
+//! reaches them.
+//!
+//! One numbering of nodes for all of them. It is kept only while there is an
+//! extension: without one, an event costs one load.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use pintle_api::meta::GroupVersionKind;
+use serde_json::Value;
+
+use super::answers::ExtensionAnswers;
+use super::call::{Asking, Heard};
+use super::feed::Feed;
+use super::live::{node_kind, pod_kind};
+use super::numbering::{Began, Names, Numbering};
+use super::opinion::{Opinion, Part, Rejection, Stated, Verdict};
+use super::unit::{Bell, ExtensionUnit};
+use crate::bindings::types::Context;
+use crate::cluster::{Change, Cluster, ClusterEvent, EventBatch, ListQuery, ObjectHandle};
+use crate::events::Sink;
+use crate::fields;
+use crate::grants::Grants;
+
+/// A feed this long is emptied although no pod is asked about.
+const FEED_HIGH_WATER: usize = 64;
+
+/// Verdicts whose version is remembered. Forgetting one costs the reader of
+/// the same verdict a second reading.
+const MOST_VERDICTS: usize = 1024;
+
+/// A scheduler, as far as extensions are concerned.
+pub(crate) trait Reconsider: Send + Sync {
+    /// Pods that an extension rejected may be decided otherwise now.
+    fn reconsider(&self);
+}
+
+pub(crate) struct Extensions {
+    pub cluster: Arc<dyn Cluster>,
+    units: ArcSwap<Vec<Arc<ExtensionUnit>>>,
+    /// Whether the nodes are numbered: there are extensions, or one is on its way.
+    followed: AtomicBool,
+    view: Mutex<View>,
+    verdicts: Mutex<HashMap<Vec<(u64, u32)>, (u64, Arc<Verdict>)>>,
+    /// Opinions and verdicts are numbered from here; 0 is nothing.
+    last_id: AtomicU64,
+    schedulers: Mutex<Vec<Weak<dyn Reconsider>>>,
+}
+
+#[derive(Default)]
+struct View {
+    numbering: Numbering,
+    /// Events of nodes up to here are covered by a list.
+    listed: u64,
+    interests: Vec<Interest>,
+    /// Pods with the node they were given, until the event stream shows it.
+    assumed: HashMap<String, (ObjectHandle, String)>,
+}
+
+/// A feed lives as long as the instance that reads it.
+struct Interest {
+    feed: Weak<Feed>,
+    watches: Vec<GroupVersionKind>,
+    pods: bool,
+    grants: Arc<Grants>,
+    bell: Arc<Bell>,
+}
+
+impl Extensions {
+    pub fn new(cluster: Arc<dyn Cluster>) -> Arc<Self> {
+        Arc::new(Self {
+            cluster,
+            units: ArcSwap::default(),
+            followed: AtomicBool::new(false),
+            view: Mutex::default(),
+            verdicts: Mutex::default(),
+            last_id: AtomicU64::new(0),
+            schedulers: Mutex::default(),
+        })
+    }
+
+    /// Puts a unit where its name says. It is asked from the next call on.
+    pub fn put(&self, unit: Arc<ExtensionUnit>) {
+        self.units.rcu(|units| {
+            let mut units: Vec<_> =
+                units.iter().filter(|other| other.name != unit.name).cloned().collect();
+            units.push(unit.clone());
+            units.sort_by(|a, b| a.name.cmp(&b.name));
+            units
+        });
+        self.changed();
+    }
+
+    pub fn remove(&self, name: &str) {
+        let before = self.units.rcu(|units| {
+            units.iter().filter(|unit| &*unit.name != name).cloned().collect::<Vec<_>>()
+        });
+        if before.iter().any(|unit| &*unit.name == name) {
+            self.changed();
+        }
+    }
+
+    /// A scheduler that wants to know when extensions may say something else.
+    pub fn tell(&self, scheduler: Weak<dyn Reconsider>) {
+        self.schedulers.lock().push(scheduler);
+    }
+
+    /// What extensions say may have changed for other reasons than nodes.
+    pub fn changed(&self) {
+        let schedulers: Vec<Arc<dyn Reconsider>> = {
+            let mut schedulers = self.schedulers.lock();
+            schedulers.retain(|scheduler| scheduler.strong_count() > 0);
+            schedulers.iter().filter_map(Weak::upgrade).collect()
+        };
+        for scheduler in schedulers {
+            scheduler.reconsider();
+        }
+    }
+
+    /// The most pods that may be decided in one call: an extension that looks at
+    /// pods has to know of each that was decided before it is asked about the next.
+    pub fn most_pods_per_call(&self) -> usize {
+        let units = self.units.load();
+        if units.iter().any(|unit| unit.looks_at_pods()) { 1 } else { usize::MAX }
+    }
+
+    /// For one `schedule` call: what answers the scheduler, and what it will
+    /// have heard. None: there are no extensions.
+    pub fn call(
+        self: &Arc<Self>,
+        context: Context,
+        pods: &[ObjectHandle],
+    ) -> Option<(Box<dyn ExtensionAnswers>, Arc<Mutex<Heard>>)> {
+        let units = self.units.load_full();
+        if units.is_empty() {
+            return None;
+        }
+        let (began, names) = {
+            let mut view = self.view.lock();
+            (view.numbering.begin(), view.numbering.names())
+        };
+        let heard = Arc::new(Mutex::new(Heard { names, ..Heard::default() }));
+        let asking = Asking {
+            group: self.clone(),
+            units,
+            context,
+            pods: pods.to_vec(),
+            began,
+            heard: heard.clone(),
+            next: 0,
+            spent: std::time::Duration::ZERO,
+        };
+        Some((Box::new(asking), heard))
+    }
+
+    pub(super) fn end(&self, call: &Began) {
+        self.view.lock().numbering.end(call);
+    }
+
+    /// The pod was given a node; the event stream will show it, or `unassume`
+    /// takes it back.
+    pub fn assume(&self, pod: &ObjectHandle, node: &str) {
+        if !self.followed.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut view = self.view.lock();
+        view.assumed.insert(pod.uid().to_owned(), (pod.clone(), node.to_owned()));
+        view.each(|interest, feed| {
+            if interest.wants_pod(pod) {
+                feed.assume(pod.clone(), node.to_owned());
+            }
+        });
+    }
+
+    pub fn unassume(&self, pod: &ObjectHandle) {
+        let mut view = self.view.lock();
+        // Otherwise the event stream has said what became of it.
+        if view.assumed.remove(pod.uid()).is_some() {
+            view.each(|interest, feed| {
+                if interest.wants_pod(pod) {
+                    feed.unassume(pod.clone());
+                }
+            });
+        }
+    }
+
+    /// A feed for an instance that knows nothing: all nodes are in it, and the
+    /// pods that were just given one.
+    pub fn add_feed(
+        &self,
+        watches: &[GroupVersionKind],
+        grants: &Arc<Grants>,
+        bell: &Arc<Bell>,
+    ) -> Arc<Feed> {
+        let feed = Arc::new(Feed::default());
+        let interest = Interest {
+            feed: Arc::downgrade(&feed),
+            pods: watches.contains(&pod_kind()),
+            watches: watches.to_vec(),
+            grants: grants.clone(),
+            bell: bell.clone(),
+        };
+        let mut view = self.view.lock();
+        if !self.followed.swap(true, Ordering::SeqCst) {
+            // No event is missed: they wait for the lock.
+            view.assumed.clear();
+            self.list_nodes(&mut view);
+        }
+        for (number, node) in view.numbering.present() {
+            feed.node(number, node.clone());
+        }
+        for (pod, node) in view.assumed.values().filter(|(pod, _)| interest.wants_pod(pod)) {
+            feed.assume(pod.clone(), node.clone());
+        }
+        view.interests.push(interest);
+        feed
+    }
+
+    /// Makes the numbering what the cluster is, and tells every feed.
+    fn list_nodes(&self, view: &mut View) {
+        let query = ListQuery { kind: Some(node_kind()), ..ListQuery::default() };
+        let listing = self.cluster.list(&query);
+        for name in view.numbering.gone(&listing.objects) {
+            view.node_gone(&name);
+        }
+        for node in &listing.objects {
+            view.node(node);
+        }
+        view.listed = listing.revision;
+    }
+
+    pub(super) fn state(&self, opinion: Opinion) -> Arc<Stated> {
+        Arc::new(Stated { id: self.next_id(), opinion })
+    }
+
+    fn next_id(&self) -> u64 {
+        self.last_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// No node will do.
+    pub(super) fn all_rejected(&self, reason: String, names: &Names) -> Arc<Stated> {
+        let in_use = (0..).zip(names.names.iter()).filter(|(_, name)| !name.is_empty());
+        let nodes = in_use.map(|(number, _)| number).collect();
+        self.state(Opinion { rejections: vec![Rejection { reason, nodes }], scores: None })
+    }
+
+    /// The same parts are the same verdict.
+    pub(super) fn verdict(&self, parts: Vec<Part>) -> (u64, Arc<Verdict>) {
+        let key: Vec<(u64, u32)> = parts.iter().map(|part| (part.stated.id, part.weight)).collect();
+        let mut verdicts = self.verdicts.lock();
+        if let Some((version, verdict)) = verdicts.get(&key) {
+            return (*version, verdict.clone());
+        }
+        if verdicts.len() >= MOST_VERDICTS {
+            verdicts.clear();
+        }
+        let known = (self.next_id(), Arc::new(Verdict::new(parts)));
+        verdicts.insert(key, known.clone());
+        known
+    }
+}
+
+impl Sink for Extensions {
+    fn observe(&self, batch: &EventBatch) {
+        if !self.followed.load(Ordering::Relaxed) || batch.events.is_empty() {
+            return;
+        }
+        let mut matters = false;
+        {
+            let mut view = self.view.lock();
+            for event in &batch.events {
+                matters |= view.observe(event);
+            }
+            view.each(|interest, feed| {
+                if feed.len() >= FEED_HIGH_WATER {
+                    interest.bell.drain();
+                }
+            });
+            // Also while one is built anew: it may have to be said of every node that it failed.
+            if view.interests.is_empty() && self.units.load().is_empty() {
+                view.numbering.clear();
+                self.followed.store(false, Ordering::SeqCst);
+            }
+        }
+        let units = self.units.load();
+        for event in batch.events.iter().filter(|event| is_settled(event)) {
+            units.iter().for_each(|unit| unit.unpark(event.object.uid()));
+        }
+        if matters {
+            self.changed();
+        }
+    }
+
+    fn resync(&self, _: u64) {
+        let mut view = self.view.lock();
+        if !self.followed.load(Ordering::SeqCst) {
+            return;
+        }
+        self.list_nodes(&mut view);
+        view.assumed.retain(|uid, (pod, _)| {
+            let now = self.cluster.get(&pod_kind(), pod.namespace(), pod.name());
+            now.is_some_and(|now| now.uid() == uid && now.field("spec.nodeName").is_none())
+        });
+        for interest in &view.interests {
+            interest.bell.resync();
+        }
+    }
+}
+
+impl View {
+    /// Every feed that is still read; forgets the others.
+    fn each(&mut self, mut with: impl FnMut(&Interest, &Feed)) {
+        self.interests.retain(|interest| {
+            let Some(feed) = interest.feed.upgrade() else { return false };
+            with(interest, &feed);
+            true
+        });
+    }
+
+    fn node(&mut self, node: &ObjectHandle) {
+        let number = self.numbering.upsert(node);
+        self.each(|_, feed| feed.node(number, node.clone()));
+    }
+
+    fn node_gone(&mut self, name: &str) {
+        if let Some(number) = self.numbering.remove(name) {
+            self.each(|_, feed| feed.node_gone(number));
+        }
+    }
+
+    /// Whether extensions may say something else because of it, nodes aside.
+    fn observe(&mut self, event: &ClusterEvent) -> bool {
+        let object = &event.object;
+        let kind = &**object.kind();
+        if *kind == node_kind() {
+            if event.revision > self.listed {
+                self.observe_node(event);
+            }
+            return false;
+        }
+        let mut matters = false;
+        if *kind == pod_kind() {
+            let is_bound = object.field("spec.nodeName").is_some();
+            if is_bound || event.change == Change::Deleted {
+                self.assumed.remove(object.uid());
+            }
+            if !is_bound {
+                return false;
+            }
+            self.each(|interest, feed| {
+                if interest.wants_pod(object) {
+                    feed.push(event);
+                    matters = true;
+                }
+            });
+            return matters;
+        }
+        self.each(|interest, feed| {
+            if interest.watches.contains(kind) && interest.may_see(object) {
+                feed.push(event);
+                matters = true;
+            }
+        });
+        matters
+    }
+
+    fn observe_node(&mut self, event: &ClusterEvent) {
+        let node = &event.object;
+        match (event.change, &event.previous) {
+            (Change::Deleted, _) => self.node_gone(node.name()),
+            (Change::Modified, Some(previous)) if is_heartbeat(previous.json(), node.json()) => {
+                // The state before need not be kept alive.
+                self.numbering.upsert(node);
+            }
+            _ => self.node(node),
+        }
+    }
+}
+
+impl Interest {
+    fn wants_pod(&self, pod: &ObjectHandle) -> bool {
+        self.pods && self.may_see(pod)
+    }
+
+    fn may_see(&self, object: &ObjectHandle) -> bool {
+        self.grants.may_read_in(object.kind(), object.namespace())
+    }
+}
+
+/// A pod that waits for no decision any more.
+fn is_settled(event: &ClusterEvent) -> bool {
+    **event.object.kind() == pod_kind()
+        && (event.change == Change::Deleted || event.object.field("spec.nodeName").is_some())
+}
+
+/// Only times moved, and what the API server keeps of writes. Answers are kept
+/// until something is told, so what says nothing new is not.
+fn is_heartbeat(before: &[u8], after: &[u8]) -> bool {
+    let without_times = |json: &[u8]| -> Option<Value> {
+        let mut node: Value = serde_json::from_slice(json).ok()?;
+        let metadata = node.get_mut("metadata")?.as_object_mut()?;
+        metadata.remove("resourceVersion");
+        metadata.remove("managedFields");
+        let conditions = node.get_mut("status").and_then(|status| status.get_mut("conditions"));
+        for condition in conditions.and_then(Value::as_array_mut).into_iter().flatten() {
+            condition.as_object_mut()?.remove("lastHeartbeatTime");
+        }
+        Some(node)
+    };
+    // What is cheap to tell apart mostly tells.
+    let plain = ["spec", "metadata.labels", "metadata.annotations", "status.allocatable"];
+    !plain.iter().any(|path| fields::differ(before, after, path))
+        && without_times(before)
+            .is_some_and(|before| without_times(after).is_some_and(|after| before == after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_heartbeat_says_nothing_new() {
+        fn check(path: &str, value: Value, expect: bool) {
+            let node = json!({
+                "metadata": { "name": "n", "labels": { "zone": "a" }, "resourceVersion": "1" },
+                "status": {
+                    "images": [],
+                    "conditions": [{ "type": "Ready", "status": "True", "lastHeartbeatTime": "1" }],
+                },
+            });
+            let mut after = node.clone();
+            *after.pointer_mut(path).unwrap() = value;
+            let (node, after) = (node.to_string(), after.to_string());
+            assert_eq!(is_heartbeat(node.as_bytes(), after.as_bytes()), expect, "{path}");
+        }
+        check("/metadata/resourceVersion", json!("2"), true);
+        check("/status/conditions/0/lastHeartbeatTime", json!("2"), true);
+        check("/status/conditions/0/status", json!("False"), false);
+        check("/metadata/labels/zone", json!("b"), false);
+        check("/status/images", json!([{ "names": ["web"] }]), false);
+        assert!(!is_heartbeat(b"{}", b"nonsense"));
+    }
+}
