@@ -443,6 +443,21 @@ impl Client {
         self.run(&self.pintle.to_string_lossy(), arguments)
     }
 
+    /// `pintle ARGS` that goes on while the test does something else.
+    pub fn spawn(&self, arguments: &[&str]) -> std::process::Child {
+        std::process::Command::new("nsenter")
+            .arg(format!("--net=/run/netns/{}", self.namespace))
+            .arg(&self.pintle)
+            .args(arguments)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env("PINTLE_KUBECONFIG", &self.kubeconfig)
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("nsenter starts")
+    }
+
     fn run(&self, program: &str, arguments: &[&str]) -> Output {
         let ns = format!("--net=/run/netns/{}", self.namespace);
         let kubeconfig = self.kubeconfig.to_string_lossy();

@@ -168,6 +168,8 @@ impl<W: Subject> Recorder<W> {
         let started = self.program.start_with(|surroundings| {
             surroundings.reader = reads;
             surroundings.log = log;
+            // What recording costs is not the plugin's.
+            surroundings.cpu = None;
             surroundings.budgets.deadline = DEADLINE;
             surroundings.budgets.max_starvation = PATIENCE;
         });

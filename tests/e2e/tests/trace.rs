@@ -1,0 +1,265 @@
+//! Recording a plugin of a running cluster and replaying the file without one,
+//! with the commands that docs/record-and-replay.md shows.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Output};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use pintle_e2e::{Cluster, items, require_machine};
+use serde_json::{Value, json};
+
+/// Nodes that are Ready for ever, though nobody is there.
+fn add_nodes(cluster: &Cluster, count: usize) {
+    for number in 0..count {
+        let node = format!("silent-{number}");
+        let capacity = json!({ "cpu": "64", "memory": "256Gi", "pods": "1000" });
+        let lease = json!({
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": { "name": node, "namespace": "kube-node-lease" },
+            "spec": {
+                "holderIdentity": node,
+                "leaseDurationSeconds": 40,
+                "renewTime": "2099-01-01T00:00:00.000000Z",
+            },
+        });
+        cluster.apply(&lease.to_string());
+        let condition = json!({
+            "type": "Ready", "status": "True", "reason": "Test", "message": "",
+            "lastHeartbeatTime": "2026-01-01T00:00:00Z",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        });
+        let object = json!({
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": { "name": node, "labels": { "kubernetes.io/hostname": node } },
+            "status": { "capacity": capacity, "allocatable": capacity, "conditions": [condition] },
+        });
+        cluster.apply(&object.to_string());
+    }
+}
+
+fn deployment(replicas: usize) -> String {
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": { "name": "web" },
+        "spec": {
+            "replicas": replicas,
+            "selector": { "matchLabels": { "app": "web" } },
+            "template": {
+                "metadata": { "labels": { "app": "web" } },
+                "spec": { "containers": [{
+                    "name": "main",
+                    "image": "none",
+                    "resources": { "requests": { "cpu": "100m", "memory": "64Mi" } },
+                }] },
+            },
+        },
+    })
+    .to_string()
+}
+
+fn bound(cluster: &Cluster) -> usize {
+    let pods = cluster.get("pods -l app=web");
+    items(&pods).iter().filter(|pod| pod["spec"]["nodeName"].is_string()).count()
+}
+
+fn scale(cluster: &Cluster, replicas: usize) {
+    cluster.apply(&deployment(replicas));
+    cluster.wait(&format!("{replicas} pods to be bound"), 60, |c| bound(c) == replicas);
+}
+
+/// A recording under way: its header has been written.
+fn record(cluster: &Cluster, plugin: &str, file: &Path, more: &[&str]) -> Child {
+    let output = file.to_string_lossy();
+    let mut arguments = vec!["plugin", "record", plugin, "-o", &output];
+    arguments.extend(more);
+    let child = cluster.client().spawn(&arguments);
+    cluster.wait("the recording to begin", 20, |_| size(file) > 0);
+    child
+}
+
+fn size(file: &Path) -> u64 {
+    std::fs::metadata(file).map_or(0, |metadata| metadata.len())
+}
+
+fn ended(child: Child) -> Output {
+    child.wait_with_output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Offline: in no cluster's network, with no kubeconfig.
+fn replay(file: &Path, more: &[&str]) -> pintle_e2e::Output {
+    let pintle = pintle_e2e::bin_dir().join("pintle");
+    let cache = file.with_extension("cache");
+    let mut arguments = vec![
+        "-n".to_owned(),
+        "env".to_owned(),
+        "-u".to_owned(),
+        "KUBECONFIG".to_owned(),
+        format!("XDG_CACHE_HOME={}", cache.display()),
+        pintle.to_string_lossy().into_owned(),
+        "plugin".to_owned(),
+        "replay".to_owned(),
+        file.to_string_lossy().into_owned(),
+    ];
+    arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    pintle_e2e::run("unshare", &arguments)
+}
+
+fn report(file: &Path, more: &[&str]) -> Value {
+    let output = replay(file, &[more, &["--json"]].concat());
+    serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("no report: {output:?}"))
+}
+
+/// A scheduler of another build: the plugin host's own guest.
+fn counting() -> PathBuf {
+    let workspace = pintle_e2e::workspace();
+    let source = workspace.join("runtime/plugin-host/tests/guests");
+    let target = workspace.join("target/host-guests");
+    let mut built = pintle_plugin_build::build(&source, &["guest-scheduler"], &target)
+        .expect("the guest builds");
+    built.remove(0).path
+}
+
+#[test]
+fn what_plugins_decided_is_recorded_and_replayed_elsewhere() {
+    require_machine!();
+    let mut cluster = Cluster::start(0);
+    add_nodes(&cluster, 5);
+    scale(&cluster, 10);
+    the_scheduler_replays_and_other_versions_differ(&cluster);
+    controllers_replay(&cluster);
+    the_api_is_what_it_says(&cluster);
+    a_killed_server_leaves_a_trace_that_is_good_as_far_as_it_goes(&mut cluster);
+}
+
+fn the_scheduler_replays_and_other_versions_differ(cluster: &Cluster) {
+    let file = cluster.path().join("scheduler.trace");
+    let recording = record(cluster, "scheduler", &file, &["--for", "8s"]);
+    scale(cluster, 60);
+    let output = ended(recording);
+    assert!(output.status.success(), "{output:?}");
+    assert!(said(&output).contains("calls of plugin scheduler recorded"), "{}", said(&output));
+
+    let same = replay(&file, &[]);
+    assert_eq!(same.code, Some(0), "{same:?}");
+    assert!(same.stdout.contains("all identical"), "{}", same.stdout);
+    let found = report(&file, &[]);
+    assert_eq!(found["role"], "Scheduler", "{found}");
+    assert!(found["calls"].as_u64() > Some(2), "{found}");
+    assert_eq!((&found["differing"], &found["liveDiffering"]), (&json!(0), &json!(0)), "{found}");
+
+    // One that packs instead of spreading.
+    let config = r#"{"scoringStrategy":"MostAllocated","weights":{"spread":0,"balance":0}}"#;
+    let packing = replay(&file, &["--config", config]);
+    assert_eq!(packing.code, Some(1), "{packing:?}");
+    for part in ["First difference: call ", "schedule of Pod default/web-", "bind: silent-"] {
+        assert!(packing.stdout.contains(part), "{part:?} in {}", packing.stdout);
+    }
+    let component = counting();
+    let component = component.to_string_lossy();
+    let other = replay(&file, &["--with", &component]);
+    assert_eq!(other.code, Some(1), "{other:?}");
+    assert!(other.stdout.contains("First difference: call "), "{}", other.stdout);
+
+    damaged_files_are_refused(&file);
+}
+
+fn damaged_files_are_refused(file: &Path) {
+    let bytes = std::fs::read(file).unwrap();
+    let check = |bytes: &[u8], more: &[&str], expect: &str| {
+        let damaged = file.with_extension("damaged");
+        std::fs::write(&damaged, bytes).unwrap();
+        let output = replay(&damaged, more);
+        assert_eq!(output.code, Some(2), "{output:?}");
+        assert!(output.stderr.contains(expect), "{expect:?} in {}", output.stderr);
+    };
+    let mut edited = bytes.clone();
+    let middle = edited.len() / 2;
+    edited[middle] ^= 0x20;
+    check(&edited, &[], "is damaged");
+    check(&edited, &["--partial"], "is damaged");
+    check(&bytes[..bytes.len() - 10], &[], "the trace is cut");
+    check(b"PK\x03\x04", &[], "this is no trace");
+    check(&bytes, &["--config", "{"], "--config is not valid JSON");
+    let absent = replay(Path::new("/nonexistent.trace"), &[]);
+    assert_eq!(absent.code, Some(2), "{absent:?}");
+}
+
+fn controllers_replay(cluster: &Cluster) {
+    let files: Vec<(&str, PathBuf, Child)> = ["deployment", "replicaset", "admission-defaults"]
+        .map(|plugin| {
+            let file = cluster.path().join(format!("{plugin}.trace"));
+            let recording = record(cluster, plugin, &file, &[]);
+            (plugin, file, recording)
+        })
+        .into();
+    scale(cluster, 70);
+    for (plugin, file, recording) in files {
+        // As Ctrl-C does.
+        kill(Pid::from_raw(recording.id() as i32), Signal::SIGINT).unwrap();
+        let output = ended(recording);
+        assert!(output.status.success(), "{plugin}: {output:?}");
+        let found = report(&file, &[]);
+        assert!(found["calls"].as_u64() >= Some(1), "{plugin}: {found}");
+        assert_eq!(found["differing"], 0, "{plugin}: {found}");
+        assert_eq!(found["ended"], "the recording was ended", "{plugin}: {found}");
+    }
+}
+
+fn the_api_is_what_it_says(cluster: &Cluster) {
+    let nobody = cluster.path().join("nobody.trace");
+    let nobody = nobody.to_string_lossy();
+    let refused = cluster.try_pintle(&["plugin", "record", "nobody", "-o", &nobody]);
+    assert!(refused.stderr.contains("NotFound"), "{refused:?}");
+    let refused = cluster.try_pintle(&["plugin", "record", "cni-routed", "-o", &nobody]);
+    assert!(refused.stderr.contains("which the nodes run"), "{refused:?}");
+    let diff = cluster.pintle(&["plugin", "diff", "scheduler"]);
+    assert!(diff.contains("no version of plugin scheduler is being compared"), "{diff}");
+
+    // kubectl speaks HTTP/2.
+    let plugins = "/apis/plugins.pintle.dev/v1alpha1";
+    let listed = cluster.kubectl(&["get", "--raw", plugins]);
+    assert!(listed.contains("plugins/trace") && listed.contains("plugins/divergences"), "{listed}");
+    let divergences =
+        cluster.kubectl(&["get", "--raw", &format!("{plugins}/plugins/scheduler/divergences")]);
+    let divergences: Value = serde_json::from_str(&divergences).unwrap();
+    assert_eq!(divergences["plugin"], "scheduler");
+    let file = cluster.path().join("kubectl.trace");
+    let path = format!("{plugins}/plugins/deployment/trace?seconds=1&component=false");
+    cluster.shell(&format!("kubectl get --raw '{path}' > {}", file.display()));
+    let without = replay(&file, &[]);
+    assert_eq!(without.code, Some(2), "{without:?}");
+    assert!(without.stderr.contains("does not hold the component"), "{}", without.stderr);
+    let refused = cluster.try_kubectl(&["get", "--raw", &path.replace("=1&", "=x&")]);
+    assert!(refused.stderr.contains("a number from 1 to 86400"), "{refused:?}");
+}
+
+fn a_killed_server_leaves_a_trace_that_is_good_as_far_as_it_goes(cluster: &mut Cluster) {
+    let file = cluster.path().join("killed.trace");
+    let recording = record(cluster, "replicaset", &file, &[]);
+    let before = size(&file);
+    cluster.apply(&deployment(120));
+    cluster.wait("calls in the trace", 30, |_| size(&file) > before + 1000);
+    cluster.server.take().unwrap().kill_9();
+    let output = ended(recording);
+    assert!(!output.status.success(), "{output:?}");
+    assert!(said(&output).contains("is cut after"), "{}", said(&output));
+
+    let whole = replay(&file, &[]);
+    assert_eq!(whole.code, Some(2), "{whole:?}");
+    assert!(whole.stderr.contains("whole calls") && whole.stderr.contains("is cut"), "{whole:?}");
+    let partial = replay(&file, &["--partial"]);
+    assert_eq!(partial.code, Some(0), "{partial:?}");
+    assert!(report(&file, &["--partial"])["calls"].as_u64() >= Some(1));
+
+    cluster.start_server();
+    cluster.wait("the server to go on", 60, |c| bound(c) == 120);
+}
