@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::keep::{By, Keep, Kept};
 use super::{Claim, FetchError, Fetched, NotVouched, Progress, Signature, Sources};
-use crate::artifact::Digest;
+use crate::artifact::{ArtifactError, Digest};
 use crate::plugin::{OciSource, PluginSpec};
 use crate::program::LoadError;
 
@@ -47,7 +47,13 @@ impl Components {
         spec: &PluginSpec,
     ) -> Result<Option<Bytes>, LoadError> {
         let manifest = manifest_of(source);
-        let component = spec.digest.as_deref().and_then(Digest::parse);
+        let component = match &spec.digest {
+            None => None,
+            Some(text) => Some(
+                Digest::parse(text)
+                    .ok_or_else(|| ArtifactError::DigestSyntax { expected: text.clone() })?,
+            ),
+        };
         let found = match (&manifest, &component) {
             (Some(manifest), _) => self.keep.find(By::Manifest(manifest)),
             (None, Some(component)) => self.keep.find(By::Component(component)),
@@ -268,11 +274,16 @@ mod tests {
     fn something_must_pin_the_bytes() {
         let directory = tempfile::tempdir().unwrap();
         let components = components(directory.path(), "", &[]);
-        let spec: PluginSpec = serde_json::from_value(
-            json!({"role": "Controller", "source": {"oci": {"reference": "r.example/x:1"}}}),
-        )
-        .unwrap();
-        let error = components.kept(spec.source.oci.as_ref().unwrap(), &spec).unwrap_err();
-        assert!(error.to_string().contains("needs spec.digest"), "{error}");
+        let check = |digest: Option<&str>, expect: &str| {
+            let spec: PluginSpec = serde_json::from_value(json!({
+                "role": "Controller", "digest": digest,
+                "source": {"oci": {"reference": "r.example/x:1"}},
+            }))
+            .unwrap();
+            let error = components.kept(spec.source.oci.as_ref().unwrap(), &spec).unwrap_err();
+            assert!(error.to_string().contains(expect), "{error}");
+        };
+        check(None, "needs spec.digest");
+        check(Some("1.0"), "is not a digest");
     }
 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use pintle_api::meta::GroupVersionKind;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
 use super::{Components, FetchError};
@@ -39,6 +40,9 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 const DOCKER_CONFIG_TYPE: &str = "kubernetes.io/dockerconfigjson";
 const DOCKER_CONFIG_KEY: &str = ".dockerconfigjson";
 
+/// At once; each may hold a whole component in memory.
+const MOST_PULLS: usize = 4;
+
 type Bell = Box<dyn Fn(&str) + Send + Sync>;
 
 pub(crate) struct Supply {
@@ -51,6 +55,7 @@ pub(crate) struct Supply {
     /// Told the plugin whose component has come further.
     stir: Bell,
     retries: Retries,
+    turns: Semaphore,
 }
 
 struct Pull {
@@ -93,6 +98,7 @@ impl Supply {
             look_again,
             stir,
             retries,
+            turns: Semaphore::new(MOST_PULLS),
         })
     }
 
@@ -184,6 +190,8 @@ impl Supply {
         plugin: &str,
         source: &OciSource,
     ) -> Result<Digest, FetchError> {
+        // Never closed, hence never an error.
+        let _turn = self.turns.acquire().await;
         let login = source.pull_secret.as_ref().map(|secret| self.login(secret)).transpose()?;
         let said = Mutex::new(None::<Instant>);
         let progress = |received: u64, total: u64| {
