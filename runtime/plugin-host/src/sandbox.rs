@@ -138,6 +138,10 @@ impl ResourceLimiter for Limits {
     }
 }
 
+/// However short a deadline is, a machine that is busy elsewhere gets so long
+/// to give the thread its time.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Tells a runaway from a thread that waits for the processor.
 #[derive(Default)]
 struct CallClock {
@@ -429,7 +433,7 @@ fn arm(store: &mut Store<State>, budgets: &Budgets) -> Instant {
     state.read_bytes = 0;
     state.clock = CallClock {
         deadline: budgets.deadline,
-        latest: budgets.deadline.saturating_mul(budgets.max_starvation),
+        latest: budgets.deadline.saturating_mul(budgets.max_starvation).max(PATIENCE),
         started: Some(started),
         ..CallClock::default()
     };

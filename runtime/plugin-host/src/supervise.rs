@@ -184,9 +184,10 @@ impl Health {
     /// A call about these inputs, by id, went well.
     pub fn good_on<S: AsRef<str>>(&self, inputs: impl Iterator<Item = S>) {
         let mut record = self.record.lock();
-        if !record.inputs.is_empty() {
+        if !record.inputs.is_empty() || !record.doubted.is_empty() {
             for input in inputs {
                 record.inputs.remove(input.as_ref());
+                record.doubted.remove(input.as_ref());
             }
         }
         if record.report.strikes > 0 {

@@ -394,10 +394,13 @@ fn controllers(cluster: &Cluster) {
         phase(cluster, "copier", "Active");
         cluster.apply(&config_map(what, json!({ "do": what })).to_string());
         if what == "secret" {
-            // The version before wishes the same, and there is nothing before that.
-            let status = phase(cluster, "copier", "Failed");
+            // The version before wishes the same: it is the object, which is left alone.
+            let status = status(cluster, "copier", "parked", |status| status["parked"].is_array());
+            assert_eq!(status["phase"], "RolledBack", "{status}");
             assert_eq!(status["reason"], reason, "{status}");
-            let message = status["message"].as_str().unwrap();
+            let parked = &status["parked"][0];
+            assert_eq!(parked["object"], "ConfigMap default/secret", "{status}");
+            let message = parked["message"].as_str().unwrap();
             assert!(message.contains("create Secret in namespace default"), "{status}");
             assert!(items(&cluster.get("secrets")).is_empty());
         } else {
@@ -409,7 +412,7 @@ fn controllers(cluster: &Cluster) {
         // Or the next bad version would fail on this one before anybody can look.
         cluster.pintle(&["delete", "configmap", what]);
         apply_plugin(cluster, "copier", "Controller", &[inline(&good), version("good", true)]);
-        // Also after it was stopped: a changed spec is a new start.
+        // What decides is what the spec says again.
         phase(cluster, "copier", "Active");
     }
     let suspended = json!({ "suspended": true });

@@ -8,7 +8,7 @@ use super::queue::{Verdict, Work};
 use super::unit::{Next, Shared};
 use crate::bindings::controller::ControllerPlugin;
 use crate::bindings::types::{Context, ObjectRef};
-use crate::cluster::ApplyError;
+use crate::cluster::{ApplyError, ObjectHandle};
 use crate::convert;
 use crate::follow::{Decided, Worked};
 use crate::plan;
@@ -238,8 +238,13 @@ impl Worker {
     /// since the plugin looked at it.
     fn park(&self, work: &Work, seen: u64) {
         let key = &work.key;
-        let present = self.shared.cluster.get(&key.kind, &key.namespace, &key.name);
-        if present.is_some_and(|object| object.revision() > seen) {
+        let revision = |object: Option<ObjectHandle>| object.map(|object| object.revision());
+        let cluster = &self.shared.cluster;
+        let present = revision(cluster.get(&key.kind, &key.namespace, &key.name));
+        let then = cluster
+            .pinned(seen)
+            .and_then(|snapshot| snapshot.get(&key.kind, &key.namespace, &key.name));
+        if then.map(revision) != Ok(present) {
             self.shared.health.unparked(&key.id());
             return self.finish(work, Verdict::Hold);
         }

@@ -8,18 +8,20 @@
 //!
 //! Does not know what followers do with turns: see the modules that implement [`Follower`].
 
+mod line;
 mod turns;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 
 use crate::priority::LOWEST;
 
+use line::{Line, State, follow};
 pub(crate) use turns::{
     AdmissionTurn, ControllerTurn, Decided, Reviewed, Scheduled, SchedulerTurn, Worked,
 };
@@ -73,30 +75,6 @@ pub(crate) struct Followers<T> {
 struct Lines<T> {
     lines: Vec<Line<T>>,
     next_id: u64,
-}
-
-/// The active's end of a follower's queue.
-struct Line<T> {
-    id: u64,
-    sender: SyncSender<Message<T>>,
-    state: Arc<State>,
-}
-
-enum Message<T> {
-    Turn(T),
-    /// The state has something to say.
-    Look,
-}
-
-/// What both ends of a queue see.
-struct State {
-    /// Turns are wanted. A gapless follower opens when it is ready.
-    open: AtomicBool,
-    /// What is queued and what follows do not continue each other.
-    gap: AtomicBool,
-    ended: AtomicBool,
-    lost: AtomicU64,
-    size: AtomicUsize,
 }
 
 /// Ends the following when dropped; what is queued is dropped with it.
@@ -226,98 +204,10 @@ impl<T: Turn> Followers<T> {
     }
 }
 
-impl<T: Turn> Line<T> {
-    /// False if nobody is at the other end any more.
-    fn tell(&self, turn: T) -> bool {
-        let state = &*self.state;
-        if state.ended.load(Ordering::SeqCst) {
-            return false;
-        }
-        let (decisions, size) = (turn.decisions(), turn.size());
-        let waiting = state.size.load(Ordering::SeqCst);
-        // A turn of any size fits into an empty queue.
-        let fits = waiting == 0 || waiting + size <= MAX_SIZE;
-        if !state.open.load(Ordering::SeqCst) || !fits {
-            return self.lose(decisions);
-        }
-        state.size.fetch_add(size, Ordering::SeqCst);
-        match self.sender.try_send(Message::Turn(turn)) {
-            Ok(()) => true,
-            Err(TrySendError::Full(_)) => {
-                state.size.fetch_sub(size, Ordering::SeqCst);
-                self.lose(decisions)
-            }
-            Err(TrySendError::Disconnected(_)) => false,
-        }
-    }
-
-    fn lose(&self, decisions: u64) -> bool {
-        self.state.lost.fetch_add(decisions, Ordering::SeqCst);
-        if T::GAPLESS && self.state.open.load(Ordering::SeqCst) {
-            self.cut();
-        }
-        true
-    }
-
-    fn cut(&self) {
-        self.state.open.store(false, Ordering::SeqCst);
-        self.state.gap.store(true, Ordering::SeqCst);
-        // Where there is no room the follower has something to wake up for.
-        let _ = self.sender.try_send(Message::Look);
-    }
-}
-
-fn follow<T: Turn>(
-    mut follower: Box<dyn Follower<T>>,
-    receiver: &Receiver<Message<T>>,
-    state: &State,
-) {
-    if follower.begin().is_break() {
-        return;
-    }
-    while let Ok(mut message) = receiver.recv() {
-        if state.ended.load(Ordering::SeqCst) {
-            return;
-        }
-        let gap = T::GAPLESS && state.gap.swap(false, Ordering::SeqCst);
-        if gap {
-            // Closed since: what lies in the queue is all there is, and of no use.
-            loop {
-                if let Message::Turn(turn) = message {
-                    state.lost.fetch_add(turn.decisions(), Ordering::SeqCst);
-                }
-                match receiver.try_recv() {
-                    Ok(next) => message = next,
-                    Err(_) => break,
-                }
-            }
-            state.size.store(0, Ordering::SeqCst);
-            message = Message::Look;
-        }
-        let lost = state.lost.swap(0, Ordering::SeqCst);
-        if lost > 0 {
-            follower.overflowed(lost);
-        }
-        let after = match message {
-            Message::Turn(turn) => {
-                let size = turn.size();
-                let after = follower.turn(turn);
-                state.size.fetch_sub(size, Ordering::SeqCst);
-                after
-            }
-            Message::Look if gap => follower.begin(),
-            Message::Look => ControlFlow::Continue(()),
-        };
-        if after.is_break() {
-            return;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::mpsc::{Sender, channel};
+    use std::sync::mpsc::{Receiver, Sender, channel};
 
     /// Numbered; the second type parameter of what is tested.
     #[derive(Debug, Clone, PartialEq)]

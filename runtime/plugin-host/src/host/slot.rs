@@ -173,9 +173,12 @@ pub(super) struct SlotState {
 const MAX_RECIPES: usize = 4;
 
 impl SlotState {
-    /// What the version that decides was made from.
+    /// What the version that decides was made from, or is about to decide.
     pub fn recipe_in_use(&self, report: &Report) -> Option<&Recipe> {
-        self.recipes.get(&report.active.as_ref()?.load)
+        match &report.active {
+            Some(active) => self.recipes.get(&active.load),
+            None => self.recipes.values().next_back(),
+        }
     }
 
     pub fn keep_recipe(&mut self, load: u64, recipe: Recipe) {

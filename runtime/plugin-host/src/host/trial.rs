@@ -98,26 +98,39 @@ impl Manager {
                 }
                 return;
             }
+            if state.trial.is_none() {
+                return;
+            }
+            if let Outcome::Failed { reason, message } = comparison.outcome() {
+                // Said before the trial is gone, so that nobody sees a moment in between.
+                slot.health.refused(&comparison.candidate, reason, &message);
+            }
             let Some(trial) = state.trial.take() else { return };
+            state.loading = comparison.outcome() == Outcome::Passed;
             (trial, comparison)
         };
         let Trial { candidate, follower } = trial;
         drop(follower);
+        let digest = candidate.digest();
         match comparison.outcome() {
             Outcome::Running => {}
             Outcome::Failed { reason, message } => {
-                tracing::warn!(plugin = %slot.name, digest = %candidate.digest(), reason, message, "a version does not take over");
-                slot.health.refused(candidate.digest(), reason, &message);
+                tracing::warn!(plugin = %slot.name, %digest, reason, message, "a version does not take over");
             }
-            Outcome::Passed => match self.hand_over(slot, &candidate) {
-                Ok(()) => {
-                    tracing::info!(plugin = %slot.name, digest = %candidate.digest(), "plugin loaded, after it was compared");
+            Outcome::Passed => {
+                let result = self.hand_over(slot, &candidate);
+                let mut state = slot.state.lock();
+                state.loading = false;
+                match result {
+                    Ok(()) => {
+                        tracing::info!(plugin = %slot.name, %digest, "plugin loaded, after it was compared");
+                    }
+                    Err(error) => {
+                        tracing::warn!(plugin = %slot.name, %digest, reason = error.reason(), error = chain(&error), "plugin not loaded, although it was compared");
+                        state.load_error = Some(NotLoaded::new(&error));
+                    }
                 }
-                Err(error) => {
-                    tracing::warn!(plugin = %slot.name, reason = error.reason(), error = chain(&error), "plugin not loaded, although it was compared");
-                    slot.state.lock().load_error = Some(NotLoaded::new(&error));
-                }
-            },
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ mod instance;
 mod joining;
 mod live;
 mod pending;
+mod perform;
 mod pod;
 mod unit;
 mod worker;

@@ -268,13 +268,18 @@ impl Pending {
         uids.iter().for_each(|uid| self.activate(uid, now));
     }
 
-    /// The plugin faults on the pod again and again: not in this form any more.
-    pub fn poisonous(&mut self, uid: &str) {
-        if let Some(entry) = self.pods.get_mut(uid) {
-            entry.state = State::Poisonous { revision: entry.pod.revision() };
-            entry.suspect = false;
-            entry.attempts = 0;
+    /// The plugin faults again and again on the pod as it was at `revision`: not
+    /// in this form any more. False if it has changed or gone meanwhile.
+    pub fn poisonous(&mut self, uid: &str, revision: u64, now: Instant) -> bool {
+        let Some(entry) = self.pods.get_mut(uid) else { return false };
+        entry.suspect = false;
+        entry.attempts = 0;
+        if entry.pod.revision() > revision {
+            self.activate(uid, now);
+            return false;
         }
+        entry.state = State::Poisonous { revision };
+        true
     }
 
     /// Another version decides: what the one before faulted on is tried again.
@@ -568,7 +573,7 @@ mod tests {
         assert!(others.contains(&"late".to_owned()) && !others.contains(&"p77".to_owned()));
         others.iter().for_each(|name| pending.binding(name));
         assert_eq!(taken(&mut pending, now + BACKOFF_CAP), ["p77"]);
-        pending.poisonous("p77");
+        assert!(pending.poisonous("p77", 1, now));
         assert!(!pending.is_ready(now + PARKED_AT_MOST));
         pending.put(pod("p77"), 0, true, now);
         assert!(!pending.is_ready(now), "in the same form");
@@ -576,6 +581,10 @@ mod tests {
         pending.put(changed, 0, false, now);
         assert_eq!(pending.take_freed(), ["p77"]);
         assert_eq!(taken(&mut pending, now), ["p77"]);
+        assert!(!pending.poisonous("p77", 1, now), "it was another form");
+        assert_eq!(taken(&mut pending, now), ["p77"]);
+        pending.remove("p77");
+        assert!(!pending.poisonous("p77", 2, now), "it is gone");
     }
 
     #[test]
@@ -593,7 +602,7 @@ mod tests {
         let next = |pending: &mut Pending| pending.take(1, now)[0].name().to_owned();
         let order: Vec<String> = (0..4).map(|_| next(&mut pending)).collect();
         assert_eq!(order, ["b", "c", "a", "d"]);
-        pending.poisonous("a");
+        assert!(pending.poisonous("a", 1, now));
         pending.faulted(&["b"], now);
         pending.trust_all(now);
         pending.put_back(&["b"], now);

@@ -5,16 +5,13 @@ use std::time::{Duration, Instant};
 
 use super::decisions;
 use super::joining::{Join, first_turns};
-use super::live::{Live, node_kind};
-use super::pod::PodView;
+use super::live::Live;
 use super::unit::{Next, Shared};
 use crate::bindings::types::Context;
-use crate::cluster::{ApplyError, ListQuery, Object, ObjectHandle};
-use crate::extension::{Heard, Postponed};
+use crate::cluster::{Object, ObjectHandle};
 use crate::follow::{Scheduled, SchedulerTurn};
 use crate::pace::Pace;
 use crate::program::LoadError;
-use crate::program::scheduler_interface::{Decision, Preemption, Unschedulable, Wake};
 use crate::sandbox::Fault;
 use crate::supervise::{Input, On, Previous, Remedy, Rollout, take_warm};
 
@@ -23,9 +20,6 @@ const BATCH: usize = 128;
 
 /// In the first calls, before it is known how long they take.
 const FIRST_BATCH: usize = 8;
-
-/// A pod waits so long for an extension that has to catch up with the cluster.
-const EXTENSION_LAG: Duration = Duration::from_millis(10);
 
 /// Bindings on their way at a time; group commit makes them share their fsync.
 const MAX_IN_FLIGHT: usize = 512;
@@ -292,7 +286,9 @@ impl Worker {
                 Ok(decisions) => {
                     self.shared.health.good_on(uids.iter());
                     self.pace.took(pods.len(), elapsed);
-                    return self.perform(&pods, decisions, &heard.unwrap_or_default());
+                    let metrics = live.program().metrics.clone();
+                    let heard = heard.unwrap_or_default();
+                    return self.shared.perform(&metrics, &pods, decisions, &heard);
                 }
                 Err(fault) => fault,
             };
@@ -308,10 +304,20 @@ impl Worker {
                     let mut inbox = self.shared.inbox.lock();
                     return inbox.pending.faulted(&uids, Instant::now());
                 }
-                After::Park => {
-                    let mut inbox = self.shared.inbox.lock();
-                    return uids.iter().for_each(|uid| inbox.pending.poisonous(uid));
-                }
+                After::Park => return self.leave_alone(&pods),
+            }
+        }
+    }
+
+    /// Until they change, which they may have done since they were asked about.
+    fn leave_alone(&self, pods: &[ObjectHandle]) {
+        for pod in pods {
+            let now = Instant::now();
+            let mut inbox = self.shared.inbox.lock();
+            let left = inbox.pending.poisonous(pod.uid(), pod.revision(), now);
+            drop(inbox);
+            if !left {
+                self.shared.health.unparked(pod.uid());
             }
         }
     }
@@ -389,161 +395,6 @@ impl Worker {
         self.shared.active.store(None);
         self.shared.followers.interrupt();
     }
-
-    fn perform(&self, pods: &[ObjectHandle], decisions: Vec<Decision>, heard: &Heard) {
-        for (pod, decision) in pods.iter().zip(decisions) {
-            if let Some(postponed) = heard.postponed.get(pod.uid()) {
-                self.postpone(pod, &decision, *postponed);
-                continue;
-            }
-            if heard.rejects(pod.uid()) {
-                self.shared.inbox.lock().pending.rejected_by_extension(pod.uid());
-            }
-            match decision {
-                Decision::Bind(binding) => self.bind(pod, binding.node),
-                Decision::Unschedulable(unschedulable) => self.park(pod, &unschedulable),
-                Decision::Preempt(preemption) => self.preempt(pod, preemption),
-                Decision::Ignore(reason) => {
-                    tracing::debug!(
-                        plugin = self.shared.identity.name(),
-                        pod = pod.name(),
-                        reason,
-                        "a pod is ignored"
-                    );
-                    self.shared.inbox.lock().pending.remove(pod.uid());
-                }
-            }
-        }
-    }
-
-    /// Extensions could not be asked about it yet, so nothing is decided.
-    fn postpone(&self, pod: &ObjectHandle, decision: &Decision, why: Postponed) {
-        let wait = match why {
-            Postponed::NoTime => Duration::ZERO,
-            Postponed::NotUpToDate => EXTENSION_LAG,
-        };
-        let mut inbox = self.shared.inbox.lock();
-        if matches!(decision, Decision::Bind(_) | Decision::Preempt(_)) {
-            inbox.forget.push(pod.uid().to_owned());
-        }
-        inbox.pending.postpone(pod.uid(), wait, Instant::now());
-    }
-
-    fn bind(&self, pod: &ObjectHandle, node: String) {
-        if self.shared.cluster.get(&node_kind(), "", &node).is_none() {
-            // Gone since the last delta, or invented: either way this is no binding.
-            let mut inbox = self.shared.inbox.lock();
-            inbox.forget.push(pod.uid().to_owned());
-            inbox.pending.failed(pod.uid(), Instant::now());
-            drop(inbox);
-            return self.shared.health.trouble(
-                "UnknownNode",
-                format!("pod {} was given to node {node}, which does not exist", pod.name()),
-            );
-        }
-        {
-            let mut inbox = self.shared.inbox.lock();
-            inbox.pending.binding(pod.uid());
-            inbox.assumed.insert(pod.uid().to_owned(), (pod.clone(), node.clone()));
-            inbox.in_flight += 1;
-        }
-        self.shared.extensions.assume(pod, &node);
-        let Some(live) = &self.live else { return };
-        let (shared, pod, metrics) =
-            (self.shared.clone(), pod.clone(), live.program().metrics.clone());
-        self.shared.runtime.spawn(async move {
-            let result =
-                shared.cluster.apply(&shared.identity, decisions::bind(&*pod, &node)).await;
-            {
-                let mut inbox = shared.inbox.lock();
-                inbox.in_flight -= 1;
-                match &result {
-                    Ok(_) => {}
-                    Err(error) => {
-                        inbox.assumed.remove(pod.uid());
-                        inbox.forget.push(pod.uid().to_owned());
-                        match error {
-                            ApplyError::NotFound(_) => inbox.pending.remove(pod.uid()),
-                            _ => inbox.pending.failed(pod.uid(), Instant::now()),
-                        }
-                    }
-                }
-            }
-            if result.is_err() {
-                shared.extensions.unassume(&pod);
-            }
-            shared.wake.notify_one();
-            match result {
-                Ok(_) => {
-                    metrics.actions(1);
-                    shared.report_scheduled(&pod, &node).await;
-                }
-                Err(ApplyError::Conflict(_) | ApplyError::NotFound(_)) => metrics.conflict(),
-                Err(error) => {
-                    shared.health.trouble(
-                        "BindRejected",
-                        format!("pod {}/{}: {error}", pod.namespace(), pod.name()),
-                    );
-                }
-            }
-        });
-    }
-
-    fn park(&self, pod: &ObjectHandle, unschedulable: &Unschedulable) {
-        let message = &unschedulable.message;
-        let news = self.shared.inbox.lock().pending.park(
-            pod.uid(),
-            unschedulable.wake_on,
-            message,
-            Instant::now(),
-        );
-        if !news || PodView::of(&**pod).is_unschedulable_with(message) {
-            return;
-        }
-        let now = self.shared.cluster.now_unix_ms();
-        self.report(vec![
-            decisions::unschedulable(&**pod, message, None, now),
-            decisions::event(&**pod, true, "FailedScheduling", "Scheduling", message.clone()),
-        ]);
-    }
-
-    fn preempt(&self, pod: &ObjectHandle, preemption: Preemption) {
-        self.shared.inbox.lock().pending.park(
-            pod.uid(),
-            Wake::POD_REMOVED | Wake::NODE_CHANGED,
-            &preemption.message,
-            Instant::now(),
-        );
-        let on_node = self.shared.cluster.list(&ListQuery {
-            kind: Some(super::live::pod_kind()),
-            field: Some(("spec.nodeName".to_owned(), preemption.node.clone())),
-            ..ListQuery::default()
-        });
-        let now = self.shared.cluster.now_unix_ms();
-        let mut actions = vec![decisions::unschedulable(
-            &**pod,
-            &preemption.message,
-            Some(preemption.node.as_str()),
-            now,
-        )];
-        actions.extend(decisions::evict(&**pod, &preemption, &on_node.objects));
-        self.report(actions);
-    }
-
-    /// Performs actions that no further decision waits for.
-    fn report(&self, actions: Vec<crate::action::Action>) {
-        let shared = self.shared.clone();
-        self.shared.runtime.spawn(async move {
-            let Ok(_permit) = shared.reports.acquire().await else { return };
-            for action in actions {
-                match shared.cluster.apply(&shared.identity, action).await {
-                    // The pod is another one by now, or gone: so is the report.
-                    Ok(_) | Err(ApplyError::NotFound(_) | ApplyError::Conflict(_)) => {}
-                    Err(error) => shared.health.trouble("ReportRejected", error.to_string()),
-                }
-            }
-        });
-    }
 }
 
 fn pace() -> Pace {
@@ -552,17 +403,4 @@ fn pace() -> Pace {
 
 fn input(pod: &dyn Object) -> Input {
     Input { id: pod.uid().to_owned(), object: decisions::target(pod), uid: pod.uid().to_owned() }
-}
-
-impl Shared {
-    /// The `Scheduled` event, unless the cluster has more to do than that:
-    /// in a burst of thousands nobody reads them.
-    async fn report_scheduled(&self, pod: &ObjectHandle, node: &str) {
-        let Ok(_permit) = self.reports.try_acquire() else { return };
-        let note = format!("Successfully assigned {}/{} to {node}", pod.namespace(), pod.name());
-        let event = decisions::event(&**pod, false, "Scheduled", "Binding", note);
-        if let Err(error) = self.cluster.apply(&self.identity, event).await {
-            tracing::debug!(plugin = self.identity.name(), %error, "an event was not recorded");
-        }
-    }
 }

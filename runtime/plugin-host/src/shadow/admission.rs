@@ -10,7 +10,7 @@ use crate::bindings::admission::AdmissionPlugin;
 use crate::convert;
 use crate::follow::{AdmissionTurn, Follower};
 use crate::program::{LoadError, Program};
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Fault, Sandbox};
 
 pub(crate) struct AdmissionShadow {
     program: Arc<Program<AdmissionPlugin>>,
@@ -44,6 +44,15 @@ impl Follower<AdmissionTurn> for AdmissionShadow {
                 active: View::of_admission(&turn.request, active),
                 candidate: View::of_admission(&turn.request, &candidate),
             }),
+            // It came to the turn too late; the trap ended the instance.
+            Err(Fault::RevisionGone(_)) => match super::start(&self.program) {
+                Ok(sandbox) => {
+                    self.sandbox = sandbox;
+                    self.comparison.skipped(1);
+                    ControlFlow::Continue(())
+                }
+                Err(fault) => self.comparison.faulted(None, &fault),
+            },
             Err(fault) => self.comparison.faulted(Some(&object), &fault),
         }
     }

@@ -10,7 +10,7 @@ use crate::controller;
 use crate::convert;
 use crate::follow::{ControllerTurn, Follower};
 use crate::program::{LoadError, Program};
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Fault, Sandbox};
 
 pub(crate) struct ControllerShadow {
     program: Arc<Program<ControllerPlugin>>,
@@ -45,6 +45,15 @@ impl Follower<ControllerTurn> for ControllerShadow {
                 active: View::of_controller(active),
                 candidate: View::of_controller(&candidate),
             }),
+            // It came to the turn too late; the trap ended the instance.
+            Err(Fault::RevisionGone(_)) => match super::start(&self.program) {
+                Ok(sandbox) => {
+                    self.sandbox = sandbox;
+                    self.comparison.skipped(1);
+                    ControlFlow::Continue(())
+                }
+                Err(fault) => self.comparison.faulted(None, &fault),
+            },
             Err(fault) => self.comparison.faulted(Some(&object), &fault),
         }
     }
