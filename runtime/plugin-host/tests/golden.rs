@@ -6,6 +6,7 @@
 mod support;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use pintle_api::meta::GroupVersionKind;
@@ -183,6 +184,88 @@ async fn schedulers_bind_wait_preempt_and_forget() {
         assert_eq!(node_of(&memory, "ignored"), None);
         running.stop().await;
         refuses_a_configuration(version, "scheduler", "Scheduler").await;
+    }
+}
+
+/// The scheduler of the same version asks; nodes are `a-0` and `a-1`.
+async fn with_extension(version: &str, extension: &str) -> (Arc<Memory>, Running) {
+    let memory = Memory::new();
+    for (name, disk) in [("a-0", "hdd"), ("a-1", "ssd")] {
+        let mut node = node(name);
+        node["metadata"]["labels"] = json!({ "disktype": disk });
+        memory.create(node);
+    }
+    memory.create(plugin(version, "scheduler", "Scheduler"));
+    memory.create(plugin(version, extension, "SchedulerExtension"));
+    let running = Running::start(memory.clone()).await;
+    running.status(extension, "active", |status| status["phase"] == "Active").await;
+    (memory, running)
+}
+
+/// Waits until three pods in a row go to one node; without the extension's word
+/// they would take turns.
+async fn prefers(memory: &Memory, node: &str) {
+    let mut row = 0;
+    for number in 0..100 {
+        let name = format!("to-{node}-{number}");
+        memory.create(pod(&name));
+        let bound = eventually(&name, || node_of(memory, &name)).await;
+        row = if bound == node { row + 1 } else { 0 };
+        if row == 3 {
+            return;
+        }
+    }
+    panic!("pods do not go to {node}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn extensions_filter_and_score() {
+    for version in VERSIONS {
+        let (memory, running) = with_extension(version, "scheduler-extension").await;
+        memory.create(config_map("a-1", json!({})));
+        prefers(&memory, "a-1").await;
+        memory.create(pod("picky"));
+        assert_eq!(eventually("filtered", || node_of(&memory, "picky")).await, "a-0");
+        memory.delete("ConfigMap", "default", "a-1");
+        memory.create(config_map("a-0", json!({})));
+        prefers(&memory, "a-0").await;
+        let a_0 = memory.value("Node", "", "a-0").unwrap();
+        memory.delete("Node", "", "a-0");
+        memory.create(pod("picky-too"));
+        let told = eventually("told", || {
+            let pod = memory.value("Pod", "default", "picky-too")?;
+            Some(pod["status"]["conditions"][0]["message"].as_str()?.to_owned())
+        })
+        .await;
+        assert_eq!(told, "0/1 nodes are available: node(s) named so");
+        memory.create(a_0);
+        assert_eq!(eventually("bound", || node_of(&memory, "picky-too")).await, "a-0");
+        running.stop().await;
+        refuses_a_configuration(version, "scheduler-extension", "SchedulerExtension").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn extensions_in_c_filter_and_score() {
+    for version in VERSIONS {
+        let (memory, running) = with_extension(version, "scheduler-extension-c").await;
+        for (name, disk, node) in
+            [("one", "ssd", "a-1"), ("two", "ssd", "a-1"), ("three", "hdd", "a-0")]
+        {
+            let mut pod = pod(name);
+            pod["metadata"]["labels"] = json!({ "example.pintle.dev/disktype": disk });
+            memory.create(pod);
+            assert_eq!(eventually(name, || node_of(&memory, name)).await, node, "{name}");
+        }
+        let no_batch =
+            json!({ "metadata": { "labels": { "example.pintle.dev/no-batch": "true" } } });
+        memory.merge("Node", "", "a-1", no_batch);
+        let mut batch = pod("batch");
+        batch["metadata"]["labels"] =
+            json!({ "batch": "true", "example.pintle.dev/disktype": "ssd" });
+        memory.create(batch);
+        assert_eq!(eventually("kept off", || node_of(&memory, "batch")).await, "a-0");
+        running.stop().await;
     }
 }
 

@@ -93,18 +93,28 @@ impl Feed {
         }
     }
 
+    /// So many of the nodes that changed, and no more bytes than one call should carry.
     pub fn take_nodes(&self, max: usize) -> Vec<NodeNews> {
         let mut inner = self.0.lock();
-        let count = max.min(inner.nodes.len());
-        std::iter::from_fn(|| inner.nodes.pop_first()).map(|(_, news)| news).take(count).collect()
+        let mut load = Load::new(max);
+        let mut taken = Vec::with_capacity(max.min(inner.nodes.len()));
+        while let Some(first) = inner.nodes.first_entry()
+            && load.takes(first.get().node.as_ref())
+        {
+            taken.push(first.remove());
+        }
+        taken
     }
 
+    /// The same of other objects.
     pub fn take_objects(&self, max: usize) -> Vec<News> {
         let mut inner = self.0.lock();
+        let mut load = Load::new(max);
         let mut taken = Vec::with_capacity(max.min(inner.objects.len()));
-        while taken.len() < max
-            && let Some((_, (uid, news))) = inner.objects.pop_first()
+        while let Some(first) = inner.objects.first_entry()
+            && load.takes(Some(first.get().1.object()))
         {
+            let (uid, news) = first.remove();
             inner.by_uid.remove(&uid);
             taken.push(news);
         }
@@ -114,6 +124,36 @@ impl Feed {
     pub fn len(&self) -> usize {
         let inner = self.0.lock();
         inner.nodes.len() + inner.objects.len()
+    }
+}
+
+/// What one call carries. Languages differ by a factor of fifty in what it costs
+/// them to read an object, and objects differ as much in size; a call costs so
+/// little that small loads are no loss to anybody.
+pub(crate) struct Load {
+    objects: usize,
+    bytes: usize,
+    most: usize,
+}
+
+/// 800 units of fuel for a byte, which is what the slowest takes, are half of what
+/// an extension has for a call.
+const MOST_BYTES: usize = 32 << 10;
+
+impl Load {
+    pub fn new(most: usize) -> Self {
+        Self { objects: 0, bytes: 0, most }
+    }
+
+    /// Whether it may go on with this one; the first may always.
+    pub fn takes(&mut self, object: Option<&ObjectHandle>) -> bool {
+        let bytes = object.map_or(0, |object| object.json().len());
+        if self.objects > 0 && (self.objects == self.most || self.bytes + bytes > MOST_BYTES) {
+            return false;
+        }
+        self.objects += 1;
+        self.bytes += bytes;
+        true
     }
 }
 

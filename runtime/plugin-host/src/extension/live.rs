@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use pintle_api::meta::GroupVersionKind;
 
-use super::feed::{Feed, News, NodeNews};
+use super::feed::{Feed, Load, News, NodeNews};
 use super::group::Extensions;
 use super::opinion::{Opinion, Rejection, Stated};
 use super::pod::Paths;
@@ -131,12 +131,11 @@ impl Live {
                 (!is_pod || object.field("spec.nodeName").is_some())
                     && grants.may_read_in(object.kind(), object.namespace())
             };
-            let mut objects = listing.objects.into_iter().filter(told).map(News::Upsert);
-            loop {
-                let chunk: Vec<News> = objects.by_ref().take(self.per_call).collect();
-                if chunk.is_empty() {
-                    break;
-                }
+            let mut objects = listing.objects.into_iter().filter(told).peekable();
+            while objects.peek().is_some() {
+                let mut load = Load::new(self.per_call);
+                let chunk = std::iter::from_fn(|| objects.next_if(|next| load.takes(Some(next))));
+                let chunk: Vec<News> = chunk.map(News::Upsert).collect();
                 self.tell(&chunk)?;
             }
         }
