@@ -61,6 +61,20 @@ fn deployment(replicas: usize) -> String {
     .to_string()
 }
 
+fn bare_pod(number: usize) -> String {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": { "name": format!("bare-{number}") },
+        "spec": { "containers": [{
+            "name": "main",
+            "image": "none",
+            "resources": { "requests": { "cpu": "1", "memory": "1Gi" } },
+        }] },
+    })
+    .to_string()
+}
+
 fn bound(cluster: &Cluster) -> usize {
     let pods = cluster.get("pods -l app=web");
     items(&pods).iter().filter(|pod| pod["spec"]["nodeName"].is_string()).count()
@@ -118,14 +132,16 @@ fn report(file: &Path, more: &[&str]) -> Value {
     serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("no report: {output:?}"))
 }
 
-/// A scheduler of another build: the plugin host's own guest.
-fn counting() -> PathBuf {
-    let workspace = pintle_e2e::workspace();
-    let source = workspace.join("runtime/plugin-host/tests/guests");
-    let target = workspace.join("target/host-guests");
-    let mut built = pintle_plugin_build::build(&source, &["guest-scheduler"], &target)
-        .expect("the guest builds");
-    built.remove(0).path
+/// The scheduler with another default strategy: another build.
+fn most_allocated(output: &Path) {
+    let built = std::process::Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "-p", "pintle-plugin-build", "--", "pintle-plugin-scheduler"])
+        .arg(output)
+        .arg("most-allocated")
+        .current_dir(pintle_e2e::workspace())
+        .status()
+        .expect("cargo runs");
+    assert!(built.success());
 }
 
 #[test]
@@ -142,8 +158,11 @@ fn what_plugins_decided_is_recorded_and_replayed_elsewhere() {
 
 fn the_scheduler_replays_and_other_versions_differ(cluster: &Cluster) {
     let file = cluster.path().join("scheduler.trace");
-    let recording = record(cluster, "scheduler", &file, &["--for", "8s"]);
+    let recording = record(cluster, "scheduler", &file, &["--for", "12s"]);
     scale(cluster, 60);
+    // Of no workload that would spread them.
+    let bare: Vec<String> = (0..10).map(bare_pod).collect();
+    cluster.apply(&bare.join("\n---\n"));
     let output = ended(recording);
     assert!(output.status.success(), "{output:?}");
     assert!(said(&output).contains("calls of plugin scheduler recorded"), "{}", said(&output));
@@ -163,11 +182,11 @@ fn the_scheduler_replays_and_other_versions_differ(cluster: &Cluster) {
     for part in ["First difference: call ", "schedule of Pod default/web-", "bind: silent-"] {
         assert!(packing.stdout.contains(part), "{part:?} in {}", packing.stdout);
     }
-    let component = counting();
-    let component = component.to_string_lossy();
-    let other = replay(&file, &["--with", &component]);
+    let component = cluster.path().join("most-allocated.wasm");
+    most_allocated(&component);
+    let other = replay(&file, &["--with", &component.to_string_lossy()]);
     assert_eq!(other.code, Some(1), "{other:?}");
-    assert!(other.stdout.contains("First difference: call "), "{}", other.stdout);
+    assert!(other.stdout.contains("schedule of Pod default/bare-"), "{}", other.stdout);
 
     damaged_files_are_refused(&file);
 }
