@@ -10,17 +10,27 @@ use std::{env, fs};
 
 /// What the binary carries: crate `pintle-plugin-<name>` in `plugins/<name>`,
 /// and the role it plays.
-const DEFAULTS: [(&str, &str); 10] = [
+const DEFAULTS: [(&str, &str); 20] = [
     ("admission-defaults", "Admission"),
     ("cni-routed", "Cni"),
+    ("cronjob", "Controller"),
+    ("daemonset", "Controller"),
     ("deployment", "Controller"),
+    ("disruption", "Controller"),
+    ("endpoints", "Controller"),
     ("endpointslice", "Controller"),
+    ("endpointslice-mirroring", "Controller"),
     ("garbage-collector", "Controller"),
+    ("job", "Controller"),
     ("namespace", "Controller"),
     ("node-ipam", "Controller"),
     ("node-lifecycle", "Controller"),
+    ("pod-gc", "Controller"),
     ("replicaset", "Controller"),
+    ("replicationcontroller", "Controller"),
     ("scheduler", "Scheduler"),
+    ("statefulset", "Controller"),
+    ("ttl-after-finished", "Controller"),
 ];
 
 fn main() {
