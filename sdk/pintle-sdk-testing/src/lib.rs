@@ -29,6 +29,8 @@
 //! Read first: [`Cluster`].
 
 #![warn(missing_docs)]
+// A copy without the host, as new plugin projects have it, lacks the feature `component`.
+#![allow(unexpected_cfgs)]
 
 mod cluster;
 #[cfg(feature = "component")]
