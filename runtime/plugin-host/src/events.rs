@@ -7,7 +7,10 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::cluster::{Cluster, EventBatch, StreamGone};
+use crate::cluster::{Cluster, EventBatch, EventStream, StreamGone};
+
+/// To begin a stream in a moment without a commit.
+const MAX_ATTEMPTS: usize = 100;
 
 /// Something that wants to know what happens in the cluster.
 pub(crate) trait Sink: Send + Sync {
@@ -60,9 +63,7 @@ impl Hub {
 
     pub async fn run(&self, shutdown: CancellationToken) {
         while !shutdown.is_cancelled() {
-            // Commits between the two lines are in the stream and harmless to see twice.
-            let revision = self.cluster.revision();
-            let mut stream = self.cluster.subscribe();
+            let (revision, mut stream) = self.subscribe();
             let sinks = {
                 let mut inner = self.inner.lock();
                 inner.delivered = inner.delivered.max(revision);
@@ -87,6 +88,22 @@ impl Hub {
                 }
             }
         }
+    }
+
+    /// A stream, and the revision behind which it begins.
+    fn subscribe(&self) -> (u64, Box<dyn EventStream>) {
+        let mut revision = self.cluster.revision();
+        for _ in 0..MAX_ATTEMPTS {
+            let stream = self.cluster.subscribe();
+            let now = self.cluster.revision();
+            if now == revision {
+                return (revision, stream);
+            }
+            // Something was committed meanwhile, before or after the stream began.
+            revision = now;
+        }
+        // What was committed meanwhile is in the stream, and harmless to see twice.
+        (revision, self.cluster.subscribe())
     }
 
     fn show(&self, batch: &EventBatch) {

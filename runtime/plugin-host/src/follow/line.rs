@@ -26,6 +26,8 @@ pub(super) struct State {
     pub open: AtomicBool,
     /// What is queued and what follows do not continue each other.
     pub gap: AtomicBool,
+    /// How often the stream was cut: who was ready before is not any more.
+    pub cuts: AtomicU64,
     pub ended: AtomicBool,
     pub lost: AtomicU64,
     pub size: AtomicUsize,
@@ -65,6 +67,7 @@ impl<T: Turn> Line<T> {
     }
 
     pub fn cut(&self) {
+        self.state.cuts.fetch_add(1, Ordering::SeqCst);
         self.state.open.store(false, Ordering::SeqCst);
         self.state.gap.store(true, Ordering::SeqCst);
         // Where there is no room the follower has something to wake up for.

@@ -137,6 +137,7 @@ impl<T: Turn> Followers<T> {
         let state = Arc::new(State {
             open: AtomicBool::new(!T::GAPLESS),
             gap: AtomicBool::default(),
+            cuts: AtomicU64::default(),
             ended: AtomicBool::default(),
             lost: AtomicU64::default(),
             size: AtomicUsize::default(),
@@ -167,11 +168,22 @@ impl<T: Turn> Followers<T> {
         Ok(handle)
     }
 
+    /// How often the stream of that follower was cut so far.
+    pub fn cuts(&self, id: u64) -> u64 {
+        let lines = self.lines.lock();
+        let line = lines.lines.iter().find(|line| line.id == id);
+        line.map_or(0, |line| line.state.cuts.load(Ordering::SeqCst))
+    }
+
     /// A follower that may have no gap is up to date once it has seen `first`;
-    /// it is told everything from here on.
-    pub fn admit(&self, id: u64, first: Vec<T>) {
+    /// it is told everything from here on. Unless its stream was cut once more
+    /// than `cuts` since it began: then it is about to begin anew.
+    pub fn admit(&self, id: u64, cuts: u64, first: Vec<T>) {
         let lines = self.lines.lock();
         let Some(line) = lines.lines.iter().find(|line| line.id == id) else { return };
+        if line.state.cuts.load(Ordering::SeqCst) != cuts {
+            return;
+        }
         line.state.open.store(true, Ordering::SeqCst);
         for turn in first {
             line.tell(turn);
@@ -363,7 +375,7 @@ mod tests {
         let _handle = followers.add(|id| Box::new(make(id))).unwrap();
         assert_eq!(seen.recv(), Ok(Seen::Begun(1)));
         followers.tell(Chained(1));
-        followers.admit(1, vec![Chained(2)]);
+        followers.admit(1, 0, vec![Chained(2)]);
         followers.tell(Chained(3));
         assert_eq!(seen.recv(), Ok(Seen::Lost(1)), "not open yet");
         for number in [2, 3] {
@@ -372,7 +384,9 @@ mod tests {
         }
         followers.interrupt();
         assert_eq!(seen.recv(), Ok(Seen::Begun(1)));
-        followers.admit(1, Vec::new());
+        followers.admit(1, 0, vec![Chained(9)]);
+        assert_eq!(followers.cuts(1), 1, "that was of before the cut");
+        followers.admit(1, 1, Vec::new());
         let told = 2 * MAX_TURNS as u64;
         for number in 0..told {
             followers.tell(Chained(number));

@@ -16,6 +16,8 @@ use crate::follow::{Follower, SchedulerTurn};
 pub(crate) struct Join {
     pub id: u64,
     pub feed: Arc<Feed>,
+    /// Of its stream, when it began.
+    pub cuts: u64,
     /// Can be let in once the event stream has come so far.
     pub floor: u64,
 }
@@ -39,6 +41,7 @@ impl Joining {
     }
 
     fn join(&mut self) -> Result<(), Enough> {
+        let cuts = self.shared.followers.cuts(self.id);
         self.show(SchedulerTurn::Start)?;
         let feed = Arc::new(Feed::default());
         let watches = self.shared.add_feed_like_active(&feed);
@@ -57,7 +60,7 @@ impl Joining {
         }
         let mut inbox = self.shared.inbox.lock();
         inbox.joins.retain(|join| join.id != self.id);
-        inbox.joins.push(Join { id: self.id, feed, floor });
+        inbox.joins.push(Join { id: self.id, feed, cuts, floor });
         drop(inbox);
         self.shared.wake.notify_one();
         Ok(())

@@ -219,13 +219,23 @@ impl Pending {
     }
 
     /// Extensions may say something else of the pods that they rejected.
-    pub fn reconsider(&mut self, now: Instant) {
+    /// `anew`: because they are others now, so that back-off would be for nothing.
+    pub fn reconsider(&mut self, anew: bool, now: Instant) {
         self.clock += 1;
         self.reconsidered = self.clock;
         for uid in std::mem::take(&mut self.rejected) {
-            let entry = self.pods.get(&uid);
-            if entry.is_some_and(|entry| matches!(entry.state, State::Parked { .. })) {
-                self.try_again(&uid, now);
+            let Some(entry) = self.pods.get_mut(&uid) else { continue };
+            match entry.state {
+                // Whoever decides it is about to park it for what was said before.
+                State::Deciding { .. } => {
+                    self.rejected.insert(uid);
+                }
+                State::Parked { .. } | State::BackingOff { .. } if anew => {
+                    entry.attempts = 0;
+                    self.activate(&uid, now);
+                }
+                State::Parked { .. } => self.try_again(&uid, now),
+                _ => {}
             }
         }
     }
@@ -496,11 +506,16 @@ mod tests {
         pending.rejected_by_extension("rejected");
         pending.rejected_by_extension("gone");
         pending.rejected_by_extension("meanwhile");
-        pending.reconsider(now);
+        pending.reconsider(false, now);
+        assert!(taken(&mut pending, now).is_empty(), "back-off holds");
         assert_eq!(taken(&mut pending, later), ["rejected"]);
-        pending.rejected_by_extension("meanwhile");
+        // It was reconsidered between the answer and now.
         pending.park("meanwhile", Wake::empty(), "no", now);
-        assert_eq!(taken(&mut pending, later), ["meanwhile"], "it was reconsidered while decided");
+        assert_eq!(taken(&mut pending, later), ["meanwhile"]);
+        pending.park("meanwhile", Wake::empty(), "no", later);
+        pending.rejected_by_extension("meanwhile");
+        pending.reconsider(true, later);
+        assert_eq!(taken(&mut pending, later), ["meanwhile"], "at once: the extension is another");
     }
 
     #[test]

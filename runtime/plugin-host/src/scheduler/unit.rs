@@ -195,8 +195,8 @@ impl Drop for SchedulerUnit {
 }
 
 impl Reconsider for Shared {
-    fn reconsider(&self) {
-        self.inbox.lock().pending.reconsider(Instant::now());
+    fn reconsider(&self, anew: bool) {
+        self.inbox.lock().pending.reconsider(anew, Instant::now());
         self.wake.notify_one();
     }
 }

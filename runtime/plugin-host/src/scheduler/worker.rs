@@ -214,7 +214,10 @@ impl Worker {
         let assumed: Vec<_> = self.shared.inbox.lock().assumed.values().cloned().collect();
         let (own, others) = self.shared.empty_both(&live.feed, &join.feed);
         match live.sync(own, Some(&self.shared.followers)) {
-            Ok(()) => self.shared.followers.admit(join.id, first_turns(assumed, &others)),
+            Ok(()) => {
+                let first = first_turns(assumed, &others);
+                self.shared.followers.admit(join.id, join.cuts, first);
+            }
             Err(fault) => {
                 // What lay in the feeds is covered by the lists of the next attempt.
                 self.shared.followers.again(join.id);
