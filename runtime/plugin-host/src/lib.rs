@@ -58,4 +58,5 @@ mod wasi;
 
 pub use cni::CniPlugin;
 pub use compile::{Compiler, compile_stdin};
+pub use extension::ExtensionPanel;
 pub use host::{Embedded, FollowError, Host, HostConfig, HostError};

@@ -89,7 +89,12 @@ impl Running {
     async fn bound(&self, count: usize) {
         eventually_showing("all bound", || {
             let bound = self.memory.count_bound();
-            if bound == count { Ok(()) } else { Err(bound.to_string()) }
+            if bound == count {
+                return Ok(());
+            }
+            let mut waiting = self.memory.values("Pod");
+            waiting.retain(|pod| pod["spec"]["nodeName"].is_null());
+            Err(format!("{bound}; {waiting:?}; {:?}", self.memory.values("Plugin")))
         })
         .await;
         assert_eq!(self.memory.double_bindings.load(Ordering::SeqCst), 0);

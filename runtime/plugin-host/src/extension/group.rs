@@ -35,8 +35,9 @@ const MOST_VERDICTS: usize = 1024;
 
 /// A scheduler, as far as extensions are concerned.
 pub(crate) trait Reconsider: Send + Sync {
-    /// Pods that an extension rejected may be decided otherwise now.
-    fn reconsider(&self);
+    /// Pods that an extension rejected may be decided otherwise now. `anew`: not
+    /// because something in the cluster changed, but because extensions did.
+    fn reconsider(&self, anew: bool);
 }
 
 pub(crate) struct Extensions {
@@ -109,15 +110,19 @@ impl Extensions {
         self.schedulers.lock().push(scheduler);
     }
 
-    /// What extensions say may have changed for other reasons than nodes.
+    /// Extensions are others, or can answer again.
     pub fn changed(&self) {
+        self.reconsider(true);
+    }
+
+    fn reconsider(&self, anew: bool) {
         let schedulers: Vec<Arc<dyn Reconsider>> = {
             let mut schedulers = self.schedulers.lock();
             schedulers.retain(|scheduler| scheduler.strong_count() > 0);
             schedulers.iter().filter_map(Weak::upgrade).collect()
         };
         for scheduler in schedulers {
-            scheduler.reconsider();
+            scheduler.reconsider(anew);
         }
     }
 
@@ -291,7 +296,7 @@ impl Sink for Extensions {
             units.iter().for_each(|unit| unit.unpark(event.object.uid()));
         }
         if matters {
-            self.changed();
+            self.reconsider(false);
         }
     }
 

@@ -17,10 +17,12 @@ mod group;
 mod live;
 mod numbering;
 mod opinion;
+mod panel;
 mod pod;
 mod unit;
 
 pub(crate) use answers::{AnswerError, Evaluation, ExtensionAnswers};
 pub(crate) use call::{Heard, Postponed, Replayed};
 pub(crate) use group::{Extensions, Reconsider};
+pub use panel::ExtensionPanel;
 pub(crate) use unit::{ExtensionUnit, Terms};
