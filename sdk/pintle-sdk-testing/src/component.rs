@@ -18,14 +18,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use pintle_plugin_host::plugin::Role;
-use pintle_plugin_host::trace::model::{Answer, Input, ObjectRecord, QueryRecord, RefRecord};
+use pintle_plugin_host::trace::model::{
+    Answer, Input, ObjectRecord, QueryRecord, RefRecord, RejectionRecord,
+};
 use pintle_plugin_host::trace::offline::{Component, Description, Instance, Objects, OfflineError};
+use pintle_sdk::extension::Rejection;
 use pintle_sdk::scheduler::{Decision, Delta};
+use pintle_sdk::scheduler_extension::{self, NumberedNode};
 use pintle_sdk::{Context, Error, Extensions, Lister, Object, Outcome};
 use pintle_sdk::{admission, controller, scheduler};
 use serde_json::Value;
 
-use crate::subject::{AdmissionSubject, ControllerSubject, SchedulerSubject, Subject};
+use crate::subject::{
+    AdmissionSubject, ControllerSubject, ExtensionSubject, SchedulerSubject, Subject,
+};
 use crate::world::World;
 
 /// Why a file cannot be tested.
@@ -66,6 +72,12 @@ pub fn scheduler(path: impl AsRef<Path>) -> Result<Subject<dyn SchedulerSubject>
 /// An admission plugin's component.
 pub fn admission(path: impl AsRef<Path>) -> Result<Subject<dyn AdmissionSubject>, ComponentError> {
     subject(path.as_ref(), Role::Admission, |asked| Box::new(asked) as Box<dyn AdmissionSubject>)
+}
+
+/// A scheduler extension's component.
+pub fn extension(path: impl AsRef<Path>) -> Result<Subject<dyn ExtensionSubject>, ComponentError> {
+    let wrap = |asked| Box::new(asked) as Box<dyn ExtensionSubject>;
+    subject(path.as_ref(), Role::SchedulerExtension, wrap)
 }
 
 fn subject<R: ?Sized + 'static>(
@@ -210,6 +222,47 @@ impl AdmissionSubject for Asked {
                 admission::Response { verdict: convert::verdict_in(verdict), warnings }
             }
             other => panic!("not an answer to review: {other:?}"),
+        }
+    }
+}
+
+impl ExtensionSubject for Asked {
+    fn describe(&self) -> scheduler_extension::Description {
+        match &self.0.borrow().description {
+            Description::SchedulerExtension(description) => {
+                convert::extension_description(description)
+            }
+            other => panic!("not a scheduler extension: {other:?}"),
+        }
+    }
+
+    fn sync_nodes(&mut self, nodes: Vec<NumberedNode>) {
+        let nodes = nodes.into_iter().map(convert::node_out).collect();
+        self.ask(Input::SyncNodes(nodes), &World::new());
+    }
+
+    fn sync(&mut self, deltas: Vec<Delta>) {
+        let deltas = deltas.into_iter().map(convert::delta_out).collect();
+        self.ask(Input::Sync(deltas), &World::new());
+    }
+
+    fn filter(&mut self, context: &Context, pod: &Object) -> Vec<Rejection> {
+        let (context, pod) = (convert::context_out(context), convert::object_out(pod.clone()));
+        match self.ask(Input::Filter { context, pod }, &World::new()) {
+            Answer::Rejections(rejections) => {
+                let rejection =
+                    |one: RejectionRecord| Rejection { reason: one.reason, nodes: one.nodes };
+                rejections.into_iter().map(rejection).collect()
+            }
+            other => panic!("not an answer to filter: {other:?}"),
+        }
+    }
+
+    fn score(&mut self, context: &Context, pod: &Object) -> Vec<u8> {
+        let (context, pod) = (convert::context_out(context), convert::object_out(pod.clone()));
+        match self.ask(Input::Score { context, pod }, &World::new()) {
+            Answer::Scores(scores) => scores,
+            other => panic!("not an answer to score: {other:?}"),
         }
     }
 }

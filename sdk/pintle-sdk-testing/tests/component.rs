@@ -5,7 +5,9 @@ use std::sync::OnceLock;
 
 use pintle_sdk::types::{DEPLOYMENT, NODE, SERVICE};
 use pintle_sdk_testing::objects::{node, object, pod};
-use pintle_sdk_testing::{Cluster, Reviewing, Scheduling, World, component, properties, subject};
+use pintle_sdk_testing::{
+    Cluster, Extending, Reviewing, Scheduling, World, component, properties, subject,
+};
 use serde_json::{Value, json};
 
 /// The component of a package, built once for all tests.
@@ -13,8 +15,12 @@ fn built(package: &str) -> &'static Path {
     static BUILT: OnceLock<Vec<pintle_plugin_build::Built>> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let packages =
-            ["rust-controller", "pintle-plugin-admission-defaults", "pintle-plugin-scheduler"];
+        let packages = [
+            "rust-controller",
+            "rust-scorer",
+            "pintle-plugin-admission-defaults",
+            "pintle-plugin-scheduler",
+        ];
         pintle_plugin_build::build(&root, &packages, &root.join("target/guests")).unwrap()
     });
     &built.iter().find(|one| one.name == package).unwrap().path
@@ -97,6 +103,31 @@ fn admission() {
     }
     assert_eq!(admitted[0].object["spec"]["priority"], 1000);
     assert_eq!(admitted[0], admitted[1], "natively and as a component");
+}
+
+#[test]
+fn extensions() {
+    let subjects = [
+        subject::node_rule::<rust_scorer::Disks>(),
+        component::extension(built("rust-scorer")).unwrap(),
+    ];
+    let mut world = World::new();
+    world.create(node("a").label("disktype", "ssd"));
+    world.create(node("b").label("example.pintle.dev/no-batch", "true"));
+    let wants = pod("p").label("example.pintle.dev/disktype", "ssd").label("batch", "true");
+    let mut opinions = Vec::new();
+    for subject in &subjects {
+        let mut cluster = Extending::of(subject, json!({}), world.clone());
+        opinions.push(cluster.ask(wants.clone()));
+        cluster.remove(&NODE.named("", "a"));
+        cluster.create(node("c").label("disktype", "ssd"));
+        opinions.push(cluster.ask(wants.clone()));
+        let pods = [wants.clone().build(), pod("other").build()];
+        properties::extends_soundly(subject, &json!({}), &world, pods);
+    }
+    assert_eq!((opinions[0].scores["a"], opinions[1].scores["c"]), (100, 100));
+    assert_eq!(opinions[0].rejected["b"], "node(s) take no batch pods");
+    assert_eq!(opinions[0..2], opinions[2..4], "natively and as a component");
 }
 
 #[test]

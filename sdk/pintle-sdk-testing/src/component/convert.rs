@@ -8,6 +8,7 @@ use pintle_sdk::controller::{self, Change, Enqueue, Watch};
 use pintle_sdk::lister::Query;
 use pintle_sdk::manifest::{Grant, Manifest};
 use pintle_sdk::scheduler::{self, Decision, Delta, Wake};
+use pintle_sdk::scheduler_extension::{self, Abilities, NumberedNode};
 use pintle_sdk::{Action, Context, KindRef, Object, ObjectRef};
 
 pub fn context_out(context: &Context) -> ContextRecord {
@@ -257,5 +258,25 @@ pub fn admission_description(
         manifest: manifest(&description.manifest),
         mutating: description.mutating.iter().map(rule).collect(),
         validating: description.validating.iter().map(rule).collect(),
+    }
+}
+
+pub fn node_out(node: NumberedNode) -> NumberedNodeRecord {
+    NumberedNodeRecord { number: node.number, node: node.node.map(object_out) }
+}
+
+pub fn extension_description(
+    description: &described::scheduler_extension::Description,
+) -> scheduler_extension::Description {
+    use described::scheduler_extension::Ability;
+    scheduler_extension::Description {
+        manifest: manifest(&description.manifest),
+        scheduler_names: description.scheduler_names.clone(),
+        watches: description.watches.iter().map(described_kind).collect(),
+        abilities: Abilities {
+            filter: description.abilities.contains(Ability::FILTER),
+            score: description.abilities.contains(Ability::SCORE),
+        },
+        pod_fields: description.pod_fields.clone(),
     }
 }
