@@ -9,7 +9,8 @@ use pintle_sdk::{Context, Extensions, Object};
 
 use crate::config::{Profiles, Rule, Settings};
 use crate::extensions::{Extended, Opinion};
-use crate::neighbours::{self, Mask, Neighbours};
+use crate::mask::Mask;
+use crate::neighbours::{self, Neighbours};
 use crate::pod::RawPod;
 use crate::preemption::{Preemption, Preemptor};
 use crate::report::Report;

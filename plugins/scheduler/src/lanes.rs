@@ -3,7 +3,9 @@
 //! order like whole numbers, and the maximum of those is one instruction where
 //! that of floats is three.
 
-/// Of scores that are not negative, or [`crate::score::INFEASIBLE`].
+use crate::score::INFEASIBLE;
+
+/// Of scores that are not negative, or [`INFEASIBLE`].
 pub fn highest(values: &[f32]) -> f32 {
     let bits = values.iter().map(|value| value.to_bits() as i32);
     f32::from_bits(bits.fold(i32::MIN, i32::max) as u32)
@@ -45,6 +47,13 @@ pub fn range(values: &[f32], raw: &[f32]) -> Option<(f32, f32)> {
     (high >= 0).then(|| (f32::from_bits(low as u32), f32::from_bits(high as u32)))
 }
 
+/// Puts out the nodes that have less than is needed.
+pub fn close(values: &mut [f32], free: &[i64], needed: i64) {
+    for (value, &free) in values.iter_mut().zip(free) {
+        *value = if needed <= free { *value } else { INFEASIBLE };
+    }
+}
+
 /// How many are not out.
 pub fn count(values: &[f32]) -> usize {
     values.iter().map(|value| i32::from((value.to_bits() as i32) >= 0)).sum::<i32>() as usize
@@ -53,7 +62,6 @@ pub fn count(values: &[f32]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::score::INFEASIBLE;
 
     #[test]
     fn passes_agree_with_plain_loops() {

@@ -4,16 +4,18 @@
 //! [`prepare`] makes sure that everything is counted; [`Neighbours`] then judges
 //! domains, not nodes, so that a pass over all nodes is a look-up each.
 
-use std::borrow::Cow;
-
-use crate::counts::Counts;
-use crate::filter::{Reason, has_untolerated_taint};
+use crate::filter::Reason;
 use crate::labels::Namespaces;
-use crate::rules::{Constraint, Who};
+use crate::mask::Mask;
+use crate::rules::Who;
 use crate::shape::Shape;
+use crate::spread::{Counted, Eligibility, Fewest, Spread, fewest};
 use crate::tally::{Held, Tally, TallyId, What, contribution};
-use crate::topology::{NONE, Topology, TopologyId};
+use crate::topology::{NONE, Topology};
 use crate::view::{Placed, Slot, View};
+
+/// Nodes that pods of a set are on, before they are tallied by domain.
+const SMALL_SET: usize = 32;
 
 /// What a pod's rules need, counted.
 #[derive(Debug, Default)]
@@ -23,13 +25,6 @@ pub struct Prepared {
     near: Vec<TallyId>,
     away: Vec<TallyId>,
     pub prefer: Vec<(i32, TallyId)>,
-}
-
-/// Where the pods of a spread constraint are counted.
-#[derive(Debug)]
-pub struct Counted {
-    topology: TopologyId,
-    tally: Option<TallyId>,
 }
 
 /// `None` when no rule has anything to say about this pod.
@@ -65,6 +60,13 @@ fn is_first_of_its_set(view: &View, shape: &Shape) -> bool {
         })
 }
 
+/// A large set is tallied; a small one is gone through each time.
+fn siblings(view: &View, shape: &Shape) -> Option<What> {
+    let group = shape.group.as_ref()?;
+    let nodes = view.tallies.group(group).map_or(0, std::collections::BTreeMap::len);
+    (nodes > SMALL_SET).then(|| What::Siblings(std::rc::Rc::clone(group)))
+}
+
 fn try_prepare(view: &mut View, shape: &Shape) -> Prepared {
     let rules = &shape.rules;
     let mut prepared = Prepared::default();
@@ -91,195 +93,24 @@ fn try_prepare(view: &mut View, shape: &Shape) -> Prepared {
         let filter = Eligibility::of(view, shape, constraints, by_default);
         for constraint in constraints {
             let topology = view.tallies.topology(&constraint.topology_key, &view.labels);
-            let tally = match &constraint.who {
-                Who::Siblings => None,
-                Who::Selected(selector) => {
-                    let what = What::Living {
-                        namespace: shape.namespace.clone(),
-                        selector: selector.clone(),
-                    };
-                    Some(match filter.is_needed(constraint) {
-                        true => view.tallies.ensure_by_slot(what),
-                        false => view.tallies.ensure(what, &constraint.topology_key, &view.labels),
-                    })
-                }
+            let what = match &constraint.who {
+                Who::Siblings => siblings(view, shape),
+                Who::Selected(selector) => Some(What::Living {
+                    namespace: shape.namespace.clone(),
+                    selector: selector.clone(),
+                }),
+            };
+            let tally = match what {
+                None => None,
+                Some(what) => Some(match filter.is_needed(constraint) {
+                    true => view.tallies.ensure_by_slot(what),
+                    false => view.tallies.ensure(what, &constraint.topology_key, &view.labels),
+                }),
             };
             into.push(Counted { topology, tally });
         }
     }
     prepared
-}
-
-/// Which nodes count for the spread constraints of a pod.
-struct Eligibility {
-    choosy: bool,
-    /// Per class: are its taints tolerated? Empty when all are.
-    tolerated: Vec<bool>,
-    /// Topologies of which a node must have the label, when some node has not.
-    needed: Vec<TopologyId>,
-}
-
-impl Eligibility {
-    fn of(view: &View, shape: &Shape, constraints: &[Constraint], by_default: bool) -> Self {
-        let honors_taints = constraints.iter().any(|constraint| constraint.honor_taints);
-        let tolerated: Vec<bool> = match honors_taints {
-            true => view.classes.iter().map(|class| !has_untolerated_taint(class, shape)).collect(),
-            false => Vec::new(),
-        };
-        let topologies = constraints.iter().filter_map(|constraint| {
-            let id = view.tallies.topologies.find(&constraint.topology_key)?;
-            (view.tallies.topologies.get(id).labelled < view.nodes()).then_some(id)
-        });
-        // With one constraint a node without its label is in no domain anyway.
-        let needed = match by_default || constraints.len() < 2 {
-            true => Vec::new(),
-            false => topologies.collect(),
-        };
-        let all = tolerated.iter().all(|tolerated| *tolerated);
-        Eligibility {
-            choosy: !shape.node.is_everything(),
-            tolerated: if all { Vec::new() } else { tolerated },
-            needed,
-        }
-    }
-
-    /// Do some nodes not count for this constraint?
-    fn is_needed(&self, constraint: &Constraint) -> bool {
-        !self.needed.is_empty()
-            || (constraint.honor_affinity && self.choosy)
-            || (constraint.honor_taints && !self.tolerated.is_empty())
-    }
-
-    fn nodes(&self, view: &View, shape: &Shape, constraint: &Constraint) -> Vec<bool> {
-        let topologies = &view.tallies.topologies;
-        let labelled =
-            |slot: Slot| self.needed.iter().all(|&id| topologies.get(id).domain[slot] != NONE);
-        let chosen = |slot: Slot| {
-            !(self.choosy && constraint.honor_affinity)
-                || shape.node.matches(&view.names[slot], view.labels(slot))
-        };
-        let tolerated = |slot: Slot| {
-            !constraint.honor_taints
-                || self.tolerated.get(view.class[slot] as usize).copied().unwrap_or(true)
-        };
-        (0..view.len())
-            .map(|slot| view.is_present(slot) && labelled(slot) && tolerated(slot) && chosen(slot))
-            .collect()
-    }
-}
-
-/// The pods of one spread constraint by domain.
-pub struct Spread<'a> {
-    pub constraint: &'a Constraint,
-    pub topology: &'a Topology,
-    pub counts: Cow<'a, [i32]>,
-    /// Does a domain exist for the pod? Absent: if it has nodes.
-    exists: Option<Vec<bool>>,
-    /// Do the pods of a slot count? Absent: they do.
-    eligible: Option<Vec<bool>>,
-}
-
-impl<'a> Spread<'a> {
-    /// Counts for all constraints of one sort.
-    pub fn all(
-        view: &'a View,
-        shape: &'a Shape,
-        constraints: &'a [Constraint],
-        counted: &[Counted],
-        by_default: bool,
-    ) -> Vec<Self> {
-        let filter = Eligibility::of(view, shape, constraints, by_default);
-        let pairs = constraints.iter().zip(counted);
-        pairs
-            .map(|(constraint, counted)| Self::of(view, shape, constraint, counted, &filter))
-            .collect()
-    }
-
-    fn of(
-        view: &'a View,
-        shape: &'a Shape,
-        constraint: &'a Constraint,
-        counted: &Counted,
-        filter: &Eligibility,
-    ) -> Self {
-        let topology = view.tallies.topologies.get(counted.topology);
-        let tally = counted.tally.map(|id| view.tallies.get(id));
-        if !filter.is_needed(constraint) {
-            let counts = match tally {
-                Some(tally) => column(tally, topology),
-                None => Cow::Owned(siblings(view, shape, topology, |_| true)),
-            };
-            return Spread { constraint, topology, counts, exists: None, eligible: None };
-        }
-        let eligible = filter.nodes(view, shape, constraint);
-        let mut exists = vec![false; topology.len()];
-        let mut counts = match tally {
-            Some(_) => vec![0; topology.len()],
-            None => siblings(view, shape, topology, |slot| eligible[slot]),
-        };
-        for (slot, _) in eligible.iter().enumerate().filter(|(_, eligible)| **eligible) {
-            let domain = topology.domain[slot];
-            if domain != NONE {
-                exists[domain as usize] = true;
-                if let Some(tally) = tally {
-                    counts[domain as usize] += tally.counts.get(slot as u32);
-                }
-            }
-        }
-        let counts = Cow::Owned(counts);
-        Spread { constraint, topology, counts, exists: Some(exists), eligible: Some(eligible) }
-    }
-
-    fn exists(&self, domain: usize) -> bool {
-        match &self.exists {
-            Some(exists) => exists[domain],
-            None => !self.topology.nodes[domain].is_empty(),
-        }
-    }
-
-    /// How often a pod counts here.
-    fn counts_pod(&self, shape: &Shape, owner: &Shape) -> i32 {
-        match &self.constraint.who {
-            Who::Siblings => i32::from(shape.group == owner.group),
-            Who::Selected(selector) => {
-                i32::from(shape.namespace == owner.namespace && selector.matches(&shape.labels))
-            }
-        }
-    }
-}
-
-/// A tally's counts with one for every domain.
-fn column<'a>(tally: &'a Tally, topology: &Topology) -> Cow<'a, [i32]> {
-    match &tally.counts {
-        Counts::Many(many) if many.len() == topology.len() => Cow::Borrowed(many),
-        counts => Cow::Owned(counts.column(topology.len())),
-    }
-}
-
-fn siblings(
-    view: &View,
-    shape: &Shape,
-    topology: &Topology,
-    eligible: impl Fn(Slot) -> bool,
-) -> Vec<i32> {
-    let mut counts = vec![0; topology.len()];
-    let group = shape.group.as_deref().and_then(|group| view.tallies.group(group));
-    for (&slot, &count) in group.into_iter().flatten().filter(|(slot, _)| eligible(**slot)) {
-        let domain = topology.domain.get(slot).copied().unwrap_or(NONE);
-        if domain != NONE {
-            counts[domain as usize] += count;
-        }
-    }
-    counts
-}
-
-/// The two domains with the fewest pods.
-struct Fewest {
-    domain: usize,
-    first: i32,
-    second: i32,
-    /// Too few domains: the pod would rather have new ones, so none counts as full.
-    too_few: bool,
 }
 
 enum Test<'a> {
@@ -428,73 +259,5 @@ impl<'a> Neighbours<'a> {
             _ => false,
         });
         if own { labelled.count() as i64 * i64::from(gone) } else { i64::MAX }
-    }
-}
-
-fn fewest(spread: &Spread<'_>) -> Fewest {
-    let mut found =
-        Fewest { domain: usize::MAX, first: i32::MAX, second: i32::MAX, too_few: false };
-    let mut domains = 0;
-    for (domain, &count) in spread.counts.iter().enumerate() {
-        if !spread.exists(domain) {
-            continue;
-        }
-        domains += 1;
-        if count < found.first {
-            found.second = found.first;
-            (found.domain, found.first) = (domain, count);
-        } else if count < found.second {
-            found.second = count;
-        }
-    }
-    found.too_few = domains == 0 || domains < spread.constraint.min_domains;
-    found
-}
-
-/// Per slot: whether something forbids it, and what.
-#[derive(Debug)]
-pub struct Mask {
-    /// 0: open.
-    codes: Vec<u8>,
-    reasons: Vec<Reason>,
-}
-
-impl Mask {
-    pub fn open(slots: usize) -> Self {
-        Mask { codes: vec![0; slots], reasons: Vec::new() }
-    }
-
-    pub fn code(&mut self, reason: Reason) -> u8 {
-        let known = self.reasons.iter().position(|known| *known == reason);
-        let index = known.unwrap_or_else(|| {
-            // More different reasons than a person would read share the last one.
-            if self.reasons.len() < 254 {
-                self.reasons.push(reason);
-            }
-            self.reasons.len() - 1
-        });
-        index as u8 + 1
-    }
-
-    /// By domain; `none` is for nodes in no domain.
-    fn forbid(&mut self, domains: &[u32], table: &[u8], none: u8) {
-        for (code, &domain) in self.codes.iter_mut().zip(domains) {
-            let found = table.get(domain as usize).copied().unwrap_or(none);
-            *code = if *code == 0 { found } else { *code };
-        }
-    }
-
-    pub fn forbid_one(&mut self, slot: Slot, code: u8) {
-        if self.codes[slot] == 0 {
-            self.codes[slot] = code;
-        }
-    }
-
-    pub fn codes(&self) -> &[u8] {
-        &self.codes
-    }
-
-    pub fn reason(&self, slot: Slot) -> Option<&Reason> {
-        self.codes[slot].checked_sub(1).and_then(|index| self.reasons.get(usize::from(index)))
     }
 }

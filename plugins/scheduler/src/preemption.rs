@@ -6,7 +6,8 @@ use std::rc::Rc;
 
 use crate::extensions::Opinion;
 use crate::filter::{Failure, Room, failure};
-use crate::neighbours::{Mask, Neighbours};
+use crate::mask::Mask;
+use crate::neighbours::Neighbours;
 use crate::shape::Shape;
 use crate::view::{Placed, Slot, State, View};
 use crate::volumes::plan::Plan;

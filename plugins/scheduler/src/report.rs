@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use pintle_sdk::scheduler::Wake;
 
 use crate::filter::{Failure, Reason, failure};
-use crate::neighbours::Mask;
+use crate::mask::Mask;
 use crate::shape::Shape;
 use crate::view::View;
 

@@ -262,20 +262,9 @@ impl Scorer<'_> {
             values.extend((0..view.len()).map(|slot| self.score(slot)));
             return;
         }
-        // What is not asked for is not checked.
-        let needed = |request: i64| if request == 0 { i64::MIN } else { request };
-        let (cpu, memory, storage) = (
-            needed(requests.milli_cpu),
-            needed(requests.memory),
-            needed(requests.ephemeral_storage),
-        );
         let usage = &view.usage;
         let count = view.len();
         let class = &view.class[..count];
-        let free_cpu = &view.free_milli_cpu[..count];
-        let free_memory = &view.free_memory[..count];
-        let free_storage = &view.free_ephemeral_storage[..count];
-        let free_pods = &view.free_pods[..count];
         let cpu_share = &usage.cpu_share[..count];
         let memory_share = &usage.memory_share[..count];
         let exact_cpu = &usage.exact_cpu_share[..count];
@@ -292,12 +281,16 @@ impl Scorer<'_> {
                 (per_cpu[slot], per_byte[slot]),
             );
         }
-        for slot in 0..count {
-            let fits = (free_pods[slot] >= 1)
-                & (cpu <= free_cpu[slot])
-                & (memory <= free_memory[slot])
-                & (storage <= free_storage[slot]);
-            values[slot] = if fits { values[slot] } else { INFEASIBLE };
+        lanes::close(values, &view.free_pods, 1);
+        // What is not asked for is not checked.
+        for (free, needed) in [
+            (&view.free_milli_cpu, requests.milli_cpu),
+            (&view.free_memory, requests.memory),
+            (&view.free_ephemeral_storage, requests.ephemeral_storage),
+        ] {
+            if needed != 0 {
+                lanes::close(values, free, needed);
+            }
         }
         // Slots without a node have no room for a pod: only closed classes matter.
         if scores.open[1..].contains(&false) {

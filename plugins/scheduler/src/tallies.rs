@@ -12,7 +12,7 @@ use std::rc::Rc;
 use crate::counts::Counts;
 use crate::labels::{LabelMap, Namespaces, mark};
 use crate::shape::Shape;
-use crate::tally::{Held, Marks, SLOTS, Tally, TallyId, What, contribution};
+use crate::tally::{Held, Marks, SLOTS, Tally, TallyId, What, contribution, sibling_mark};
 use crate::topology::{NONE, Topologies, TopologyId};
 use crate::view::{Labels, Slot};
 
@@ -203,9 +203,11 @@ impl Tallies {
     /// Which tallies concern a shape, all that exist by now considered.
     fn mark(&self, shape: &Shape) {
         let mut marks = shape.marks.borrow_mut();
-        if marks.epoch != self.epoch || marks.labels.len() != shape.labels.len() {
-            let labels = shape.labels.iter().map(|(key, value)| mark(key, value)).collect();
-            *marks = Marks { epoch: self.epoch, labels, ..Marks::default() };
+        if marks.epoch != Some(self.epoch) {
+            let group = shape.group.as_deref().map(sibling_mark);
+            let labels = shape.labels.iter().map(|(key, value)| mark(key, value));
+            let labels = labels.chain(group).collect();
+            *marks = Marks { epoch: Some(self.epoch), labels, ..Marks::default() };
         }
         if marks.checked == self.next {
             return;

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::counts::Counts;
-use crate::labels::{Namespaces, PodTerm, Selector};
+use crate::labels::{Namespaces, PodTerm, Selector, mark};
 use crate::shape::Shape;
 use crate::topology::TopologyId;
 
@@ -19,6 +19,8 @@ pub enum What {
     Near(Vec<PodTerm>),
     /// Those of a namespace that are selected and not on their way out.
     Living { namespace: String, selector: Selector },
+    /// Those of a controller that are not on their way out.
+    Siblings(Rc<str>),
     /// Those that have this term themselves.
     Holding(Held, PodTerm),
 }
@@ -45,9 +47,10 @@ pub struct Tally {
 /// What a shape remembers about tallies.
 #[derive(Debug, Default)]
 pub struct Marks {
-    pub(crate) epoch: u64,
+    /// Of which epoch the rest is; none yet.
+    pub(crate) epoch: Option<u64>,
     pub(crate) checked: TallyId,
-    /// The shape's labels, see [`crate::labels::mark`].
+    /// The shape's labels and its controller, see [`mark`].
     pub(crate) labels: Vec<u64>,
     /// Tallies that select pods of the shape, how often each counts, and whether
     /// only while they are not on their way out.
@@ -60,7 +63,7 @@ pub struct Marks {
 
 impl Tally {
     pub(crate) fn is_of_the_living(&self) -> bool {
-        matches!(*self.what, What::Living { .. })
+        matches!(*self.what, What::Living { .. } | What::Siblings(_))
     }
 
     pub(crate) fn is_held(&self) -> bool {
@@ -75,6 +78,7 @@ impl What {
         match self {
             What::Near(terms) => terms.iter().find_map(PodTerm::needs),
             What::Living { selector, .. } => selector.needs(),
+            What::Siblings(group) => Some(vec![sibling_mark(group)]),
             What::Holding(_, term) => term.needs(),
         }
     }
@@ -82,10 +86,15 @@ impl What {
     pub(crate) fn asks_namespaces(&self) -> bool {
         match self {
             What::Near(terms) => terms.iter().any(PodTerm::asks_namespaces),
-            What::Living { .. } => false,
+            What::Living { .. } | What::Siblings(_) => false,
             What::Holding(_, term) => term.asks_namespaces(),
         }
     }
+}
+
+/// As [`mark`], for the controller of a pod.
+pub(crate) fn sibling_mark(group: &str) -> u64 {
+    mark("", group)
 }
 
 /// How often a pod of this shape counts.
@@ -97,6 +106,7 @@ pub fn contribution(what: &What, shape: &Shape, namespaces: &Namespaces) -> i32 
         What::Living { namespace, selector } => {
             i32::from(*namespace == shape.namespace && selector.matches(&shape.labels))
         }
+        What::Siblings(group) => i32::from(shape.group.as_ref() == Some(group)),
         What::Holding(held, term) => {
             let rules = &shape.rules;
             let count = match held {

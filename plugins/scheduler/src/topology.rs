@@ -29,6 +29,8 @@ pub struct Topology {
     pub nodes: Vec<Vec<Slot>>,
     /// Nodes with the label.
     pub labelled: usize,
+    /// Nodes whose domain has another number than their slot.
+    crossed: usize,
 }
 
 impl Topology {
@@ -41,6 +43,7 @@ impl Topology {
             domain: vec![NONE; slots],
             nodes: Vec::new(),
             labelled: 0,
+            crossed: 0,
         }
     }
 
@@ -57,11 +60,19 @@ impl Topology {
         self.labelled == 0
     }
 
+    /// Is every node a domain of its own, with the number of its slot? So it is
+    /// with host names, until nodes come and go.
+    pub fn is_by_slot(&self) -> bool {
+        self.crossed == 0 && self.len() == self.labelled
+    }
+
     /// Moves a node to the domain that its labels name; the domains before and now.
     fn relabel(&mut self, slot: Slot, labels: &LabelMap) -> (u32, u32) {
         let before = self.domain[slot];
         let now = labels.get(&self.key).map_or(NONE, |value| self.id(value));
         if before != now {
+            let crosses = |domain: u32| usize::from(domain != NONE && domain as usize != slot);
+            self.crossed = self.crossed + crosses(now) - crosses(before);
             self.domain[slot] = now;
             if now != NONE {
                 self.nodes[now as usize].push(slot);
@@ -169,7 +180,9 @@ mod tests {
         let labels = [zone("a"), zone("b"), LabelMap::new()];
         let id = topologies.add(ZONE, labels.iter());
         assert_eq!(topologies.get(id).domain, [0, 1, NONE]);
+        assert!(topologies.get(id).is_by_slot());
         assert_eq!(topologies.relabel(0, &zone("b")), [(id, 0, 1)]);
+        assert!(!topologies.get(id).is_by_slot());
         assert_eq!(topologies.get(id).nodes, [vec![], vec![1, 0]]);
         topologies.grow();
         assert_eq!(topologies.relabel(3, &zone("c")), [(id, NONE, 0)]);

@@ -5,9 +5,11 @@
 use crate::config::Rule;
 use crate::extensions::{FULL_SCORE, Opinion};
 use crate::lanes;
-use crate::neighbours::{Mask, Prepared, Spread};
+use crate::mask::Mask;
+use crate::neighbours::Prepared;
 use crate::score::{INFEASIBLE, Scores};
 use crate::shape::Shape;
+use crate::spread::Spread;
 use crate::tally::Held;
 use crate::topology::{HOSTNAME, NONE};
 use crate::view::{Slot, View};
@@ -212,6 +214,11 @@ impl Totals {
                     *raw += if own == domain as u32 { amount } else { 0.0 };
                 }
             }
+            return;
+        }
+        if topology.is_by_slot() {
+            let columns = self.raw.iter_mut().zip(spread.counts.iter());
+            columns.for_each(|(raw, &count)| *raw += count as f32 * weight + skew);
             return;
         }
         let counted = spread.counts.iter().filter(|count| **count != 0).count();

@@ -8,7 +8,6 @@ mod workload;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use pintle_plugin_host::plugin::Role;
 use pintle_plugin_host::trace::model::*;
@@ -66,9 +65,9 @@ fn run(component: &Component, workload: &Workload) -> (f64, usize, u64) {
     for (seed, pods) in workload.pending.chunks(BATCH).enumerate() {
         let context = ContextRecord { now_unix_ms: 0, seed: seed as u64, revision: 1 };
         let input = Input::Schedule { context, pods: pods.iter().map(record).collect() };
-        let started = Instant::now();
+        let started = native::processor_time();
         let answer = ask(&mut instance, &input);
-        elapsed += started.elapsed().as_secs_f64() * 1e6;
+        elapsed += native::processor_time() - started;
         let Answer::Decisions(decisions) = answer else { panic!("{answer:?}") };
         let is_bound = |decision: &&DecisionRecord| matches!(decision, DecisionRecord::Bind { .. });
         bound += decisions.iter().filter(is_bound).count();
