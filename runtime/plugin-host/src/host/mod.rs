@@ -31,7 +31,6 @@ use crate::events::Hub;
 use crate::plugin::Role;
 use crate::source::{Components, Sources};
 pub use follow::FollowError;
-pub(crate) use follow::{Active, Attach};
 use manager::Manager;
 
 /// A plugin that came with the server.
