@@ -79,7 +79,7 @@ fn cells(object: &Value, now_ms: i64) -> Vec<Value> {
         "Complete"
     } else if condition(object, "Failed").is_some() {
         "Failed"
-    } else if str_at(object, &["metadata", "deletionTimestamp"]) != "" {
+    } else if !str_at(object, &["metadata", "deletionTimestamp"]).is_empty() {
         "Terminating"
     } else if condition(object, "Suspended").is_some() {
         "Suspended"
