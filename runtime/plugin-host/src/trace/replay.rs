@@ -90,9 +90,7 @@ pub fn replay(trace: impl Read, options: &Replay) -> Result<Report, ReplayError>
         Role::Controller => Run::<ControllerPlugin>::of(reader, options),
         Role::Scheduler => Run::<SchedulerPlugin>::of(reader, options),
         Role::Admission => Run::<AdmissionPlugin>::of(reader, options),
-        Role::SchedulerExtension | Role::Cni => {
-            Err(ReplayError::UnknownRole { role: role.to_string() })
-        }
+        _ => Err(ReplayError::UnknownRole { role: role.to_string() }),
     }
 }
 
@@ -267,7 +265,7 @@ impl<W: Subject> Run<W> {
         let (what, recorded, now) = match deviation {
             Deviation::OtherOrder { expected, asked } => (
                 "it reads in another order",
-                expected.as_ref().map_or_else(|| "nothing more".to_owned(), show::question),
+                expected.as_deref().map_or_else(|| "nothing more".to_owned(), show::question),
                 show::question(asked),
             ),
             Deviation::NotAsked(question) => {

@@ -190,7 +190,7 @@ pub(super) enum Deviation {
     /// Nobody knows the answer; the call ended there.
     NotRecorded(Question),
     /// It was asked at another place of the call; the answer is the same.
-    OtherOrder { expected: Option<Question>, asked: Question },
+    OtherOrder { expected: Option<Box<Question>>, asked: Box<Question> },
     /// It was asked when recorded, and not now.
     NotAsked(Question),
 }
@@ -211,12 +211,10 @@ impl Script {
 
     fn ask(&self, question: Question) -> Result<Told, ReadError> {
         let mut lines = self.0.lock();
-        if lines.left.front().is_some_and(|next| next.question == question) {
-            if let Some(read) = lines.left.pop_front() {
-                return Ok(read.told);
-            }
+        if let Some(read) = lines.left.pop_front_if(|next| next.question == question) {
+            return Ok(read.told);
         }
-        let expected = lines.left.front().map(|next| next.question.clone());
+        let expected = lines.left.front().map(|next| Box::new(next.question.clone()));
         // A call sees one revision, so a question has one answer wherever it is asked.
         let known = lines.all.iter().find(|read| read.question == question);
         let Some(told) = known.map(|read| read.told.clone()) else {
@@ -228,7 +226,7 @@ impl Script {
             lines.left.remove(place);
         }
         if lines.deviation.is_none() {
-            lines.deviation = Some(Deviation::OtherOrder { expected, asked: question });
+            lines.deviation = Some(Deviation::OtherOrder { expected, asked: Box::new(question) });
         }
         Ok(told)
     }
