@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 /// Guests of the plugin host's own tests: a controller that copies ConfigMaps, a
-/// scheduler, and an admission plugin.
+/// scheduler, and an extension of schedulers.
 static GUESTS: LazyLock<Vec<PathBuf>> = LazyLock::new(|| {
     let workspace = pintle_e2e::workspace();
-    let packages = ["guest-controller", "guest-scheduler", "guest-admission"];
+    let packages = ["guest-controller", "guest-scheduler", "guest-extension"];
     let source = workspace.join("runtime/plugin-host/tests/guests");
     let target = workspace.join("target/host-guests");
     let built = pintle_plugin_build::build(&source, &packages, &target).expect("guests build");
@@ -133,12 +133,21 @@ fn signed_artifacts_decide_and_need_no_registry_afterwards() {
     let mut swap = vec!["plugin", "swap", "scheduler", &source];
     swap.extend(trusted);
     cluster.pintle(&swap);
+    let rule = server.reference("team/rule:1.0");
+    push(&cluster, &rule, &guest(2), &["--sign", &key]);
+    let source = format!("oci://{rule}");
+    let mut load = vec!["plugin", "load", "rule", &source, "--grant", "--weight", "2"];
+    load.extend(["--config", r#"{"score":"number"}"#]);
+    load.extend(trusted);
+    cluster.pintle(&load);
+    let spec = cluster.get("plugins rule")["spec"].clone();
+    assert_eq!((&spec["role"], &spec["weight"]), (&json!("SchedulerExtension"), &json!(2)));
     assert_copies(&cluster, "with-registry");
 
     drop(server);
     cluster.server.take().unwrap().kill_9();
     cluster.start_server();
-    for (plugin, file) in [("copier", guest(0)), ("scheduler", guest(1))] {
+    for (plugin, file) in [("copier", guest(0)), ("scheduler", guest(1)), ("rule", guest(2))] {
         let status = phase(&cluster, plugin, "Active");
         assert_eq!(status["activeDigest"], digest_of(&file), "{status}");
     }
