@@ -40,13 +40,19 @@ pub(crate) trait Reconsider: Send + Sync {
     fn reconsider(&self, anew: bool);
 }
 
+/// By the ids and weights of their parts, each with its version.
+type Verdicts = HashMap<Vec<(u64, u32)>, (u64, Arc<Verdict>)>;
+
+/// What answers a scheduler, and what it will have heard.
+type Hearing = (Box<dyn ExtensionAnswers>, Arc<Mutex<Heard>>);
+
 pub(crate) struct Extensions {
     pub cluster: Arc<dyn Cluster>,
     units: ArcSwap<Vec<Arc<ExtensionUnit>>>,
     /// Whether the nodes are numbered: there are extensions, or one is on its way.
     followed: AtomicBool,
     view: Mutex<View>,
-    verdicts: Mutex<HashMap<Vec<(u64, u32)>, (u64, Arc<Verdict>)>>,
+    verdicts: Mutex<Verdicts>,
     /// Opinions and verdicts are numbered from here; 0 is nothing.
     last_id: AtomicU64,
     schedulers: Mutex<Vec<Weak<dyn Reconsider>>>,
@@ -139,7 +145,7 @@ impl Extensions {
         self: &Arc<Self>,
         context: Context,
         pods: &[ObjectHandle],
-    ) -> Option<(Box<dyn ExtensionAnswers>, Arc<Mutex<Heard>>)> {
+    ) -> Option<Hearing> {
         let units = self.units.load_full();
         if units.is_empty() {
             return None;
