@@ -45,8 +45,16 @@ struct Asker<'a> {
 
 impl Decider {
     pub fn new(profiles: Profiles) -> Self {
+        let mut view = View::new();
+        // Kept from the first node on: to read fifty thousand later is too much
+        // for one call.
+        for (_, settings) in &profiles {
+            for constraint in &settings.default_constraints {
+                view.tallies.topology(&constraint.topology_key, &[]);
+            }
+        }
         Decider {
-            view: View::new(),
+            view,
             profiles,
             shapes: Shapes::default(),
             extended: Extended::default(),
@@ -301,12 +309,11 @@ fn refuse_pod(view: &View, shape: &Shape, asker: &Asker<'_>, why: &str) -> Decis
 const NEVER: &str = "not eligible due to preemptionPolicy=Never.";
 const LEAVING: &str = "not eligible due to a terminating pod on the nominated node.";
 
-/// The victims, or the words for why there are none and what to wait for.
-fn preempt(
-    preemptor: &Preemptor<'_>,
-    asker: &Asker<'_>,
-    report: &Report,
-) -> Result<(Slot, Vec<Rc<str>>), (String, Wake)> {
+/// The node and those who leave it, or the words for why nobody does and what
+/// to wait for.
+type Preempted = Result<(Slot, Vec<Rc<str>>), (String, Wake)>;
+
+fn preempt(preemptor: &Preemptor<'_>, asker: &Asker<'_>, report: &Report) -> Preempted {
     let wake_on = report.wake_on;
     if !asker.pod.may_preempt() {
         return Err((NEVER.to_owned(), wake_on));

@@ -72,6 +72,26 @@ pub struct Requests {
 }
 
 impl Requests {
+    /// What the requests are made from: equal texts, equal requests.
+    pub fn key(pod: &RawPod<'_>) -> String {
+        let mut key = String::with_capacity(256);
+        let mut part = |text: &str| {
+            key.push_str(text);
+            key.push('\u{1f}');
+        };
+        for raw in [pod.spec.overhead, pod.spec.resources] {
+            part(raw.map(RawValue::get).unwrap_or_default());
+        }
+        for containers in [&pod.spec.init_containers, &pod.spec.containers] {
+            part("\u{1e}");
+            for container in containers.iter().flatten() {
+                part(container.resources.map(RawValue::get).unwrap_or_default());
+                part(container.restart_policy.as_deref().unwrap_or_default());
+            }
+        }
+        key
+    }
+
     pub fn of(pod: &RawPod<'_>) -> Self {
         let containers = pod.spec.containers.as_deref().unwrap_or_default();
         let init = pod.spec.init_containers.as_deref().unwrap_or_default();

@@ -50,8 +50,8 @@ impl Scores {
                 }
             }
             None => {
-                for slot in 0..view.len() {
-                    self.refresh_node(view, shape, slot);
+                if shape.is_choosy() || shape.node.has_preferences() {
+                    (0..view.len()).for_each(|slot| self.refresh_node(view, shape, slot));
                 }
                 let mut values = std::mem::take(&mut self.values);
                 values.clear();
@@ -101,6 +101,7 @@ impl Scores {
             view,
             shape,
             settings,
+            is_plain: settings.is_plain(),
             scores: self,
             resources: settings.weights.resources as f32,
             balance: if balances { settings.weights.balance as f32 } else { 0.0 },
@@ -136,10 +137,14 @@ pub fn best(values: &[f32], names: &[u32], salt: u32) -> Option<Slot> {
     (highest >= 0.0).then(|| lanes::draw(values, highest, names, salt)).flatten()
 }
 
+/// Of cpu and of memory.
+type Pair = (f32, f32);
+
 struct Scorer<'a> {
     view: &'a View,
     shape: &'a Shape,
     settings: &'a Settings,
+    is_plain: bool,
     scores: &'a Scores,
     resources: f32,
     balance: f32,
@@ -155,7 +160,7 @@ impl Scorer<'_> {
         }
         // In the order of `score_all`, so that both give the same to the last bit.
         let usage = &view.usage;
-        let mut total = match self.settings.is_plain() && !view.odd.contains(&slot) {
+        let mut total = match self.is_plain && !view.odd.contains(&slot) {
             true => self.of_usage()(
                 (usage.cpu_share[slot], usage.memory_share[slot]),
                 (usage.exact_cpu_share[slot], usage.exact_memory_share[slot]),
@@ -172,7 +177,7 @@ impl Scorer<'_> {
     /// The part that depends on how full the node would be: of the shares that
     /// are taken, with and without defaults, and of the share of one unit.
     #[inline(always)]
-    fn of_usage(&self) -> impl Fn((f32, f32), (f32, f32), (f32, f32)) -> f32 {
+    fn of_usage(&self) -> impl Fn(Pair, Pair, Pair) -> f32 {
         let requests = &self.shape.requests;
         let scored = (requests.scored_milli_cpu as f32, requests.scored_memory as f32);
         let wanted = (requests.milli_cpu as f32, requests.memory as f32);
@@ -256,7 +261,7 @@ impl Scorer<'_> {
         let usual = !shape.is_choosy()
             && shape.ports.is_empty()
             && requests.extended.is_empty()
-            && self.settings.is_plain()
+            && self.is_plain
             && self.settings.has(Rule::NodeResourcesFit);
         if !usual {
             values.extend((0..view.len()).map(|slot| self.score(slot)));

@@ -66,6 +66,7 @@ impl HostPort {
 impl Shape {
     pub fn of(
         pod: &RawPod<'_>,
+        requests: Requests,
         serial: u64,
         settings: &Rc<Settings>,
     ) -> Result<Self, serde_json::Error> {
@@ -85,7 +86,7 @@ impl Shape {
         Ok(Shape {
             serial,
             settings: Rc::clone(settings),
-            requests: Requests::of(pod),
+            requests,
             ports: host_ports(pod)?,
             node: NodeMatch::read(pod.spec.node_selector, pod.spec.affinity)?,
             tolerations: tolerations.flatten().unwrap_or_default(),

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use crate::config::Settings;
 use crate::pod::RawPod;
 use crate::report::Report;
+use crate::requests::Requests;
 use crate::score::Scores;
 use crate::shape::Shape;
 
@@ -20,6 +21,8 @@ const MOST_SCORED: usize = 128;
 pub struct Shapes {
     by_key: BTreeMap<String, Entered>,
     scored: BTreeMap<u64, Known>,
+    /// Many templates ask for the same; quantities take longer to read than all else.
+    requests: BTreeMap<String, Requests>,
     uses: u64,
     serials: u64,
 }
@@ -76,7 +79,13 @@ impl Shapes {
         let entered = match self.by_key.entry(key) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
-                let shape = Rc::new(Shape::of(pod, self.serials, settings)?);
+                let requests = Requests::key(pod);
+                if self.requests.len() >= MOST_SHAPES {
+                    self.requests.clear();
+                }
+                let requests = self.requests.entry(requests);
+                let requests = requests.or_insert_with(|| Requests::of(pod)).clone();
+                let shape = Rc::new(Shape::of(pod, requests, self.serials, settings)?);
                 self.serials += 1;
                 entry.insert(Entered { shape, last_use: 0 })
             }

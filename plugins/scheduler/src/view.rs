@@ -4,7 +4,6 @@
 //! earlier know which slots to compute again. Counts for rules between pods are
 //! kept by [`Tallies`], images by [`Images`], claims for storage by [`Volumes`].
 
-use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -91,19 +90,24 @@ pub struct View {
     node_changes: u64,
 }
 
-/// Labels as text until a pod asks for them: most pods do not.
+/// Read when the node comes, which many calls share, and not by the first
+/// decision that needs those of all nodes.
 #[derive(Debug, Default)]
 pub struct Labels {
-    text: Box<str>,
-    map: OnceCell<LabelMap>,
+    /// Of the text, to tell a heartbeat.
+    hash: u64,
+    map: LabelMap,
 }
 
 impl Labels {
     /// Labels that cannot be read match nothing; the API lets none through.
+    fn read(text: &str) -> Self {
+        let map = serde_json::from_str::<Option<_>>(text).ok().flatten().unwrap_or_default();
+        Labels { hash: fnv1a(text.as_bytes()), map }
+    }
+
     pub fn get(&self) -> &LabelMap {
-        self.map.get_or_init(|| {
-            serde_json::from_str::<Option<_>>(&self.text).ok().flatten().unwrap_or_default()
-        })
+        &self.map
     }
 }
 
@@ -192,7 +196,7 @@ impl View {
         let slot = self.slot(name);
         let class = self.class_of(class);
         self.images.report(slot, node.images());
-        let relabelled = *self.labels[slot].text != *node.labels();
+        let relabelled = self.labels[slot].hash != fnv1a(node.labels().as_bytes());
         if self.class[slot] == class && self.capacity[slot] == capacity && !relabelled {
             return Ok(()); // a heartbeat
         }
@@ -270,7 +274,7 @@ impl View {
     }
 
     fn set_labels(&mut self, slot: Slot, text: &str) {
-        self.labels[slot] = Labels { text: text.into(), map: OnceCell::new() };
+        self.labels[slot] = Labels::read(text);
         if self.tallies.topologies.is_empty() {
             return;
         }

@@ -5,7 +5,7 @@ use pintle_sdk::prelude::*;
 use pintle_sdk::scheduler::{Decision, Delta, Scheduler};
 use pintle_sdk::{Context, KindRef, NoExtensions, Object};
 
-use crate::workload::{Thing, Workload};
+use super::workload::{Thing, Workload};
 
 fn object(thing: &Thing) -> Object {
     let kind = if thing.kind == "Pod" { POD } else { NODE };

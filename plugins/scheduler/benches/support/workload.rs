@@ -99,24 +99,43 @@ fn apart(set: &str) -> Value {
     })
 }
 
+/// Pods without rules of their own, on `nodes` empty nodes. `owner`: the set that
+/// each is of.
+fn plain(
+    what: &'static str,
+    nodes: usize,
+    pods: usize,
+    owner: fn(usize) -> Option<String>,
+) -> Workload {
+    let pending =
+        (0..pods).map(|index| pod(format!("pod-{index}"), owner(index), json!({}), None)).collect();
+    Workload { what, nodes: (0..nodes).map(node).collect(), bound: Vec::new(), pending }
+}
+
+/// All pods of one template.
+pub fn same_template(nodes: usize, pods: usize) -> Workload {
+    plain("5000 nodes, one set", nodes, pods, |_| Some("set".to_owned()))
+}
+
+/// No pod like another.
+pub fn template_per_pod(nodes: usize, pods: usize) -> Workload {
+    plain("5000 nodes, a template per pod", nodes, pods, |index| Some(format!("set-{index}")))
+}
+
 pub fn all(pods: usize) -> Vec<Workload> {
     let nodes = |count: usize| (0..count).map(node).collect();
     let pending = |make: &dyn Fn(usize) -> Thing| (0..pods).map(make).collect();
-    let plain = |what, owner: fn(usize) -> Option<String>| Workload {
-        what,
-        nodes: nodes(5000),
-        bound: Vec::new(),
-        pending: pending(&|index| pod(format!("pod-{index}"), owner(index), json!({}), None)),
-    };
     let resident = (0..100_000).map(|index| {
         let node = format!("node-{}", index % 50_000);
         pod(format!("bound-{index}"), Some(format!("set-{}", index % 500)), json!({}), Some(node))
     });
     vec![
-        plain("5000 nodes, one template, no set", |_| None),
-        plain("5000 nodes, one set", |_| Some("set".to_owned())),
-        plain("5000 nodes, 64 sets in turn", |index| Some(format!("set-{}", index % 64))),
-        plain("5000 nodes, a template per pod", |index| Some(format!("set-{index}"))),
+        plain("5000 nodes, one template, no set", 5000, pods, |_| None),
+        same_template(5000, pods),
+        plain("5000 nodes, 64 sets in turn", 5000, pods, |index| {
+            Some(format!("set-{}", index % 64))
+        }),
+        template_per_pod(5000, pods),
         Workload {
             what: "5000 nodes, anti-affinity and spread on every pod",
             nodes: nodes(5000),
