@@ -47,6 +47,10 @@ impl Mask {
     }
 
     pub fn reason(&self, slot: Slot) -> Option<&Reason> {
-        self.codes[slot].checked_sub(1).and_then(|index| self.reasons.get(usize::from(index)))
+        self.reason_of(self.codes[slot])
+    }
+
+    pub fn reason_of(&self, code: u8) -> Option<&Reason> {
+        code.checked_sub(1).and_then(|index| self.reasons.get(usize::from(index)))
     }
 }

@@ -12,9 +12,9 @@ use crate::shape::Shape;
 use crate::view::{Placed, Slot, State, View};
 use crate::volumes::plan::Plan;
 
-/// Enough candidates to choose well; a search over all nodes of a large
-/// cluster would gain nothing. At least so many, and a tenth of the nodes.
-const FEWEST_CANDIDATES: usize = 100;
+/// Enough candidates to choose well: a tenth of the nodes, but at least and at
+/// most so many. More would gain nothing and take longer than a call may.
+const CANDIDATES: std::ops::RangeInclusive<usize> = 100..=500;
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Preemption {
@@ -57,7 +57,7 @@ impl<'a> Preemptor<'a> {
         slots.rotate_left(first);
         let mut candidates: Vec<Candidate<'_>> = Vec::new();
         let mut tried = BTreeMap::new();
-        let enough = FEWEST_CANDIDATES.max(view.nodes() / 10);
+        let enough = (view.nodes() / 10).clamp(*CANDIDATES.start(), *CANDIDATES.end());
         let mut harmless = 0;
         for slot in slots {
             if !self.may_help(slot) {

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use pintle_sdk::scheduler::Wake;
 
-use crate::filter::{Failure, Reason, failure};
+use crate::config::Rule;
+use crate::filter::{Failure, Reason, class_failure, failure, has_room};
 use crate::mask::Mask;
-use crate::shape::Shape;
-use crate::view::View;
+use crate::shape::{HostPort, Shape};
+use crate::view::{Slot, View};
 
 /// Why a shape fits on no node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,18 +30,12 @@ impl Report {
                 wake_on: Wake { node_changed: true, ..Wake::default() },
             };
         }
-        let mut counts = BTreeMap::new();
-        let mut resolvable = 0;
         let mut wake_on = Wake { node_changed: true, ..Wake::default() };
-        for slot in (0..view.len()).filter(|&slot| view.is_present(slot)) {
-            let masked = || mask.and_then(|mask| mask.reason(slot)).cloned().map(Failure::from);
-            let Some(failure) = failure(view, shape, slot).or_else(masked) else { continue };
-            resolvable += usize::from(failure.resolvable);
-            for reason in failure.reasons {
-                wake_for(&reason, &mut wake_on);
-                *counts.entry(reason).or_insert(0usize) += 1;
-            }
+        let tally = Failures::of(view, shape, mask);
+        for reason in tally.counts.keys() {
+            wake_for(reason, &mut wake_on);
         }
+        let Failures { counts, resolvable } = tally;
         // A pod that comes may be the one that a rule waits for.
         if !shape.rules.near.is_empty() || !shape.rules.hard.is_empty() {
             wake_on.pod_added = true;
@@ -91,6 +86,91 @@ impl Report {
         }
         available(self.nodes, counts)
     }
+}
+
+/// How many nodes have each reason.
+struct Failures {
+    counts: BTreeMap<Reason, usize>,
+    resolvable: usize,
+}
+
+impl Failures {
+    /// Nodes that fail alike are told by a number first and put into words once:
+    /// there may be fifty thousand.
+    fn of(view: &View, shape: &Shape, mask: Option<&Mask>) -> Self {
+        let classes: Vec<Option<Reason>> =
+            view.classes.iter().map(|class| class_failure(class, shape)).collect();
+        let mut by_class = vec![0usize; classes.len()];
+        let mut by_code = [0usize; 256];
+        let mut found = Failures { counts: BTreeMap::new(), resolvable: 0 };
+        // By what is short: how many nodes, and one of them.
+        let mut short: BTreeMap<u64, (usize, usize)> = BTreeMap::new();
+        for slot in (0..view.len()).filter(|&slot| view.is_present(slot)) {
+            let class = view.class[slot] as usize;
+            if classes[class].is_some() {
+                by_class[class] += 1;
+            } else if has_room(view, shape, slot)
+                && shape.admits(&view.names[slot], view.labels(slot))
+            {
+                by_code[mask.map_or(0, |mask| usize::from(mask.codes()[slot]))] += 1;
+            } else {
+                let (count, _) = short.entry(shortage(view, shape, slot)).or_insert((0, slot));
+                *count += 1;
+            }
+        }
+        for (reason, count) in classes.into_iter().zip(by_class) {
+            found.note(reason.map(Failure::from), count);
+        }
+        for (_, (count, slot)) in short {
+            found.note(failure(view, shape, slot), count);
+        }
+        if let Some(mask) = mask {
+            for (code, count) in by_code.into_iter().enumerate().skip(1) {
+                found.note(mask.reason_of(code as u8).cloned().map(Failure::from), count);
+            }
+        }
+        found
+    }
+
+    fn note(&mut self, failure: Option<Failure>, count: usize) {
+        let Some(failure) = failure.filter(|_| count > 0) else { return };
+        self.resolvable += if failure.resolvable { count } else { 0 };
+        for reason in failure.reasons {
+            *self.counts.entry(reason).or_default() += count;
+        }
+    }
+}
+
+/// Equal for nodes that fail for the same reasons: a bit for each thing that is
+/// short now, and one for each that would be short on the empty node.
+fn shortage(view: &View, shape: &Shape, slot: Slot) -> u64 {
+    if !shape.admits(&view.names[slot], view.labels(slot)) {
+        return u64::MAX;
+    }
+    let taken = &view.ports[slot];
+    let clash = |wanted: &HostPort| taken.iter().any(|taken| wanted.conflicts(taken));
+    if shape.settings.has(Rule::NodePorts) && shape.ports.iter().any(clash) {
+        return u64::MAX - 1;
+    }
+    let (requests, capacity) = (&shape.requests, &view.capacity[slot]);
+    let mut bits = u64::from(view.free_pods[slot] < 1) | u64::from(capacity.pods < 1) << 1;
+    let mut place = 2;
+    let mut check = |request: i64, free: i64, capacity: i64| {
+        let is_short = request > 0 && request > free;
+        bits |=
+            u64::from(is_short) << place | u64::from(is_short && request > capacity) << (place + 1);
+        // More than thirty sorts of resources share the last place.
+        place = (place + 2).min(60);
+    };
+    check(requests.milli_cpu, view.free_milli_cpu[slot], capacity.milli_cpu);
+    check(requests.memory, view.free_memory[slot], capacity.memory);
+    let storage = view.free_ephemeral_storage[slot];
+    check(requests.ephemeral_storage, storage, capacity.ephemeral_storage);
+    for (name, request) in &requests.extended {
+        let free = view.free_extended.get(name).map_or(0, |free| free[slot]);
+        check(*request, free, capacity.of(name));
+    }
+    bits
 }
 
 /// What may make this reason go away.

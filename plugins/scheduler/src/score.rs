@@ -181,21 +181,24 @@ impl Scorer<'_> {
         let requests = &self.shape.requests;
         let scored = (requests.scored_milli_cpu as f32, requests.scored_memory as f32);
         let wanted = (requests.milli_cpu as f32, requests.memory as f32);
-        // Full nodes first: what is taken counts for the node, not against it.
-        let (base, sign) = match self.settings.strategy {
-            Strategy::MostAllocated => (0.0, 1.0),
-            _ => (2.0, -1.0),
-        };
         let (resources, balance) = (50.0 * self.resources, 50.0 * self.balance);
+        // Full nodes first: what is taken counts for the node, not against it.
+        let (full, taken) = match self.settings.strategy {
+            Strategy::MostAllocated => (2.0 * balance, resources),
+            _ => (2.0 * balance + 2.0 * resources, -resources),
+        };
         let at_most_one = |share: f32| if share < 1.0 { share } else { 1.0 };
         move |share, exact, per| {
             let cpu = at_most_one(share.0 + scored.0 * per.0);
             let memory = at_most_one(share.1 + scored.1 * per.1);
-            let taken = base + sign * (cpu + memory);
+            let sum = cpu + memory;
             let cpu = at_most_one(exact.0 + wanted.0 * per.0);
             let memory = at_most_one(exact.1 + wanted.1 * per.1);
             // The standard deviation of two fractions is half their distance.
-            taken * resources + (2.0 - (cpu - memory).abs()) * balance
+            let apart = (cpu - memory).abs();
+            // Rounding must not make a node look as if it were out.
+            let score = full + sum * taken - apart * balance;
+            if score > 0.0 { score } else { 0.0 }
         }
     }
 
