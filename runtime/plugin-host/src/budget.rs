@@ -17,6 +17,8 @@ pub struct Budgets {
     pub max_starvation: u32,
     /// Thousandths of a processor over time; no limit when absent.
     pub cpu_millicores: Option<u32>,
+    /// Of an admission plugin; as many as there are processors when absent.
+    pub max_instances: Option<u32>,
 }
 
 const MAX_STARVATION: u32 = 10;
@@ -42,6 +44,7 @@ impl Budgets {
             deadline: Duration::from_millis(deadline_ms),
             max_starvation: MAX_STARVATION,
             cpu_millicores: None,
+            max_instances: None,
         }
     }
 
@@ -55,6 +58,7 @@ impl Budgets {
                 .map_or(default.memory_bytes, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX)),
             deadline: spec.deadline_milliseconds.map_or(default.deadline, Duration::from_millis),
             cpu_millicores: spec.cpu_millicores,
+            max_instances: spec.max_instances,
             ..default
         }
     }

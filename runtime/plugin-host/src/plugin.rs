@@ -222,6 +222,11 @@ pub struct BudgetSpec {
     /// has used them up waits, alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_millicores: Option<u32>,
+    /// Admission: so many requests at most are decided at the same time, each in
+    /// an instance of its own; the number of processors when absent. With 1 the
+    /// plugin may remember what it has admitted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_instances: Option<u32>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

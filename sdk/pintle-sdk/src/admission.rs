@@ -213,7 +213,8 @@ pub enum Verdict {
     Allow,
     /// A JSON patch (RFC 6902); only in the mutating phase.
     Patch(Vec<u8>),
-    /// HTTP code (403 when 0), status reason (`Forbidden` when empty), message.
+    /// HTTP code (403 when 0), status reason (`Forbidden` when empty), message;
+    /// see [`Response::deny`] and [`Response::forbid`].
     Deny {
         /// HTTP code, 403 when 0.
         code: u16,
@@ -251,8 +252,15 @@ impl Response {
         Response::patch(serde_json::to_vec(operations).unwrap_or_default())
     }
 
-    /// It is refused, with status 403.
+    /// It is refused with status 403; the person also learns which plugin did it.
     pub fn deny(message: impl Into<String>) -> Self {
+        let verdict = Verdict::Deny { code: 0, reason: String::new(), message: message.into() };
+        Response { verdict, warnings: Vec::new() }
+    }
+
+    /// It is refused with status 403, in the words of the API server's own rules:
+    /// `pods "web" is forbidden: MESSAGE`.
+    pub fn forbid(message: impl Into<String>) -> Self {
         let verdict =
             Verdict::Deny { code: 403, reason: "Forbidden".to_owned(), message: message.into() };
         Response { verdict, warnings: Vec::new() }

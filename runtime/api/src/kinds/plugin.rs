@@ -159,7 +159,9 @@ fn validate(plugin: &Value, old: Option<&Value>) -> Vec<FieldError> {
     }
     grants(spec, &mut check);
     let mut budgets = check.field("budgets");
-    for field in ["fuelPerCall", "memoryBytes", "deadlineMilliseconds", "cpuMillicores"] {
+    for field in
+        ["fuelPerCall", "memoryBytes", "deadlineMilliseconds", "cpuMillicores", "maxInstances"]
+    {
         positive(value_at(spec, &["budgets"]), field, &mut budgets);
     }
     let mut rollout = check.field("rollout");

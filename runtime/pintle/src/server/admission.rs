@@ -68,6 +68,11 @@ impl Admission for HostAdmission {
             Ok(admitted) => {
                 Ok(AdmissionResponse { object: admitted.object, warnings: admitted.warnings })
             }
+            Err(refusal) if refusal.is_cause => Err(StatusError::forbidden(
+                request.resource.group_resource(),
+                request.name,
+                &refusal.message,
+            )),
             Err(refusal) => Err(StatusError::new(refusal.code, &refusal.reason, refusal.message)),
         }
     }

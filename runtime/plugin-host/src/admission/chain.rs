@@ -197,8 +197,13 @@ fn clip(mut warning: String) -> String {
     warning
 }
 
-/// In the words Kubernetes uses for a webhook that denies.
+/// In the words Kubernetes uses for a webhook that denies, which name it; or, when
+/// the plugin says `Forbidden` itself, for a rule of the API server's own.
 fn denied(denial: Denial, plugin: &str, warnings: Vec<String>) -> Refusal {
+    if denial.code == 403 && denial.reason == "Forbidden" {
+        let Denial { code, reason, message } = denial;
+        return Refusal { code, reason, message, is_cause: true, warnings };
+    }
     let code = if (400..600).contains(&denial.code) { denial.code } else { 403 };
     let reason = match (denial.reason.is_empty(), code) {
         (false, _) => denial.reason,
@@ -209,7 +214,7 @@ fn denied(denial: Denial, plugin: &str, warnings: Vec<String>) -> Refusal {
         (true, _) => "BadRequest".to_owned(),
     };
     let message = format!("admission plugin {plugin:?} denied the request: {}", denial.message);
-    Refusal { code, reason, message, warnings }
+    Refusal { code, reason, message, is_cause: false, warnings }
 }
 
 /// A plugin that gives no answer admits nothing.
@@ -220,6 +225,7 @@ fn broken(plugin: &str, cause: &str, warnings: Vec<String>) -> Refusal {
         message: format!(
             "Internal error occurred: failed calling admission plugin {plugin:?}: {cause}"
         ),
+        is_cause: false,
         warnings,
     }
 }

@@ -1,6 +1,7 @@
 //! Admission plugins: asked within the request, under a short deadline.
 
 mod chain;
+mod gate;
 mod parked;
 mod request;
 mod unit;

@@ -62,5 +62,8 @@ pub struct Refusal {
     /// metav1.Status reason.
     pub reason: String,
     pub message: String,
+    /// The message is the cause alone: the API server says of which object, in
+    /// its own words (`pods "x" is forbidden: CAUSE`).
+    pub is_cause: bool,
     pub warnings: Vec<String>,
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
+use super::gate::Gate;
 use super::parked::{self, ParkedRequests};
 use super::request::Operation;
 use crate::bindings::admission::AdmissionPlugin;
@@ -39,6 +40,8 @@ pub(crate) struct AdmissionUnit {
     /// Passed on from unit to unit.
     followers: Arc<Followers<AdmissionTurn>>,
     parked: ParkedRequests,
+    /// Lets in no more requests than there may be instances.
+    gate: Option<Gate>,
     max_idle: usize,
 }
 
@@ -92,6 +95,7 @@ impl AdmissionUnit {
         cluster: Arc<dyn Cluster>,
         health: Arc<Health>,
     ) -> Result<Self, LoadError> {
+        let gate = program.budgets().max_instances.map(Gate::new);
         let live = Live::start(program)?;
         health.activated(live.version(), None, std::time::Duration::ZERO);
         Ok(Self {
@@ -104,6 +108,7 @@ impl AdmissionUnit {
             supervision: Mutex::new(Supervision { rollout, previous: None, stopped: false }),
             followers: Arc::default(),
             parked: ParkedRequests::default(),
+            gate,
             max_idle: std::thread::available_parallelism().map_or(2, usize::from),
         })
     }
@@ -115,6 +120,7 @@ impl AdmissionUnit {
         priority: i32,
         rollout: Rollout,
     ) -> Result<Self, LoadError> {
+        let gate = program.budgets().max_instances.map(Gate::new);
         let live = Live::start(program)?;
         let started = Instant::now();
         let before = self.live.load_full();
@@ -136,6 +142,7 @@ impl AdmissionUnit {
             supervision: Mutex::new(Supervision { rollout, previous, stopped: false }),
             followers: self.followers.clone(),
             parked: ParkedRequests::default(),
+            gate,
             max_idle: self.max_idle,
         })
     }
@@ -189,6 +196,8 @@ impl AdmissionUnit {
     /// the rollback window.
     pub fn review(&self, request: &Request) -> Result<Response, String> {
         let mut overtaken = 0;
+        // Before the context is taken: it must show what the instance admitted last.
+        let _turn = self.gate.as_ref().map(Gate::enter);
         if let Some((parked, changed)) = self.parked.look_up(request) {
             match changed {
                 false => return Err(parked.message),
