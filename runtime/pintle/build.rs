@@ -10,7 +10,7 @@ use std::{env, fs};
 
 /// What the binary carries: crate `pintle-plugin-<name>` in `plugins/<name>`,
 /// and the role it plays.
-const DEFAULTS: [(&str, &str); 20] = [
+const DEFAULTS: [(&str, &str); 21] = [
     ("admission-defaults", "Admission"),
     ("cni-routed", "Cni"),
     ("cronjob", "Controller"),
@@ -21,6 +21,7 @@ const DEFAULTS: [(&str, &str); 20] = [
     ("endpointslice", "Controller"),
     ("endpointslice-mirroring", "Controller"),
     ("garbage-collector", "Controller"),
+    ("horizontal-pod-autoscaler", "Controller"),
     ("job", "Controller"),
     ("namespace", "Controller"),
     ("node-ipam", "Controller"),

@@ -281,6 +281,11 @@ impl World {
                 next["status"] = known["status"].clone();
                 next
             }
+            "scale" => {
+                let mut next = known.clone();
+                next["spec"]["replicas"] = object["spec"]["replicas"].clone();
+                next
+            }
             "finalize" => {
                 let mut next = known.clone();
                 next["spec"]["finalizers"] = object["spec"]["finalizers"].clone();
