@@ -90,7 +90,7 @@ async fn the_same_program_never_diverges_under_load_and_takes_over_by_itself() {
         if status["phase"] == "Active" {
             break status;
         }
-        assert!(round < 60, "{status}");
+        assert!(round < 200, "{status}");
     };
     assert_eq!(status["activeDigest"], guests::digest(&candidate));
     assert_eq!(status["shadow"]["divergences"], 0, "{status}");
@@ -119,7 +119,7 @@ async fn one_that_decides_otherwise_never_takes_over_and_people_can_see_where() 
         if status["phase"] != "Shadowing" {
             break status;
         }
-        assert!(created < 1000, "{status}");
+        assert!(created < 5000, "{status}");
     };
     assert_eq!((&status["phase"], &status["reason"]), (&json!("RolledBack"), &json!("Diverged")));
     assert_eq!(status["activeDigest"], guests::digest(&active));
@@ -172,7 +172,7 @@ async fn one_that_shall_stop_waits_for_a_person() {
         if status["phase"] == "Shadowed" && status["observedGeneration"] == *generation {
             break status;
         }
-        assert!(created < 1000, "{status}");
+        assert!(created < 5000, "{status}");
     };
     let status = shadowed(&running, &generation).await;
     assert_eq!(status["reason"], "ShadowFinished");
@@ -222,13 +222,19 @@ async fn what_happens_to_the_plugin_meanwhile_ends_the_comparison() {
     let generation = propose(&running, &candidate, new.clone(), shadow.clone());
     running.phase("scheduler", &generation, "Shadowing").await;
     memory.break_streams();
-    churn(&memory, "meanwhile", 100).await;
-    let status = running
-        .status("scheduler", "compared again", |status| {
-            status["shadow"]["agreements"].as_u64() > Some(20)
-        })
-        .await;
-    assert_eq!(status["shadow"]["divergences"], 0, "{status}");
+    let mut round = 0;
+    let status = loop {
+        // What is decided while the candidate is shown the present again is skipped.
+        churn(&memory, &format!("meanwhile-{round}"), 50).await;
+        round += 1;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let status = memory.value("Plugin", "", "scheduler").unwrap()["status"].clone();
+        assert_eq!(status["shadow"]["divergences"], 0, "{status}");
+        if status["shadow"]["agreements"].as_u64() > Some(20) {
+            break status;
+        }
+        assert!(round < 500, "{status}");
+    };
     // Edited back: it never stopped deciding.
     let swaps = status["swaps"].clone();
     let generation = propose(&running, &active, json!({ "version": "old" }), shadow.clone());
@@ -268,7 +274,7 @@ async fn a_candidate_that_faults_never_decides_anything() {
             if status["phase"] != "Shadowing" {
                 break status;
             }
-            assert!(created < 2000, "{config}: {status}");
+            assert!(created < 5000, "{config}: {status}");
         };
         assert_eq!(status["phase"], "RolledBack", "{config}: {status}");
         assert_eq!(status["reason"], reason, "{config}: {status}");

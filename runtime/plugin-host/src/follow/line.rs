@@ -1,6 +1,5 @@
 //! The queue between an active version and one follower.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
@@ -24,9 +23,8 @@ pub(super) enum Message<T> {
 pub(super) struct State {
     /// Turns are wanted. A gapless follower opens when it is ready.
     pub open: AtomicBool,
-    /// What is queued and what follows do not continue each other.
-    pub gap: AtomicBool,
-    /// How often the stream was cut: who was ready before is not any more.
+    /// How often the stream was cut: what is queued and what follows do not
+    /// continue each other, and who was ready before is not any more.
     pub cuts: AtomicU64,
     pub ended: AtomicBool,
     pub lost: AtomicU64,
@@ -69,7 +67,6 @@ impl<T: Turn> Line<T> {
     pub fn cut(&self) {
         self.state.cuts.fetch_add(1, Ordering::SeqCst);
         self.state.open.store(false, Ordering::SeqCst);
-        self.state.gap.store(true, Ordering::SeqCst);
         // Where there is no room the follower has something to wake up for.
         let _ = self.sender.try_send(Message::Look);
     }
@@ -80,44 +77,50 @@ pub(super) fn follow<T: Turn>(
     receiver: &Receiver<Message<T>>,
     state: &State,
 ) {
-    if follower.begin().is_break() {
-        return;
-    }
-    while let Ok(mut message) = receiver.recv() {
+    let mut cuts = state.cuts.load(Ordering::SeqCst);
+    let mut after = follower.begin(cuts);
+    while after.is_continue() {
+        let latest = state.cuts.load(Ordering::SeqCst);
+        if T::GAPLESS && latest != cuts {
+            // A line is opened for whoever began after the latest cut only: what
+            // lies in the queue was told before it, and is of no use.
+            cuts = latest;
+            while let Ok(message) = receiver.try_recv() {
+                void(message, state);
+            }
+            report(&mut *follower, state);
+            after = follower.begin(cuts);
+            continue;
+        }
+        // Who cuts it from here on leaves a message.
+        let Ok(message) = receiver.recv() else { return };
         if state.ended.load(Ordering::SeqCst) {
             return;
         }
-        let gap = T::GAPLESS && state.gap.swap(false, Ordering::SeqCst);
-        if gap {
-            // Closed since: what lies in the queue is all there is, and of no use.
-            loop {
-                if let Message::Turn(turn) = message {
-                    state.lost.fetch_add(turn.decisions(), Ordering::SeqCst);
-                }
-                match receiver.try_recv() {
-                    Ok(next) => message = next,
-                    Err(_) => break,
-                }
-            }
-            state.size.store(0, Ordering::SeqCst);
-            message = Message::Look;
+        if T::GAPLESS && state.cuts.load(Ordering::SeqCst) != cuts {
+            void(message, state);
+            continue;
         }
-        let lost = state.lost.swap(0, Ordering::SeqCst);
-        if lost > 0 {
-            follower.overflowed(lost);
+        report(&mut *follower, state);
+        if let Message::Turn(turn) = message {
+            let size = turn.size();
+            after = follower.turn(turn);
+            state.size.fetch_sub(size, Ordering::SeqCst);
         }
-        let after = match message {
-            Message::Turn(turn) => {
-                let size = turn.size();
-                let after = follower.turn(turn);
-                state.size.fetch_sub(size, Ordering::SeqCst);
-                after
-            }
-            Message::Look if gap => follower.begin(),
-            Message::Look => ControlFlow::Continue(()),
-        };
-        if after.is_break() {
-            return;
-        }
+    }
+}
+
+/// A message that nobody is shown.
+fn void<T: Turn>(message: Message<T>, state: &State) {
+    if let Message::Turn(turn) = message {
+        state.size.fetch_sub(turn.size(), Ordering::SeqCst);
+        state.lost.fetch_add(turn.decisions(), Ordering::SeqCst);
+    }
+}
+
+fn report<T: Turn>(follower: &mut dyn Follower<T>, state: &State) {
+    let lost = state.lost.swap(0, Ordering::SeqCst);
+    if lost > 0 {
+        follower.overflowed(lost);
     }
 }

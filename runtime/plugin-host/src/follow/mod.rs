@@ -60,7 +60,9 @@ pub(crate) trait Follower<T>: Send {
     fn overflowed(&mut self, lost: u64);
 
     /// Called before the first turn, and after a gap if there may be none.
-    fn begin(&mut self) -> ControlFlow<()> {
+    /// `cuts`: how often the stream was cut so far, for [`Followers::admit`].
+    fn begin(&mut self, cuts: u64) -> ControlFlow<()> {
+        let _ = cuts;
         ControlFlow::Continue(())
     }
 }
@@ -136,7 +138,6 @@ impl<T: Turn> Followers<T> {
         let (sender, receiver) = sync_channel(MAX_TURNS);
         let state = Arc::new(State {
             open: AtomicBool::new(!T::GAPLESS),
-            gap: AtomicBool::default(),
             cuts: AtomicU64::default(),
             ended: AtomicBool::default(),
             lost: AtomicU64::default(),
@@ -168,16 +169,9 @@ impl<T: Turn> Followers<T> {
         Ok(handle)
     }
 
-    /// How often the stream of that follower was cut so far.
-    pub fn cuts(&self, id: u64) -> u64 {
-        let lines = self.lines.lock();
-        let line = lines.lines.iter().find(|line| line.id == id);
-        line.map_or(0, |line| line.state.cuts.load(Ordering::SeqCst))
-    }
-
     /// A follower that may have no gap is up to date once it has seen `first`;
     /// it is told everything from here on. Unless its stream was cut once more
-    /// than `cuts` since it began: then it is about to begin anew.
+    /// than the `cuts` it began with: then it is about to begin anew.
     pub fn admit(&self, id: u64, cuts: u64, first: Vec<T>) {
         let lines = self.lines.lock();
         let Some(line) = lines.lines.iter().find(|line| line.id == id) else { return };
@@ -190,15 +184,14 @@ impl<T: Turn> Followers<T> {
         }
     }
 
-    /// What is told next does not continue what was told before.
+    /// What is told next does not continue what was told before, nor what those
+    /// have been shown who are about to be admitted.
     pub fn interrupt(&self) {
-        if self.is_empty() {
+        if self.is_empty() || !T::GAPLESS {
             return;
         }
         for line in &self.lines.lock().lines {
-            if line.state.open.load(Ordering::SeqCst) {
-                line.cut();
-            }
+            line.cut();
         }
     }
 
@@ -244,6 +237,7 @@ mod tests {
 
     #[derive(Debug, PartialEq)]
     enum Seen {
+        /// After so many cuts.
         Begun(u64),
         Turn(u64),
         Lost(u64),
@@ -251,7 +245,6 @@ mod tests {
     }
 
     struct Recording {
-        id: u64,
         seen: Sender<Seen>,
         /// Each turn takes one.
         steps: Receiver<()>,
@@ -274,8 +267,8 @@ mod tests {
             let _ = self.seen.send(Seen::Lost(lost));
         }
 
-        fn begun(&mut self) -> ControlFlow<()> {
-            let _ = self.seen.send(Seen::Begun(self.id));
+        fn begun(&mut self, cuts: u64) -> ControlFlow<()> {
+            let _ = self.seen.send(Seen::Begun(cuts));
             ControlFlow::Continue(())
         }
     }
@@ -287,8 +280,8 @@ mod tests {
         fn overflowed(&mut self, lost: u64) {
             self.lost(lost);
         }
-        fn begin(&mut self) -> ControlFlow<()> {
-            self.begun()
+        fn begin(&mut self, cuts: u64) -> ControlFlow<()> {
+            self.begun(cuts)
         }
     }
 
@@ -299,28 +292,28 @@ mod tests {
         fn overflowed(&mut self, lost: u64) {
             self.lost(lost);
         }
-        fn begin(&mut self) -> ControlFlow<()> {
-            self.begun()
+        fn begin(&mut self, cuts: u64) -> ControlFlow<()> {
+            self.begun(cuts)
         }
     }
 
-    fn recording() -> (impl FnOnce(u64) -> Recording, Sender<()>, Receiver<Seen>) {
+    fn recording() -> (Recording, Sender<()>, Receiver<Seen>) {
         let ((steps, taken), (seen, shown)) = (channel(), channel());
-        (move |id| Recording { id, seen, steps: taken }, steps, shown)
+        (Recording { seen, steps: taken }, steps, shown)
     }
 
     #[test]
     fn turns_arrive_in_order_until_the_handle_is_dropped() {
         let followers = Arc::new(Followers::<Plain>::default());
         assert!(followers.is_empty());
-        let (make, steps, seen) = recording();
-        let handle = followers.add(|id| Box::new(make(id))).unwrap();
+        let (follower, steps, seen) = recording();
+        let handle = followers.add(|_| Box::new(follower)).unwrap();
         assert!(!followers.is_empty());
         for number in 0..3 {
             followers.tell(Plain(number));
             steps.send(()).unwrap();
         }
-        assert_eq!(seen.recv(), Ok(Seen::Begun(1)));
+        assert_eq!(seen.recv(), Ok(Seen::Begun(0)));
         for number in 0..3 {
             assert_eq!(seen.recv(), Ok(Seen::Turn(number)));
         }
@@ -333,8 +326,8 @@ mod tests {
     #[test]
     fn one_that_breaks_off_is_forgotten() {
         let followers = Arc::new(Followers::<Plain>::default());
-        let (make, steps, seen) = recording();
-        let handle = followers.add(|id| Box::new(make(id))).unwrap();
+        let (follower, steps, seen) = recording();
+        let handle = followers.add(|_| Box::new(follower)).unwrap();
         followers.tell(Plain(u64::MAX));
         steps.send(()).unwrap();
         while seen.recv() != Ok(Seen::Dropped) {}
@@ -349,8 +342,8 @@ mod tests {
     #[test]
     fn one_that_is_too_slow_misses_turns_and_the_teller_never_waits() {
         let followers = Arc::new(Followers::<Plain>::default());
-        let (make, steps, seen) = recording();
-        let _handle = followers.add(|id| Box::new(make(id))).unwrap();
+        let (follower, steps, seen) = recording();
+        let _handle = followers.add(|_| Box::new(follower)).unwrap();
         let told = 3 * MAX_TURNS as u64;
         for number in 0..told {
             followers.tell(Plain(number));
@@ -371,9 +364,9 @@ mod tests {
     #[test]
     fn without_gaps_one_begins_anew_when_a_turn_is_lost_or_the_stream_is_cut() {
         let followers = Arc::new(Followers::<Chained>::default());
-        let (make, steps, seen) = recording();
-        let _handle = followers.add(|id| Box::new(make(id))).unwrap();
-        assert_eq!(seen.recv(), Ok(Seen::Begun(1)));
+        let (follower, steps, seen) = recording();
+        let _handle = followers.add(|_| Box::new(follower)).unwrap();
+        assert_eq!(seen.recv(), Ok(Seen::Begun(0)));
         followers.tell(Chained(1));
         followers.admit(1, 0, vec![Chained(2)]);
         followers.tell(Chained(3));
@@ -384,8 +377,8 @@ mod tests {
         }
         followers.interrupt();
         assert_eq!(seen.recv(), Ok(Seen::Begun(1)));
+        // That was of before the cut.
         followers.admit(1, 0, vec![Chained(9)]);
-        assert_eq!(followers.cuts(1), 1, "that was of before the cut");
         followers.admit(1, 1, Vec::new());
         let told = 2 * MAX_TURNS as u64;
         for number in 0..told {
@@ -401,6 +394,52 @@ mod tests {
             }
         };
         assert_eq!(before + lost, told, "what was queued before the gap is void as well");
-        assert_eq!(seen.recv(), Ok(Seen::Begun(1)));
+        assert_eq!(seen.recv(), Ok(Seen::Begun(2)));
+    }
+
+    /// Is about to be let in when its stream is cut, again and again.
+    struct Hesitant {
+        begun: Sender<u64>,
+        go_on: Receiver<()>,
+        seen: Sender<Seen>,
+    }
+
+    impl Follower<Chained> for Hesitant {
+        fn turn(&mut self, turn: Chained) -> ControlFlow<()> {
+            let _ = self.seen.send(Seen::Turn(turn.0));
+            ControlFlow::Continue(())
+        }
+        fn overflowed(&mut self, _: u64) {}
+        fn begin(&mut self, cuts: u64) -> ControlFlow<()> {
+            let _ = self.seen.send(Seen::Begun(cuts));
+            let _ = self.begun.send(cuts);
+            let _ = self.go_on.recv();
+            ControlFlow::Continue(())
+        }
+    }
+
+    #[test]
+    fn cuts_while_one_joins_neither_lose_turns_nor_show_them_twice() {
+        let followers = Arc::new(Followers::<Chained>::default());
+        let ((begun, begins), (go_on, waits)) = (channel(), channel());
+        let (seen, shown) = channel();
+        let follower = Hesitant { begun, go_on: waits, seen };
+        let _handle = followers.add(|_| Box::new(follower)).unwrap();
+        assert_eq!(begins.recv(), Ok(0));
+        // Cut twice before it has looked: it begins anew once, of the latest.
+        followers.again(1);
+        followers.again(1);
+        followers.admit(1, 0, vec![Chained(1)]);
+        go_on.send(()).unwrap();
+        assert_eq!(begins.recv(), Ok(2));
+        // The message of the second cut still lies in its queue.
+        followers.admit(1, 2, vec![Chained(2)]);
+        followers.tell(Chained(3));
+        go_on.send(()).unwrap();
+        for expect in [Seen::Begun(0), Seen::Begun(2), Seen::Turn(2), Seen::Turn(3)] {
+            assert_eq!(shown.recv(), Ok(expect));
+        }
+        followers.interrupt();
+        assert_eq!(begins.recv(), Ok(3));
     }
 }

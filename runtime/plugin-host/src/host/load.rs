@@ -11,7 +11,12 @@ use super::slot::{Recipe, Remembered, Slot, Unit};
 use crate::artifact::{Artifact, Digest};
 use crate::plugin::{PluginSpec, Role};
 use crate::program::LoadError;
+use crate::sandbox::Fault;
 use crate::supervise::{Rollout, Standing};
+
+/// How often the version that decided before a restart may exceed its deadline
+/// while it starts.
+const RESTORE_ATTEMPTS: u32 = 5;
 
 /// A version that could decide: its parts, and what they were made from.
 pub(super) struct Candidate {
@@ -144,8 +149,30 @@ impl Manager {
         remembered.was_compared || digest.is_some_and(|digest| digest != remembered.active)
     }
 
-    /// Runs the version that decided before this server started.
+    /// Runs the version that decided before this server started. It decided well:
+    /// if it starts too slowly now, when everything starts at once, that is the
+    /// machine's doing, and nothing else is to decide in its place.
     fn restore(
+        &self,
+        slot: &Arc<Slot>,
+        spec: &PluginSpec,
+        remembered: &Remembered,
+    ) -> Result<String, LoadError> {
+        let mut attempts = 1;
+        loop {
+            match self.restore_once(slot, spec, remembered) {
+                Err(LoadError::Start(fault @ Fault::Deadline(_)))
+                    if attempts < RESTORE_ATTEMPTS =>
+                {
+                    tracing::warn!(plugin = %slot.name, %fault, attempts, "the version that decided before starts slowly; trying again");
+                    attempts += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn restore_once(
         &self,
         slot: &Arc<Slot>,
         spec: &PluginSpec,

@@ -40,8 +40,7 @@ impl Joining {
         }
     }
 
-    fn join(&mut self) -> Result<(), Enough> {
-        let cuts = self.shared.followers.cuts(self.id);
+    fn join(&mut self, cuts: u64) -> Result<(), Enough> {
         self.show(SchedulerTurn::Start)?;
         let feed = Arc::new(Feed::default());
         let watches = self.shared.add_feed_like_active(&feed);
@@ -68,8 +67,8 @@ impl Joining {
 }
 
 impl Follower<SchedulerTurn> for Joining {
-    fn begin(&mut self) -> ControlFlow<()> {
-        match self.join() {
+    fn begin(&mut self, cuts: u64) -> ControlFlow<()> {
+        match self.join(cuts) {
             Ok(()) => ControlFlow::Continue(()),
             Err(Enough) => ControlFlow::Break(()),
         }

@@ -135,13 +135,18 @@ impl Worker {
         let started = Instant::now();
         *self.shared.rollout.lock() = next.rollout;
         let assumed = self.assumed();
-        if let Err(fault) =
-            next.live.instance.assume(&assumed).and_then(|()| next.live.catch_up(None))
-        {
-            // It never decided anything: the old version simply goes on.
-            let pause = started.elapsed();
-            return self.refuse(&next.live, &fault, pause);
-        }
+        let fed = next.live.instance.assume(&assumed).and_then(|()| next.live.catch_up(None));
+        let late = match fed {
+            Ok(()) => None,
+            // With nothing that goes on in its place, one that was slow once is
+            // started again before it is given up.
+            Err(fault @ Fault::Deadline(_)) if self.live.is_none() => Some(fault),
+            Err(fault) => {
+                // It never decided anything: the old version simply goes on.
+                let pause = started.elapsed();
+                return self.refuse(&next.live, &fault, pause);
+            }
+        };
         let version = next.live.version();
         let names = next.live.program().description.scheduler_names.clone();
         let before = self.put(next.live);
@@ -155,6 +160,9 @@ impl Worker {
         self.answer_to(names);
         self.shared.health.activated(version, previous, pause);
         self.shared.inbox.lock().pending.trust_all(Instant::now());
+        if let Some(fault) = late {
+            self.strike(On::Nothing, &fault);
+        }
     }
 
     fn refuse(&mut self, refused: &Live, fault: &Fault, pause: Duration) {
@@ -200,11 +208,9 @@ impl Worker {
     /// those who follow have to be shown.
     fn put(&mut self, live: Live) -> Option<Live> {
         self.shared.active.store(Some(live.program().clone()));
+        // Those that wait to be let in as well: what they were shown may be less
+        // than this version watches.
         self.shared.followers.interrupt();
-        // What those were shown may be less than this version watches.
-        for join in std::mem::take(&mut self.shared.inbox.lock().joins) {
-            self.shared.followers.again(join.id);
-        }
         self.live.replace(live)
     }
 

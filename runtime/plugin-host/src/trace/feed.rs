@@ -81,7 +81,7 @@ impl Follower<ControllerTurn> for Recorder<ControllerPlugin> {
         self.flow(made)
     }
 
-    fn begin(&mut self) -> ControlFlow<()> {
+    fn begin(&mut self, _: u64) -> ControlFlow<()> {
         let opened = self.open();
         self.flow(opened)
     }
@@ -137,7 +137,7 @@ impl Follower<AdmissionTurn> for Recorder<AdmissionPlugin> {
         self.flow(made)
     }
 
-    fn begin(&mut self) -> ControlFlow<()> {
+    fn begin(&mut self, _: u64) -> ControlFlow<()> {
         let opened = self.open();
         self.flow(opened)
     }
