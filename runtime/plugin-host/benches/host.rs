@@ -1,22 +1,20 @@
 //! What the host adds to a decision: calls, instances, loading, swaps, and the
 //! rate of scheduling through it. The cluster is in memory and free of charge.
 
+mod figures;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
+use figures::microseconds;
 use pintle_api::meta::GroupVersionKind;
 use pintle_plugin_host::admission::{AdmissionRequest, AdmissionUser, Document, Operation};
-use pintle_plugin_host::artifact::Artifacts;
-use pintle_plugin_host::cluster::{Cluster, ListQuery, ObjectHandle};
-use pintle_plugin_host::cni::{Node, Sandbox};
-use pintle_plugin_host::engine::Wasm;
-use pintle_plugin_host::plugin::{BudgetSpec, Role};
-use pintle_plugin_host::{CniPlugin, Compiler, Embedded, ExtensionPanel, Host, HostConfig};
+use pintle_plugin_host::plugin::Role;
+use pintle_plugin_host::{Compiler, Embedded, Host, HostConfig};
 use serde_json::{Value, json};
 use support::cluster::{Memory, config_map, large_pod, node};
 use support::{eventually, guests};
@@ -49,111 +47,28 @@ fn report(what: &str, value: impl std::fmt::Display) {
     println!("{what:<58} {value}");
 }
 
-/// The median of many runs, in microseconds.
-fn median(times: usize, mut run: impl FnMut()) -> String {
-    let mut taken: Vec<Duration> = (0..times)
-        .map(|_| {
-            let started = Instant::now();
-            run();
-            started.elapsed()
-        })
-        .collect();
-    taken.sort_unstable();
-    format!("{:.1} µs", taken[taken.len() / 2].as_secs_f64() * 1e6)
-}
-
 fn loading(cache: &std::path::Path) {
-    let component = guests::scheduler();
-    let artifacts = Artifacts::open(Wasm::new().expect("an engine"), cache, Compiler::InProcess)
-        .expect("a cache");
-    let started = Instant::now();
-    artifacts.load(&component, None, Role::Scheduler).expect("the guest loads");
+    let took = figures::instance::loading(cache, &guests::scheduler(), Role::Scheduler);
+    report("compile a component of 115 KB", format!("{:.1} ms", microseconds(took.compile) / 1e3));
     report(
-        "compile a component of 115 KB",
-        format!("{:.1} ms", started.elapsed().as_secs_f64() * 1e3),
+        "digest, check and load it from the cache",
+        format!("{:.1} µs", microseconds(took.from_cache)),
     );
-    let load = median(200, || {
-        artifacts.load(&component, None, Role::Scheduler).expect("the guest loads");
-    });
-    report("digest, check and load it from the cache", load);
 }
 
 fn calls(cache: &std::path::Path) {
-    let budgets = BudgetSpec::default();
-    let plugin = CniPlugin::load(
-        cache,
-        &Compiler::InProcess,
-        "bench",
-        &guests::cni(),
-        None,
-        &Value::Null,
-        &budgets,
-    )
-    .expect("the guest loads");
-    let node = Node {
-        name: String::new(),
-        internal_ip: String::new(),
-        pod_cidrs: Vec::new(),
-        interface_prefix: String::new(),
-    };
-    let sandbox = Sandbox {
-        id: String::new(),
-        namespace: String::new(),
-        name: String::new(),
-        netns: String::new(),
-        mtu: 0,
-    };
-    let call = median(100_000, || {
-        plugin.check(0, &node, &sandbox, &[]).expect("it answers");
-    });
-    report("one call with nine strings", call);
-    let start = median(2000, || {
-        plugin.reset();
-        plugin.check(0, &node, &sandbox, &[]).expect("it answers");
-    });
-    report("instantiate, describe and one call", start);
+    let took = figures::instance::calls(cache);
+    report("one call with nine strings", format!("{:.1} µs", microseconds(took.call)));
+    report("instantiate, describe and one call", format!("{:.1} µs", microseconds(took.fresh)));
 }
 
-/// What an extension says about pods while 5000 nodes are resident in it: 100
-/// for each node whose label is the pod's, so it looks at all of them.
 fn extensions(cache: &std::path::Path) {
-    const TEMPLATES: usize = 100;
-    const BATCH: usize = 128;
-    let memory = Memory::new();
-    for index in 0..5000 {
-        let mut node = node(&format!("node-{index}"));
-        node["metadata"]["labels"]["zone"] = format!("zone-{}", index % TEMPLATES).into();
-        memory.create(node);
-    }
-    for index in 0..100 * BATCH {
-        let mut pod = large_pod(&format!("pod-{index}"));
-        pod["metadata"]["labels"]["zone"] = format!("zone-{}", index % TEMPLATES).into();
-        memory.create(pod);
-    }
-    let kind = Some(GroupVersionKind::new("", "v1", "Pod"));
-    let pods: Vec<ObjectHandle> = memory.list(&ListQuery { kind, ..ListQuery::default() }).objects;
-    let panel = |config: &Value| {
-        let panel = ExtensionPanel::new(memory.clone(), cache).expect("a panel");
-        panel.seat("zone", &guests::extension(), config).expect("the guest loads");
-        panel
-    };
-    let every = panel(&json!({ "score": "zone" }));
-    let mut next = pods.iter().cycle();
-    let uncached = median(2000, || {
-        let pod = next.next().expect("a cycle has no end");
-        every.ask(std::slice::from_ref(pod)).expect("it answers");
-    });
-    report("extension asked about a pod of 1.6 KB, 5000 nodes", uncached);
-    let by_label = panel(&json!({ "score": "zone", "podFields": ["metadata.labels"] }));
-    for template in &pods[..TEMPLATES] {
-        by_label.ask(std::slice::from_ref(template)).expect("it answers");
-    }
-    let started = Instant::now();
-    for batch in pods.chunks(BATCH) {
-        by_label.ask(batch).expect("it answers");
-    }
-    let each = started.elapsed().as_secs_f64() * 1e6 / pods.len() as f64;
-    report("the same per pod in batches of 128, 100 templates", format!("{each:.2} µs"));
+    let took = figures::extension::measure(cache, 5000);
+    report("extension asked about a pod of 1.6 KB, 5000 nodes", format!("{:.1} µs", took.asked));
+    report(
+        "the same per pod in batches of 128, 100 templates",
+        format!("{:.2} µs", took.in_batches),
+    );
 }
 
 async fn run(

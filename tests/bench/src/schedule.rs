@@ -3,18 +3,20 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
 
 use crate::client::{Access, Connection};
 use crate::load::{CLIENTS, pod};
+use crate::plugin;
 
 pub struct Bound {
+    pub pods: usize,
     pub per_second: f64,
     /// From the moment a create was sent to the moment the watch showed a node.
     pub latencies: Vec<Duration>,
@@ -23,7 +25,37 @@ pub struct Bound {
 }
 
 /// Creates pods with 64 clients and follows them by a watch until all are bound.
-pub async fn create_to_bound(access: &Access, count: usize, prefix: &'static str) -> Result<Bound> {
+pub async fn create_to_bound(access: &Access, count: usize, prefix: &str) -> Result<Bound> {
+    stream(access, prefix, Numbers::up_to(count)).await
+}
+
+/// The pods of a stream, by number.
+struct Numbers {
+    next: AtomicUsize,
+    count: AtomicUsize,
+}
+
+impl Numbers {
+    fn up_to(count: usize) -> Arc<Self> {
+        Arc::new(Self { next: AtomicUsize::new(0), count: AtomicUsize::new(count) })
+    }
+
+    fn take(&self) -> Option<usize> {
+        let number = self.next.fetch_add(1, Ordering::SeqCst);
+        (number < self.count()).then_some(number)
+    }
+
+    fn count(&self) -> usize {
+        self.count.load(Ordering::SeqCst)
+    }
+
+    /// So many more than have been taken, unless there are fewer left.
+    fn end_after(&self, more: usize) {
+        self.count.fetch_min(self.next.load(Ordering::SeqCst) + more, Ordering::SeqCst);
+    }
+}
+
+async fn stream(access: &Access, prefix: &str, numbers: Arc<Numbers>) -> Result<Bound> {
     let mut watch = access.connect().await?;
     let version = {
         let mut connection = access.connect().await?;
@@ -39,35 +71,35 @@ pub async fn create_to_bound(access: &Access, count: usize, prefix: &'static str
     );
     ensure!(watch.open(&request).await? == 200, "the watch is refused");
 
-    let sent: Arc<Mutex<HashMap<String, Instant>>> = Arc::default();
+    let mut connections = Vec::with_capacity(CLIENTS);
+    for _ in 0..CLIENTS {
+        connections.push(access.connect().await?);
+    }
     let began = Instant::now();
-    let follower = tokio::spawn(follow(watch, count, prefix));
-    let sent_by_clients = sent.clone();
+    let follower = tokio::spawn(follow(watch, numbers.clone(), format!("{prefix}-")));
     let mut tasks = Vec::new();
-    for client in 0..CLIENTS {
-        let mut connection = access.connect().await?;
-        let sent = sent_by_clients.clone();
+    for mut connection in connections {
+        let (numbers, prefix) = (numbers.clone(), prefix.to_owned());
         tasks.push(tokio::spawn(async move {
-            let mut mine = HashMap::new();
-            for number in (client..count).step_by(CLIENTS) {
+            let mut mine = Vec::new();
+            while let Some(number) = numbers.take() {
                 let name = format!("{prefix}-{number:05}");
                 let body = pod(&name).to_string().into_bytes();
                 let request = connection.request("POST", "/api/v1/namespaces/default/pods", &body);
-                mine.insert(name, Instant::now());
+                mine.push((name, Instant::now()));
                 let outcome = connection.measure(&request).await?;
                 ensure!(outcome.status == 201, "create: {}", outcome.status);
             }
-            sent.lock().await.extend(mine);
-            anyhow::Ok(())
+            anyhow::Ok(mine)
         }));
     }
+    let mut sent = HashMap::new();
     for task in tasks {
-        task.await??;
+        sent.extend(task.await??);
     }
     let seen = tokio::time::timeout(Duration::from_secs(120), follower)
         .await
         .context("not all pods were bound within two minutes")???;
-    let sent = sent.lock().await;
     let mut ends: Vec<Instant> = seen.bound.values().map(|(at, _)| *at).collect();
     ends.sort_unstable();
     let longest_gap = ends.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(Duration::ZERO);
@@ -78,7 +110,8 @@ pub async fn create_to_bound(access: &Access, count: usize, prefix: &'static str
         .collect();
     let last = ends.last().copied().unwrap_or(began);
     Ok(Bound {
-        per_second: count as f64 / (last - began).as_secs_f64(),
+        pods: sent.len(),
+        per_second: sent.len() as f64 / (last - began).as_secs_f64(),
         latencies,
         bound_twice: seen.changed,
         longest_gap,
@@ -91,10 +124,10 @@ struct Seen {
     changed: usize,
 }
 
-async fn follow(mut watch: Connection, count: usize, prefix: &'static str) -> Result<Seen> {
-    let mut seen = Seen { bound: HashMap::with_capacity(count), changed: 0 };
+async fn follow(mut watch: Connection, numbers: Arc<Numbers>, prefix: String) -> Result<Seen> {
+    let mut seen = Seen { bound: HashMap::new(), changed: 0 };
     let mut pending = Vec::new();
-    while seen.bound.len() < count {
+    while seen.bound.len() < numbers.count() {
         let Some(chunk) = watch.chunk().await? else { bail!("the watch ended") };
         let at = Instant::now();
         pending.extend_from_slice(&chunk);
@@ -102,7 +135,7 @@ async fn follow(mut watch: Connection, count: usize, prefix: &'static str) -> Re
         for end in memchr::memchr_iter(b'\n', &pending) {
             let line = &pending[used..end];
             used = end + 1;
-            if let Some((name, node)) = names(line).filter(|(name, _)| name.starts_with(prefix)) {
+            if let Some((name, node)) = names(line).filter(|(name, _)| name.starts_with(&prefix)) {
                 match seen.bound.get(name) {
                     Some((_, before)) if before != node => seen.changed += 1,
                     Some(_) => {}
@@ -134,48 +167,36 @@ fn field<'a>(text: &'a [u8], key: &[u8]) -> Option<&'a str> {
     std::str::from_utf8(&text[start..end]).ok()
 }
 
-/// Swaps the scheduler for another build while pods are being created.
-pub async fn swap(access: &Access, wasm: &Path, count: usize) -> Result<(Value, Bound)> {
+/// At most so many pods are created while the swap takes place.
+const MOST_PODS: usize = 60_000;
+
+/// Of the pods of a swap, these come after it.
+const AFTER: usize = 2000;
+
+/// Swaps the scheduler for another build while pods are being created all the
+/// time: from before the request to well after the end of the swap.
+pub async fn swap(access: &Access, wasm: &Path) -> Result<(Value, Bound)> {
     let component =
         std::fs::read(wasm).with_context(|| format!("{} is missing", wasm.display()))?;
-    let path = "/apis/plugins.pintle.dev/v1alpha1/plugins/scheduler";
     let mut connection = access.connect().await?;
-    let request = connection.request("GET", path, b"");
-    let (_, body) = connection.call(&request).await?;
-    let before: Value = serde_json::from_slice(&body)?;
+    let before = plugin::read(&mut connection).await?;
     let patch = json!({"spec": {
         "source": {"embedded": null, "inline": {"data": STANDARD.encode(&component)}},
         "digest": digest(&component),
         // The same rights that the embedded one has.
         "grants": before["status"]["needs"],
     }});
-    let access_for_swap = access.clone();
-    let swap = tokio::spawn(async move {
-        // In the middle of the stream of pods, not before it.
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let mut connection = access_for_swap.connect().await?;
-        let request = connection.request("PATCH", path, patch.to_string().as_bytes());
-        let (status, body) = connection.call(&request).await?;
-        ensure!(status == 200, "swap: {}", String::from_utf8_lossy(&body));
-        anyhow::Ok(())
+    let numbers = Numbers::up_to(MOST_PODS);
+    let pods = tokio::spawn({
+        let (access, numbers) = (access.clone(), numbers.clone());
+        async move { stream(&access, "swap", numbers).await }
     });
-    let bound = create_to_bound(access, count, "swap").await?;
-    swap.await??;
-    let request = connection.request("GET", path, b"");
-    let began = Instant::now();
-    loop {
-        let (_, body) = connection.call(&request).await?;
-        let plugin: Value = serde_json::from_slice(&body)?;
-        let status = &plugin["status"];
-        if status["observedGeneration"] == plugin["metadata"]["generation"]
-            && status["phase"] == "Active"
-        {
-            return Ok((status.clone(), bound));
-        }
-        ensure!(began.elapsed() < Duration::from_secs(30), "the swap did not finish: {status}");
-        // A bench may look again; the watch's cost would be in the figures.
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    // In the middle of the stream of pods, not before it.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    plugin::change(&mut connection, &patch).await?;
+    let status = plugin::settled(&mut connection, "Active").await?;
+    numbers.end_after(AFTER);
+    Ok((status, pods.await??))
 }
 
 fn digest(bytes: &[u8]) -> String {

@@ -9,12 +9,17 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 static BUILT: LazyLock<Vec<PathBuf>> = LazyLock::new(|| {
-    let host = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let target = host.join("../../target/host-guests");
+    // Other crates' benches use these guests too.
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let target = root.join("target/host-guests");
     let packages =
         ["guest-controller", "guest-scheduler", "guest-admission", "guest-cni", "guest-extension"];
-    let built = pintle_plugin_build::build(&host.join("tests/guests"), &packages, &target)
-        .expect("guests build");
+    let built = pintle_plugin_build::build(
+        &root.join("runtime/plugin-host/tests/guests"),
+        &packages,
+        &target,
+    )
+    .expect("guests build");
     built.into_iter().map(|built| built.path).collect()
 });
 
