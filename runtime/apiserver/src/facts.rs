@@ -10,12 +10,13 @@ const NODE_NAME: &str = "spec.nodeName";
 pub struct BusFacts {
     bus: Bus,
     pods: Option<ResourceId>,
+    volumes: Option<ResourceId>,
 }
 
 impl BusFacts {
     pub fn new(bus: Bus, registry: &Registry) -> BusFacts {
-        let pods = registry.by_plural("", "v1", "pods").map(|row| row.id);
-        BusFacts { bus, pods }
+        let id = |plural| registry.by_plural("", "v1", plural).map(|row| row.id);
+        BusFacts { bus, pods: id("pods"), volumes: id("persistentvolumes") }
     }
 }
 
@@ -29,5 +30,10 @@ impl NodeFacts for BusFacts {
         let Some(pods) = self.pods else { return false };
         let bound = self.bus.list_topic(pods, &Topic::field(NODE_NAME, node));
         bound.objects.iter().any(|pod| pod.namespace() == namespace)
+    }
+
+    fn claim_namespace(&self, volume: &str) -> Option<String> {
+        let volume = self.bus.get(self.volumes?, "", volume)?.parse();
+        Some(volume["spec"]["claimRef"]["namespace"].as_str()?.to_string())
     }
 }

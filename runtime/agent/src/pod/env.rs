@@ -6,6 +6,7 @@ use base64::Engine;
 use pintle_api::quantity::Quantity;
 use serde_json::Value;
 
+use super::claims::Claimed;
 use super::model::{Container, EnvVar, Pod, ResourceFieldRef};
 use super::resources::{limit, quantity, request};
 
@@ -22,11 +23,13 @@ pub struct EnvContext {
     pub objects: Objects,
 }
 
-/// ConfigMaps and Secrets by name, as fetched; `None` when there is none.
+/// ConfigMaps, Secrets and claims by name, as fetched; `None` when there is none.
 #[derive(Debug, Clone, Default)]
 pub struct Objects {
     pub config_maps: BTreeMap<String, Option<Value>>,
     pub secrets: BTreeMap<String, Option<Value>>,
+    /// Claims with the volumes that they are bound to.
+    pub claims: BTreeMap<String, Claimed>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -3,6 +3,7 @@
 //! [`driver`] performs it.
 
 pub mod backoff;
+pub mod claims;
 pub mod driver;
 pub mod env;
 pub mod files;

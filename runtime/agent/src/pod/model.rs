@@ -367,6 +367,7 @@ pub struct Volume {
     #[serde(rename = "downwardAPI")]
     pub downward_api: Option<DownwardSource>,
     pub projected: Option<Projected>,
+    pub persistent_volume_claim: Option<ClaimSource>,
     /// Whatever kind it is that the node does not know.
     #[serde(flatten)]
     pub other: BTreeMap<String, Value>,
@@ -385,6 +386,13 @@ pub struct HostPath {
     pub path: String,
     #[serde(rename = "type")]
     pub kind: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ClaimSource {
+    pub claim_name: String,
+    pub read_only: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

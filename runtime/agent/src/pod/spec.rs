@@ -140,6 +140,12 @@ fn user(inputs: &Inputs<'_>) -> Result<User, ConfigError> {
     Ok(user)
 }
 
+/// A claim may be mounted for reading only, whatever the mounts say.
+fn is_read_only(pod: &Pod, volume: &str) -> bool {
+    let claims = pod.spec.volumes.iter().filter(|known| known.name == volume);
+    claims.filter_map(|known| known.persistent_volume_claim.as_ref()).any(|claim| claim.read_only)
+}
+
 pub const DEFAULT_TERMINATION_PATH: &str = "/dev/termination-log";
 
 fn mounts(inputs: &Inputs<'_>) -> Result<Vec<Mount>, ConfigError> {
@@ -159,7 +165,7 @@ fn mounts(inputs: &Inputs<'_>) -> Result<Vec<Mount>, ConfigError> {
         mounts.push(Mount {
             source,
             destination: PathBuf::from(&mount.mount_path),
-            readonly: mount.read_only,
+            readonly: mount.read_only || is_read_only(inputs.pod, &mount.name),
             kind: MountKind::Bind {
                 propagation: match mount.mount_propagation.as_str() {
                     "HostToContainer" => Propagation::HostToContainer,

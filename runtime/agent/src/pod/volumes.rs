@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 
+use super::claims::{self, ClaimError};
 use super::env::{EnvContext, EnvError, field_value, resource_value};
 use super::model::{
     ConfigMapSource, Container, DownwardSource, EmptyDir, HostPath, KeyToPath, Pod, SecretSource,
@@ -48,6 +49,8 @@ pub enum Cause {
     Name(String),
     #[error("this kind of volume is not supported by this node: {0}")]
     Unsupported(String),
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Cause {
@@ -71,9 +74,13 @@ pub fn referenced(pod: &Pod) -> (Vec<String>, Vec<String>) {
 
 /// Where each volume lies on the node.
 pub fn sources(record: &Record, pod: &Pod) -> BTreeMap<String, PathBuf> {
-    let place = |volume: &Volume| match &volume.host_path {
-        Some(host) => PathBuf::from(&host.path),
-        None => record.volumes().join(&volume.name),
+    let place = |volume: &Volume| {
+        let own = record.volumes().join(&volume.name);
+        match (&volume.host_path, &volume.persistent_volume_claim) {
+            (Some(host), _) => PathBuf::from(&host.path),
+            (_, Some(_)) => claims::remembered(&own).unwrap_or(own),
+            _ => own,
+        }
     };
     pod.spec.volumes.iter().map(|volume| (volume.name.clone(), place(volume))).collect()
 }
@@ -86,6 +93,7 @@ pub fn present(record: &Record, pod: &Pod) -> bool {
         match (&volume.empty_dir, &volume.host_path) {
             (Some(empty), _) => path.is_dir() && (empty.medium != "Memory" || is_tmpfs(&path)),
             (_, Some(_)) => true,
+            _ if volume.persistent_volume_claim.is_some() => claims::remembered(&path).is_some(),
             _ => path.join("..data").exists(),
         }
     };
@@ -117,6 +125,13 @@ fn prepare_one(
     }
     if let Some(host) = &volume.host_path {
         return host_path(host);
+    }
+    if let Some(source) = &volume.persistent_volume_claim {
+        let name = &source.claim_name;
+        let none = claims::Claimed::default();
+        let place = claims::place(name, context.objects.claims.get(name).unwrap_or(&none))?;
+        host_path(&place)?;
+        return claims::remember(&path, &place).map_err(io_error("link", &path));
     }
     let mut files = Files::default();
     if let Some(source) = &volume.config_map {
@@ -352,7 +367,12 @@ pub fn unmount(record: &Record) -> io::Result<()> {
         Err(error) => return Err(error),
     };
     for entry in entries {
-        let path = entry?.path();
+        let entry = entry?;
+        // Behind a link lies what belongs to a claim.
+        if entry.file_type()?.is_symlink() {
+            continue;
+        }
+        let path = entry.path();
         while is_tmpfs(&path) {
             umount2(&path, MntFlags::MNT_DETACH)?;
         }
@@ -404,6 +424,32 @@ mod tests {
     }
 
     #[test]
+    fn a_claims_folder_outlives_the_pods_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("data/deep");
+        let pod = pod(json!([{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]));
+        let record = Record::new(&dir.path().join("pods"), &pod);
+        record.create().unwrap();
+        assert!(!present(&record, &pod));
+        let mut context = EnvContext::default();
+        let claimed = claims::Claimed {
+            claim: Some(json!({"metadata": {"uid": "u"}, "spec": {"volumeName": "pv"},
+                "status": {"phase": "Bound"}})),
+            volume: Some(json!({"spec": {"claimRef": {"uid": "u"},
+                "hostPath": {"path": folder, "type": "DirectoryOrCreate"}}})),
+            ..claims::Claimed::default()
+        };
+        context.objects.claims.insert("c".to_owned(), claimed);
+        prepare(&record, &pod, &context).unwrap();
+        assert!(present(&record, &pod));
+        assert_eq!(sources(&record, &pod)["v"], folder);
+        fs::write(folder.join("file"), "kept").unwrap();
+        unmount(&record).unwrap();
+        record.remove().unwrap();
+        assert_eq!(fs::read_to_string(folder.join("file")).unwrap(), "kept");
+    }
+
+    #[test]
     fn what_is_wrong_with_a_volume_is_said() {
         let dir = tempfile::tempdir().unwrap();
         let check = |volume: serde_json::Value, expect: &str| {
@@ -415,6 +461,10 @@ mod tests {
         };
         check(json!({"name": "v", "configMap": {"name": "none"}}), "configmap \"none\" not found");
         check(json!({"name": "v", "nfs": {}}), "not supported by this node: nfs");
+        check(
+            json!({"name": "v", "persistentVolumeClaim": {"claimName": "none"}}),
+            "persistentvolumeclaim \"none\" not found",
+        );
         check(json!({"name": "..", "emptyDir": {}}), "cannot be a directory's name");
         check(
             json!({"name": "v", "hostPath": {"path": "/proc/none", "type": "Directory"}}),

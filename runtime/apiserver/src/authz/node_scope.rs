@@ -15,6 +15,9 @@ pub trait NodeFacts: Send + Sync + 'static {
     fn pod_node(&self, namespace: &str, name: &str) -> Option<String>;
     /// Whether any pod of the namespace is bound to the node.
     fn runs_in(&self, node: &str, namespace: &str) -> bool;
+    /// The namespace of the claim that a volume belongs to; `None` when it
+    /// belongs to none, or there is no such volume.
+    fn claim_namespace(&self, volume: &str) -> Option<String>;
 }
 
 /// Which objects a row covers.
@@ -30,6 +33,8 @@ enum Scope {
     OwnPods,
     /// Single objects in namespaces where the node has pods.
     WhereItHasPods,
+    /// Single volumes that belong to claims in such namespaces.
+    ClaimedWhereItHasPods,
 }
 
 const READ: &[&str] = &["get", "list", "watch"];
@@ -58,6 +63,8 @@ const RULES: &[(&[&str], &str, &str, Scope)] = &[
     (READ,                          "",                   "secrets",         Scope::WhereItHasPods),
     (READ,                          "",                   "configmaps",      Scope::WhereItHasPods),
     (READ,                          "",                   "serviceaccounts", Scope::WhereItHasPods),
+    (READ,                          "",                   "persistentvolumeclaims", Scope::WhereItHasPods),
+    (&["get"],                      "",                   "persistentvolumes", Scope::ClaimedWhereItHasPods),
     // What it tells people.
     (&["create", "update", "patch"], "",                  "events",          Scope::All),
     (&["create", "update", "patch"], "events.k8s.io",     "events",          Scope::All),
@@ -146,6 +153,9 @@ fn within(
             };
             return own.then_some(()).ok_or("a node may only use pods bound to it (list and watch with fieldSelector spec.nodeName)");
         }
+        Scope::ClaimedWhereItHasPods => facts
+            .claim_namespace(attributes.name)
+            .is_some_and(|namespace| facts.runs_in(node, &namespace)),
         Scope::WhereItHasPods => {
             let single = attributes.verb == "get"
                 || selects(attributes.field_selector, "metadata.name", None);
@@ -185,6 +195,14 @@ mod tests {
 
         fn runs_in(&self, node: &str, namespace: &str) -> bool {
             node == "n1" && namespace == "here"
+        }
+
+        fn claim_namespace(&self, volume: &str) -> Option<String> {
+            match volume {
+                "mine" => Some("here".to_string()),
+                "other" => Some("there".to_string()),
+                _ => None,
+            }
         }
     }
 
@@ -236,6 +254,13 @@ mod tests {
         check("watch", "", "configmaps", "here", "", "metadata.name=c", true);
         check("list", "", "secrets", "", "", "metadata.name=c", false);
         check("update", "", "secrets", "here", "s", "", false);
+        check("get", "", "persistentvolumeclaims", "here", "c", "", true);
+        check("get", "", "persistentvolumeclaims", "there", "c", "", false);
+        check("get", "", "persistentvolumes", "", "mine", "", true);
+        check("get", "", "persistentvolumes", "", "other", "", false);
+        check("get", "", "persistentvolumes", "", "free", "", false);
+        check("list", "", "persistentvolumes", "", "", "", false);
+        check("patch", "", "persistentvolumes", "", "mine", "", false);
         check("create", "", "events", "any", "", "", true);
         check("list", "", "services", "", "", "", true);
         check("watch", "discovery.k8s.io", "endpointslices", "", "", "", true);

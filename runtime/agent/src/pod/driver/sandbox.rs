@@ -12,12 +12,19 @@ use crate::pod::images::blocking;
 use crate::pod::resources::{cgroup_parent, pod_resources};
 use crate::pod::runtime::Sandbox;
 use crate::pod::step::{Desired, ends};
-use crate::pod::{files, volumes};
+use crate::pod::{claims, files, volumes};
 
 impl Driver {
     pub(super) async fn prepare_volumes(&mut self) {
         let (config_maps, secrets) = volumes::referenced(self.pod());
-        let context = match self.env_context(config_maps, secrets).await {
+        let fetched = match self.env_context(config_maps, secrets).await {
+            Ok(mut context) => self.claims().await.map(|claims| {
+                context.objects.claims = claims;
+                context
+            }),
+            Err(error) => Err(error),
+        };
+        let context = match fetched {
             Ok(context) => context,
             Err(error) if error.is_transient() && volumes::present(&self.record, self.pod()) => {
                 self.runtime.volumes_ready = true;
@@ -45,6 +52,37 @@ impl Driver {
         self.runtime.sandbox_failed("FailedMount", message, now);
     }
 
+    /// The claims that volumes name, and what they are bound to, fetched.
+    async fn claims(&self) -> Result<BTreeMap<String, claims::Claimed>, ApiError> {
+        let namespace = &self.pod().metadata.namespace;
+        let mut found = BTreeMap::new();
+        for name in claims::referenced(self.pod()) {
+            let path = format!("/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}");
+            let claim = self.look_up(&path).await?;
+            let mut claimed = claims::Claimed { claim, ..claims::Claimed::default() };
+            if let Some(volume) = claimed.claim.as_ref().and_then(claims::bound_to) {
+                let path = format!("/api/v1/persistentvolumes/{volume}");
+                claimed.volume = self.look_up(&path).await?;
+            }
+            if claimed.volume.as_ref().is_some_and(|v| !v["spec"]["nodeAffinity"].is_null()) {
+                let path = format!("/api/v1/nodes/{}", self.shared.node_name);
+                let node = self.look_up(&path).await?.unwrap_or_default();
+                claimed.node_labels = node["metadata"]["labels"].clone();
+            }
+            found.insert(name, claimed);
+        }
+        Ok(found)
+    }
+
+    /// `None` when there is no such object.
+    async fn look_up(&self, path: &str) -> Result<Option<serde_json::Value>, ApiError> {
+        match self.shared.api.get(path).await {
+            Ok(object) => Ok(Some(object)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// What environments and volumes refer to, fetched.
     pub(super) async fn env_context(
         &self,
@@ -59,11 +97,7 @@ impl Driver {
         ] {
             for name in names {
                 let path = format!("/api/v1/namespaces/{namespace}/{plural}/{name}");
-                let object = match self.shared.api.get(&path).await {
-                    Ok(object) => Some(object),
-                    Err(error) if error.is_not_found() => None,
-                    Err(error) => return Err(error),
-                };
+                let object = self.look_up(&path).await?;
                 into.insert(name, object);
             }
         }
