@@ -238,7 +238,8 @@ impl Manager {
             Role::Admission => self.run_admission(slot, candidate)?,
             Role::Cni => self.check_cni(slot, candidate)?,
         };
-        slot.state.lock().keep_recipe(load, candidate.recipe.clone());
+        let report = slot.health.read();
+        slot.state.lock().keep_recipe(load, candidate.recipe.clone(), &report);
         Ok(())
     }
 

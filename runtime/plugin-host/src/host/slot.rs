@@ -169,7 +169,7 @@ pub(super) struct SlotState {
     pub written_at: Option<Instant>,
 }
 
-/// The active version, the one before and one that is refused at once.
+/// The active version, the one before and those that were refused at once.
 const MAX_RECIPES: usize = 4;
 
 impl SlotState {
@@ -181,10 +181,18 @@ impl SlotState {
         }
     }
 
-    pub fn keep_recipe(&mut self, load: u64, recipe: Recipe) {
+    /// Forgets the oldest that nobody needs: what decides may have been there
+    /// long before many that were rolled back.
+    pub fn keep_recipe(&mut self, load: u64, recipe: Recipe, report: &Report) {
         self.recipes.insert(load, recipe);
         if self.recipes.len() > MAX_RECIPES {
-            self.recipes.pop_first();
+            let in_use = |load: &u64| {
+                let versions = report.active.iter().chain(&report.previous);
+                versions.map(|version| version.load).any(|used| used == *load)
+            };
+            if let Some(oldest) = self.recipes.keys().find(|load| !in_use(load)).copied() {
+                self.recipes.remove(&oldest);
+            }
         }
     }
 
@@ -197,5 +205,37 @@ impl SlotState {
     pub fn forget_versions(&mut self) {
         self.end_trial();
         self.recipes.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::supervise::Version;
+
+    #[test]
+    fn what_decides_is_remembered_however_many_versions_were_refused_since() {
+        let recipe = |config: &str| Recipe {
+            digest: Digest::of(b"component"),
+            config: Bytes::from(config.to_owned()),
+            grants: None,
+            budgets: BudgetSpec::default(),
+            priority: 0,
+            weight: None,
+            failure_policy: None,
+        };
+        let version = Version {
+            digest: Digest::of(b"component"),
+            version: String::new(),
+            needs: Vec::new(),
+            load: 1,
+        };
+        let report = Report { active: Some(version), ..Report::default() };
+        let mut state = SlotState::default();
+        for load in 1..=20 {
+            state.keep_recipe(load, recipe(&load.to_string()), &report);
+            assert_eq!(state.recipe_in_use(&report), Some(&recipe("1")));
+            assert!(state.recipes.contains_key(&load) && state.recipes.len() <= MAX_RECIPES);
+        }
     }
 }
