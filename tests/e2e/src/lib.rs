@@ -445,9 +445,18 @@ impl Client {
 
     /// `pintle ARGS` that goes on while the test does something else.
     pub fn spawn(&self, arguments: &[&str]) -> std::process::Child {
+        self.spawn_program(&self.pintle, arguments)
+    }
+
+    /// Any program beside the server, with its kubeconfig.
+    pub fn spawn_program(
+        &self,
+        program: impl AsRef<std::ffi::OsStr>,
+        arguments: &[&str],
+    ) -> std::process::Child {
         std::process::Command::new("nsenter")
             .arg(format!("--net=/run/netns/{}", self.namespace))
-            .arg(&self.pintle)
+            .arg(program)
             .args(arguments)
             .env("KUBECONFIG", &self.kubeconfig)
             .env("PINTLE_KUBECONFIG", &self.kubeconfig)

@@ -1,46 +1,13 @@
 //! Plugins that misbehave in every way known, through the real binary: each is
 //! named on its object, and nothing else suffers.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::LazyLock;
+mod support;
 
-use base64::Engine as _;
+use std::collections::BTreeMap;
+
 use pintle_e2e::{Cluster, IMAGE, items, name, require_machine};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
-
-/// The guests of the plugin host's own tests.
-static GUESTS: LazyLock<Vec<PathBuf>> = LazyLock::new(|| {
-    let workspace = pintle_e2e::workspace();
-    let packages = ["guest-controller", "guest-scheduler", "guest-admission"];
-    let source = workspace.join("runtime/plugin-host/tests/guests");
-    let target = workspace.join("target/host-guests");
-    let built = pintle_plugin_build::build(&source, &packages, &target).expect("guests build");
-    built.into_iter().map(|built| built.path).collect()
-});
-
-/// Copies every ConfigMap labelled `copy`.
-fn copier() -> Vec<u8> {
-    std::fs::read(&GUESTS[0]).unwrap()
-}
-
-/// Binds to the emptiest node that it knows of.
-fn counting() -> Vec<u8> {
-    std::fs::read(&GUESTS[1]).unwrap()
-}
-
-/// Denies ConfigMaps named `forbidden` and labels the others.
-fn labelling() -> Vec<u8> {
-    std::fs::read(&GUESTS[2]).unwrap()
-}
-
-/// The same program under another digest: a custom section changes nothing else.
-fn variant(component: &[u8], mark: u8) -> Vec<u8> {
-    let mut bytes = component.to_vec();
-    bytes.extend([0, 3, 1, b'v', mark]);
-    bytes
-}
+use support::*;
 
 /// A component of nothing but the wish to make requests.
 fn asking_for_the_network() -> Vec<u8> {
@@ -53,112 +20,6 @@ fn asking_for_the_network() -> Vec<u8> {
     bytes.extend(import);
     bytes.extend([5, 0]);
     bytes
-}
-
-fn digest(component: &[u8]) -> String {
-    format!("sha256:{}", hex::encode(Sha256::digest(component)))
-}
-
-fn inline(component: &[u8]) -> Value {
-    let data = base64::engine::general_purpose::STANDARD.encode(component);
-    json!({
-        "source": { "inline": { "data": data }, "embedded": null },
-        "digest": digest(component),
-    })
-}
-
-/// `spec` over what every version of the plugin has.
-fn apply_plugin(cluster: &Cluster, plugin: &str, role: &str, spec: &[Value]) {
-    let mut whole = json!({ "role": role });
-    for part in spec {
-        for (field, value) in part.as_object().unwrap() {
-            whole[field] = value.clone();
-        }
-    }
-    let object = json!({
-        "apiVersion": "plugins.pintle.dev/v1alpha1",
-        "kind": "Plugin",
-        "metadata": { "name": plugin },
-        "spec": whole,
-    });
-    cluster.apply(&object.to_string());
-}
-
-/// The status once it is about the present spec and `check` holds.
-fn status(cluster: &Cluster, plugin: &str, what: &str, check: impl Fn(&Value) -> bool) -> Value {
-    let get = |c: &Cluster| {
-        let object = c.get(&format!("plugins {plugin}"));
-        let present = object["metadata"]["generation"] == object["status"]["observedGeneration"];
-        (present, object["status"].clone())
-    };
-    let last = std::cell::RefCell::new(Value::Null);
-    cluster.wait(what, 15, |c| {
-        let (present, status) = get(c);
-        let holds = present && check(&status);
-        if *last.borrow() != status {
-            eprintln!("{plugin}: {} {} {}", status["phase"], status["reason"], status["message"]);
-        }
-        last.replace(status);
-        holds
-    });
-    last.into_inner()
-}
-
-fn phase(cluster: &Cluster, plugin: &str, phase: &str) -> Value {
-    status(cluster, plugin, &format!("{plugin} to be {phase}"), |status| status["phase"] == phase)
-}
-
-/// Nodes that are Ready for ever, though nobody is there.
-fn add_nodes(cluster: &Cluster, count: usize) {
-    for number in 0..count {
-        let node = format!("silent-{number}");
-        let capacity = json!({ "cpu": "64", "memory": "256Gi", "pods": "1000" });
-        let lease = json!({
-            "apiVersion": "coordination.k8s.io/v1",
-            "kind": "Lease",
-            "metadata": { "name": node, "namespace": "kube-node-lease" },
-            "spec": {
-                "holderIdentity": node,
-                "leaseDurationSeconds": 40,
-                "renewTime": "2099-01-01T00:00:00.000000Z",
-            },
-        });
-        cluster.apply(&lease.to_string());
-        let object = json!({
-            "apiVersion": "v1",
-            "kind": "Node",
-            "metadata": { "name": node, "labels": { "kubernetes.io/hostname": node } },
-            "status": {
-                "capacity": capacity,
-                "allocatable": capacity,
-                "conditions": [{
-                    "type": "Ready",
-                    "status": "True",
-                    "reason": "Test",
-                    "message": "",
-                    "lastHeartbeatTime": "2026-01-01T00:00:00Z",
-                    "lastTransitionTime": "2026-01-01T00:00:00Z",
-                }],
-            },
-        });
-        cluster.apply(&object.to_string());
-    }
-}
-
-fn pod(name: &str) -> Value {
-    json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": { "name": name, "labels": { "app": "load" } },
-        "spec": { "containers": [{ "name": "main", "image": "none" }] },
-    })
-}
-
-fn assert_pods_are_bound(cluster: &Cluster, name: &str) {
-    cluster.apply(&pod(name).to_string());
-    cluster.wait(&format!("pod {name} to be bound"), 10, |c| {
-        c.get(&format!("pods {name}"))["spec"]["nodeName"].is_string()
-    });
 }
 
 fn config_map(name: &str, data: Value) -> Value {
@@ -182,10 +43,6 @@ fn copier_grants() -> Value {
         "apiGroups": [""], "kinds": ["ConfigMap"],
         "verbs": ["get", "list", "watch", "create", "patch"],
     }])
-}
-
-fn counting_grants() -> Value {
-    json!([{ "apiGroups": [""], "kinds": ["Node", "Pod"], "verbs": ["list", "watch", "bind"] }])
 }
 
 /// A version of the counting scheduler.
@@ -373,8 +230,8 @@ fn controllers(cluster: &Cluster) {
     let refused = cluster.try_pintle(&["plugin", "load", "copier", &file, "--role", "Controller"]);
     assert!(!refused.success);
     assert!(refused.stdout.contains("ConfigMap"), "{refused:?}");
-    let status = phase(cluster, "copier", "Failed");
-    assert_eq!(status["reason"], "NeedsNotGranted", "{status}");
+    let ungranted = phase(cluster, "copier", "Failed");
+    assert_eq!(ungranted["reason"], "NeedsNotGranted", "{ungranted}");
     cluster.pintle(&["plugin", "rm", "copier"]);
     cluster.pintle(&["plugin", "load", "copier", &file, "--role", "Controller", "--grant"]);
     cluster.apply(&config_map("first", json!({})).to_string());
@@ -395,13 +252,13 @@ fn controllers(cluster: &Cluster) {
         cluster.apply(&config_map(what, json!({ "do": what })).to_string());
         if what == "secret" {
             // The version before wishes the same: it is the object, which is left alone.
-            let status = status(cluster, "copier", "parked", |status| status["parked"].is_array());
-            assert_eq!(status["phase"], "RolledBack", "{status}");
-            assert_eq!(status["reason"], reason, "{status}");
-            let parked = &status["parked"][0];
-            assert_eq!(parked["object"], "ConfigMap default/secret", "{status}");
+            let found = status(cluster, "copier", "parked", |status| status["parked"].is_array());
+            assert_eq!(found["phase"], "RolledBack", "{found}");
+            assert_eq!(found["reason"], reason, "{found}");
+            let parked = &found["parked"][0];
+            assert_eq!(parked["object"], "ConfigMap default/secret", "{found}");
             let message = parked["message"].as_str().unwrap();
-            assert!(message.contains("create Secret in namespace default"), "{status}");
+            assert!(message.contains("create Secret in namespace default"), "{found}");
             assert!(items(&cluster.get("secrets")).is_empty());
         } else {
             assert_eq!(copied_by(cluster, what), "good");
@@ -510,7 +367,14 @@ fn a_node_follows_the_network_plugin() {
 
     let next = variant(&routed(), 1);
     let config = json!({ "config": { "mtu": 1300 } });
-    apply_plugin(&cluster, "cni-routed", "CNI", &[inline(&next), config]);
+    // Too large for `inline`, of which `apply` keeps a copy in an annotation.
+    let file = cluster.path().join("cni.wasm");
+    std::fs::write(&file, &next).unwrap();
+    let source = json!({
+        "source": { "file": { "path": file }, "embedded": null },
+        "digest": digest(&next),
+    });
+    apply_plugin(&cluster, "cni-routed", "CNI", &[source, config]);
     assert_eq!(phase(&cluster, "cni-routed", "Active")["activeDigest"], digest(&next));
     cluster.wait("the node to take it over", 10, |c| log(c).contains("network plugin swapped"));
     assert_pod_serves(&cluster, "second");
@@ -518,7 +382,9 @@ fn a_node_follows_the_network_plugin() {
     assert_eq!(links.trim(), "1300", "planned by the new version");
     assert_pod_answers(&cluster, "first");
 
-    apply_plugin(&cluster, "cni-routed", "CNI", &[inline(b"#!/bin/sh\n")]);
+    let mut script = inline(b"#!/bin/sh\n");
+    script["source"]["file"] = Value::Null;
+    apply_plugin(&cluster, "cni-routed", "CNI", &[script]);
     phase(&cluster, "cni-routed", "Rejected");
     cluster.wait("the node to refuse it", 10, |c| log(c).contains("the one before goes on"));
     assert_pod_serves(&cluster, "third");
