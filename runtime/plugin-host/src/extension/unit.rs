@@ -84,7 +84,15 @@ struct Seat {
     /// The call at whose beginning the instance was brought up to date.
     up_to_date: Option<Began>,
     /// The answer under the failure policy `Fail`, at a version of the numbering.
-    refusal: Option<(u64, Arc<Stated>)>,
+    refusal: Option<(u64, Absence, Arc<Stated>)>,
+}
+
+/// Why an extension is not asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Absence {
+    Failed,
+    /// It has used up its share of the processors.
+    InDebt,
 }
 
 /// Wakes the thread of an extension.
@@ -104,6 +112,11 @@ struct Jobs {
     look: bool,
     /// Schedulers are to be told that answers may differ from now on.
     announce: bool,
+    /// Until then the instance is called by nobody: its share of the processors
+    /// is used up.
+    owes_until: Option<Instant>,
+    /// Pods were rejected because of that.
+    announce_when_paid: bool,
 }
 
 enum Job {
@@ -123,6 +136,24 @@ impl Bell {
     /// The feed is long.
     pub fn drain(&self) {
         self.ring(|jobs| jobs.drain = true);
+    }
+
+    /// `job` has to wait until the share of the processors has paid for what was
+    /// used.
+    fn owe(&self, until: Instant, job: impl FnOnce(&mut Jobs)) {
+        self.ring(|jobs| {
+            job(jobs);
+            jobs.owes_until = Some(until);
+        });
+    }
+
+    /// Pods are rejected until then.
+    fn announce_when_paid(&self, until: Instant) {
+        let mut jobs = self.jobs.lock();
+        if !std::mem::replace(&mut jobs.announce_when_paid, true) {
+            jobs.owes_until = Some(until);
+            self.rung.notify_one();
+        }
     }
 
     /// Events were lost: the instance has to begin anew.
@@ -223,11 +254,14 @@ impl ExtensionUnit {
         loop {
             let seat = &mut *seat;
             if shared.is_parked(seat, question.pod) {
-                return shared.absent(seat, question);
+                return shared.absent(seat, question, Absence::Failed);
             }
             let Some(live) = &mut seat.live else {
-                return shared.absent(seat, question);
+                return shared.absent(seat, question, Absence::Failed);
             };
+            if let Some(until) = live.program.in_debt_until(Instant::now()) {
+                return shared.remembered(seat, question, until);
+            }
             let left = question.until.map(|until| until.saturating_sub(started.elapsed()));
             if seat.up_to_date.as_ref() != Some(question.call) {
                 if left.is_some_and(|left| left.is_zero()) {
@@ -256,10 +290,7 @@ impl ExtensionUnit {
                     if called {
                         shared.health.good_on(std::iter::once(question.pod.uid()));
                     }
-                    if stated.opinion.is_empty() {
-                        return Outcome::Silent;
-                    }
-                    return Outcome::Says(Part { stated, weight: seat.terms.weight });
+                    return says(stated, seat.terms.weight);
                 }
                 Err(fault) => shared.strike(seat, Some(question.pod), &fault),
             }
@@ -292,8 +323,30 @@ impl Shared {
         self.looks_at_pods.store(pods, Ordering::Relaxed);
     }
 
+    /// What an extension says that must not be called before `until`: what it
+    /// said of a pod like this, if nothing has happened since that it was not told.
+    fn remembered(&self, seat: &mut Seat, question: &Question<'_>, until: Instant) -> Outcome {
+        let is_current = seat.up_to_date.as_ref() == Some(question.call);
+        if let Some(live) = &mut seat.live
+            && (is_current || live.feed.len() == 0)
+        {
+            let state = |opinion| self.group.state(opinion);
+            match live.ask(question.context, question.pod, false, state) {
+                Ok(Said::Nothing) => return Outcome::Silent,
+                Ok(Said::Opinion { stated, .. }) => return says(stated, seat.terms.weight),
+                // It is not called, so nothing can go wrong.
+                Ok(Said::NotYet) | Err(_) => {}
+            }
+        }
+        let outcome = self.absent(seat, question, Absence::InDebt);
+        if matches!(outcome, Outcome::Says(_)) {
+            self.bell.announce_when_paid(until);
+        }
+        outcome
+    }
+
     /// What is said in place of an extension that cannot answer.
-    fn absent(&self, seat: &mut Seat, question: &Question<'_>) -> Outcome {
+    fn absent(&self, seat: &mut Seat, question: &Question<'_>, why: Absence) -> Outcome {
         if seat.terms.failure_policy == FailurePolicy::Ignore
             || !is_for(&seat.program, question.pod)
         {
@@ -301,13 +354,17 @@ impl Shared {
         }
         let version = question.names.version;
         let stated = match &seat.refusal {
-            Some((at, stated)) if *at == version => stated.clone(),
+            Some((at, because, stated)) if (*at, *because) == (version, why) => stated.clone(),
             _ => {
-                let reason = format!("extension {} failed", seat.program.name);
+                let name = &seat.program.name;
+                let reason = match why {
+                    Absence::Failed => format!("extension {name} failed"),
+                    Absence::InDebt => format!("extension {name} has used up its cpuMillicores"),
+                };
                 self.group.all_rejected(reason, question.names)
             }
         };
-        seat.refusal = Some((version, stated.clone()));
+        seat.refusal = Some((version, why, stated.clone()));
         Outcome::Says(Part { stated, weight: 0 })
     }
 
@@ -386,7 +443,9 @@ impl Shared {
                     self.health.previous_dropped();
                 }
                 Job::Rebuild => {
-                    if self.rebuild() {
+                    if let Some(until) = self.in_debt_until() {
+                        self.bell.owe(until, |jobs| jobs.rebuild = true);
+                    } else if self.rebuild() {
                         attempts = 0;
                         self.group.changed();
                     } else {
@@ -408,11 +467,16 @@ impl Shared {
             if due.is_some_and(|due| due <= Instant::now()) {
                 return Job::DropPrevious;
             }
-            if std::mem::take(&mut jobs.rebuild) {
-                return Job::Rebuild;
-            }
-            if std::mem::take(&mut jobs.drain) {
-                return Job::Drain;
+            let owes = jobs.owes_until.filter(|until| *until > Instant::now());
+            if owes.is_none() {
+                jobs.owes_until = None;
+                jobs.announce |= std::mem::take(&mut jobs.announce_when_paid);
+                if std::mem::take(&mut jobs.rebuild) {
+                    return Job::Rebuild;
+                }
+                if std::mem::take(&mut jobs.drain) {
+                    return Job::Drain;
+                }
             }
             if std::mem::take(&mut jobs.announce) {
                 return Job::Announce;
@@ -420,13 +484,17 @@ impl Shared {
             if std::mem::take(&mut jobs.look) {
                 continue;
             }
-            match due {
+            match due.into_iter().chain(owes).min() {
                 Some(due) => {
                     self.bell.rung.wait_until(&mut jobs, due);
                 }
                 None => self.bell.rung.wait(&mut jobs),
             }
         }
+    }
+
+    fn in_debt_until(&self) -> Option<Instant> {
+        self.seat.lock().program.in_debt_until(Instant::now())
     }
 
     /// Unless it is to stop, waits a while.
@@ -441,6 +509,9 @@ impl Shared {
     fn drain(&self) {
         let mut more = true;
         while more && !self.bell.jobs.lock().stop {
+            if let Some(until) = self.in_debt_until() {
+                return self.bell.owe(until, |jobs| jobs.drain = true);
+            }
             let mut seat = self.seat.lock();
             more = false;
             if let Some(live) = &mut seat.live {
@@ -497,6 +568,13 @@ impl Shared {
         self.bell.jobs.lock().rebuild = !seat.stopped && seat.live.is_none();
         seat.stopped || seat.live.is_some()
     }
+}
+
+fn says(stated: Arc<Stated>, weight: u32) -> Outcome {
+    if stated.opinion.is_empty() {
+        return Outcome::Silent;
+    }
+    Outcome::Says(Part { stated, weight })
 }
 
 fn input(pod: &ObjectHandle) -> Input {
