@@ -75,8 +75,10 @@ pub enum Description {
 pub struct Instance {
     pub description: Description,
     reads: Arc<Swapped>,
-    ask: Box<dyn FnMut(&Input) -> Option<Answer>>,
+    ask: Box<Ask>,
 }
+
+type Ask = dyn FnMut(&Input) -> Option<Answer>;
 
 impl Component {
     /// Compiles in this process.

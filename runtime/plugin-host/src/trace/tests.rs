@@ -82,8 +82,7 @@ fn written(component: &[u8], calls: &[Call]) -> Vec<u8> {
     }
     writer.note(&Note::Lost(3)).unwrap();
     writer.finish("done").unwrap();
-    let bytes = bytes.lock().clone();
-    bytes
+    bytes.lock().clone()
 }
 
 fn read(bytes: &[u8]) -> Result<Vec<Entry>, TraceError> {
