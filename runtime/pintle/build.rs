@@ -10,11 +10,13 @@ use std::{env, fs};
 
 /// What the binary carries: crate `pintle-plugin-<name>` in `plugins/<name>`,
 /// and the role it plays.
-const DEFAULTS: [(&str, &str); 21] = [
-    ("admission-defaults", "Admission"),
+const DEFAULTS: [(&str, &str); 31] = [
+    ("always-pull-images", "Admission"),
     ("cni-routed", "Cni"),
     ("cronjob", "Controller"),
     ("daemonset", "Controller"),
+    ("default-storage-class", "Admission"),
+    ("default-tolerations", "Admission"),
     ("deployment", "Controller"),
     ("disruption", "Controller"),
     ("endpoints", "Controller"),
@@ -23,13 +25,21 @@ const DEFAULTS: [(&str, &str); 21] = [
     ("garbage-collector", "Controller"),
     ("horizontal-pod-autoscaler", "Controller"),
     ("job", "Controller"),
+    ("limit-ranger", "Admission"),
     ("namespace", "Controller"),
     ("node-ipam", "Controller"),
     ("node-lifecycle", "Controller"),
+    ("node-restriction", "Admission"),
     ("pod-gc", "Controller"),
+    ("pod-security", "Admission"),
+    ("priority", "Admission"),
     ("replicaset", "Controller"),
     ("replicationcontroller", "Controller"),
+    ("resource-quota", "Admission"),
+    ("resource-quota-controller", "Controller"),
+    ("runtime-class", "Admission"),
     ("scheduler", "Scheduler"),
+    ("service-account", "Admission"),
     ("statefulset", "Controller"),
     ("ttl-after-finished", "Controller"),
 ];

@@ -17,6 +17,46 @@ pub struct Default {
 /// Made by the build script.
 pub const PLUGINS: &[Default] = include!(concat!(env!("OUT_DIR"), "/plugins.rs"));
 
+/// What a cluster's Plugin object of a default plugin says at first.
+pub fn spec(plugin: &Default) -> Value {
+    let mut spec = json!({
+        "role": plugin.role.as_str(),
+        "source": {"embedded": {"name": plugin.name}},
+    });
+    if let Some(priority) = priority(plugin.name) {
+        spec["priority"] = priority.into();
+    }
+    match plugin.name {
+        // It remembers what it has let through, so there may be only one of it.
+        "resource-quota" => spec["budgets"] = json!({"maxInstances": 1}),
+        // Whoever wants it pays with a pull per container.
+        "always-pull-images" => spec["suspended"] = true.into(),
+        _ => {}
+    }
+    spec
+}
+
+/// Lower is asked first. What others add lies at 0 by default, so that it sees
+/// what the defaults have filled in, and quotas count what is left in the end.
+fn priority(name: &str) -> Option<i32> {
+    let order = [
+        "limit-ranger",
+        "service-account",
+        "node-restriction",
+        "always-pull-images",
+        "pod-security",
+        "priority",
+        "default-tolerations",
+        "default-storage-class",
+        "runtime-class",
+    ];
+    match (order.iter().position(|known| *known == name), name) {
+        (Some(place), _) => i32::try_from(place).ok().map(|place| 100 * place - 1000),
+        (None, "resource-quota") => Some(1000),
+        (None, _) => None,
+    }
+}
+
 pub fn component(name: &str) -> Option<&'static [u8]> {
     PLUGINS.iter().find(|plugin| plugin.name == name).map(|plugin| plugin.wasm)
 }

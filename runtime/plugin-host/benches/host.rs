@@ -200,7 +200,9 @@ async fn resident(cache: &std::path::Path) {
     let memory = Memory::new();
     let role = |name: &str| match name {
         "scheduler" => Role::Scheduler,
-        "admission-defaults" => Role::Admission,
+        "always-pull-images" | "default-storage-class" | "default-tolerations" | "limit-ranger"
+        | "node-restriction" | "pod-security" | "priority" | "resource-quota" | "runtime-class"
+        | "service-account" => Role::Admission,
         "cni-routed" => Role::Cni,
         _ => Role::Controller,
     };

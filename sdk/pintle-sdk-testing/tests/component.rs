@@ -18,7 +18,7 @@ fn built(package: &str) -> &'static Path {
         let packages = [
             "rust-controller",
             "rust-scorer",
-            "pintle-plugin-admission-defaults",
+            "pintle-plugin-priority",
             "pintle-plugin-scheduler",
         ];
         pintle_plugin_build::build(&root, &packages, &root.join("target/guests")).unwrap()
@@ -87,8 +87,8 @@ fn schedulers() {
 #[test]
 fn admission() {
     let subjects = [
-        subject::admission::<pintle_plugin_admission_defaults::Plugin>(),
-        component::admission(built("pintle-plugin-admission-defaults")).unwrap(),
+        subject::admission::<pintle_plugin_priority::Plugin>(),
+        component::admission(built("pintle-plugin-priority")).unwrap(),
     ];
     let mut world = World::new();
     world.create(json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass",

@@ -213,7 +213,7 @@ fn damaged_files_are_refused(file: &Path) {
 }
 
 fn controllers_replay(cluster: &Cluster) {
-    let files: Vec<(&str, PathBuf, Child)> = ["deployment", "replicaset", "admission-defaults"]
+    let files: Vec<(&str, PathBuf, Child)> = ["deployment", "replicaset", "priority"]
         .map(|plugin| {
             let file = cluster.path().join(format!("{plugin}.trace"));
             let recording = record(cluster, plugin, &file, &[]);

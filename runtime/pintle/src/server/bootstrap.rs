@@ -29,6 +29,7 @@ fn row(kind: &str) -> Result<&'static Resource> {
     registry
         .by_kind("", "v1", kind)
         .or_else(|| registry.by_kind("plugins.pintle.dev", "v1alpha1", kind))
+        .or_else(|| registry.by_kind("scheduling.k8s.io", "v1", kind))
         .with_context(|| format!("the table of kinds has no {kind}"))
 }
 
@@ -50,8 +51,36 @@ pub async fn create_secret(api: &ApiServer, secret: Value) -> Result<()> {
     create(api, "Secret", "kube-system", secret).await
 }
 
+/// The two classes of pods that a cluster cannot do without; their names are
+/// reserved, so nobody else could make them.
+async fn priority_classes(api: &ApiServer) -> Result<()> {
+    for (name, value, description) in [
+        (
+            "system-cluster-critical",
+            2_000_000_000,
+            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+        ),
+        (
+            "system-node-critical",
+            2_000_001_000,
+            "Used for system critical pods that must not be moved from their current node.",
+        ),
+    ] {
+        let class = json!({
+            "apiVersion": "scheduling.k8s.io/v1",
+            "kind": "PriorityClass",
+            "metadata": {"name": name},
+            "value": value,
+            "description": description,
+        });
+        create(api, "PriorityClass", "", class).await?;
+    }
+    Ok(())
+}
+
 /// A Plugin object for each embedded plugin that this cluster has not seen yet.
 pub async fn plugins(api: &ApiServer) -> Result<()> {
+    priority_classes(api).await?;
     let marker = row("ConfigMap")?;
     let known: Vec<String> = api
         .verbs()
@@ -69,10 +98,7 @@ pub async fn plugins(api: &ApiServer) -> Result<()> {
             "apiVersion": "plugins.pintle.dev/v1alpha1",
             "kind": "Plugin",
             "metadata": {"name": plugin.name},
-            "spec": {
-                "role": plugin.role.as_str(),
-                "source": {"embedded": {"name": plugin.name}},
-            },
+            "spec": embedded::spec(plugin),
         });
         create(api, "Plugin", "", object).await?;
     }
