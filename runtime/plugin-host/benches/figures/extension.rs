@@ -1,9 +1,11 @@
-//! What an extension says about pods while many nodes are resident in it: 100
-//! for each node whose label is the pod's, so it looks at all of them.
+//! What an extension says about pods while nodes are resident in it: 100 for each
+//! node whose label is the pod's, so it looks at all of them.
 
 use std::path::Path;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use pintle_api::meta::GroupVersionKind;
 use pintle_plugin_host::ExtensionPanel;
 use pintle_plugin_host::cluster::{Cluster, ListQuery, ObjectHandle};
@@ -16,16 +18,13 @@ use crate::support::guests;
 pub const BATCH: usize = 128;
 pub const TEMPLATES: usize = 100;
 
-/// Microseconds for a pod.
-pub struct PerPod {
-    /// One call, and all of its answer.
-    pub asked: f64,
-    /// In batches of [`BATCH`] pods of [`TEMPLATES`] templates, where the answer
-    /// about one pod is that about the next of its template.
-    pub in_batches: f64,
+struct Seated {
+    memory: Arc<Memory>,
+    panel: ExtensionPanel,
+    pods: Vec<ObjectHandle>,
 }
 
-pub fn measure(cache: &Path, nodes: usize) -> PerPod {
+fn seat(cache: &Path, nodes: usize, component: &Bytes, config: &Value) -> Seated {
     let memory = Memory::new();
     for index in 0..nodes {
         let mut node = node(&format!("node-{index}"));
@@ -38,26 +37,52 @@ pub fn measure(cache: &Path, nodes: usize) -> PerPod {
         memory.create(pod);
     }
     let kind = Some(GroupVersionKind::new("", "v1", "Pod"));
-    let pods: Vec<ObjectHandle> = memory.list(&ListQuery { kind, ..ListQuery::default() }).objects;
-    let panel = |config: &Value| {
-        let panel = ExtensionPanel::new(memory.clone(), cache).expect("a panel");
-        panel.seat("zone", &guests::extension(), config).expect("the guest loads");
-        panel
-    };
-    let every = panel(&json!({ "score": "zone" }));
-    let mut next = pods.iter().cycle();
+    let pods = memory.list(&ListQuery { kind, ..ListQuery::default() }).objects;
+    let panel = ExtensionPanel::new(memory.clone(), cache).expect("a panel");
+    panel.seat("zone", component, config).expect("the guest loads");
+    Seated { memory, panel, pods }
+}
+
+/// One call with a pod of 1.6 KB, in microseconds, and all of its answer.
+pub fn asked(cache: &Path, nodes: usize) -> f64 {
+    let seated = seat(cache, nodes, &guests::rule(), &json!({}));
+    let mut next = seated.pods.iter().cycle();
     let asked = median(2000, || {
         let pod = next.next().expect("a cycle has no end");
-        every.ask(std::slice::from_ref(pod)).expect("it answers");
+        seated.panel.ask(std::slice::from_ref(pod)).expect("it answers");
     });
-    let by_label = panel(&json!({ "score": "zone", "podFields": ["metadata.labels"] }));
+    microseconds(asked)
+}
+
+/// Microseconds for a pod in batches of [`BATCH`] pods of [`TEMPLATES`] templates:
+/// the answer about one pod is that about the next of its template.
+pub struct InBatches {
+    /// No answer has to be asked for.
+    pub known: f64,
+    /// A node changes before each batch, so each template is asked about anew.
+    pub nodes_change: f64,
+}
+
+pub fn in_batches(cache: &Path, nodes: usize) -> InBatches {
+    let by_label = json!({ "score": "zone", "podFields": ["metadata.labels"] });
+    let Seated { memory, panel, pods } = seat(cache, nodes, &guests::extension(), &by_label);
     for template in &pods[..TEMPLATES] {
-        by_label.ask(std::slice::from_ref(template)).expect("it answers");
+        panel.ask(std::slice::from_ref(template)).expect("it answers");
     }
-    let started = Instant::now();
-    for batch in pods.chunks(BATCH) {
-        by_label.ask(batch).expect("it answers");
-    }
-    let in_batches = microseconds(started.elapsed()) / pods.len() as f64;
-    PerPod { asked: microseconds(asked), in_batches }
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let mut events = memory.subscribe();
+    let mut per_pod = |nodes_change: bool| {
+        let mut took = Duration::ZERO;
+        for (round, batch) in pods.chunks(BATCH).enumerate() {
+            if nodes_change {
+                memory.merge("Node", "", "node-0", json!({ "spec": { "round": round } }));
+                panel.observe(&runtime.block_on(events.next()).expect("nothing is lost"));
+            }
+            let started = Instant::now();
+            panel.ask(batch).expect("it answers");
+            took += started.elapsed();
+        }
+        microseconds(took) / pods.len() as f64
+    };
+    InBatches { known: per_pod(false), nodes_change: per_pod(true) }
 }

@@ -11,9 +11,10 @@ use super::unit::{ExtensionUnit, Terms};
 use crate::artifact::Artifacts;
 use crate::bindings::types::Context;
 use crate::budget::Budgets;
-use crate::cluster::{Cluster, ObjectHandle};
+use crate::cluster::{Cluster, EventBatch, ObjectHandle};
 use crate::compile::Compiler;
 use crate::engine::Wasm;
+use crate::events::Sink as _;
 use crate::plugin::{FailurePolicy, Role, RolloutSpec};
 use crate::program::{GrantPolicy, Ingredients, LoadError, Program};
 use crate::supervise::{Health, Rollout};
@@ -56,6 +57,11 @@ impl ExtensionPanel {
         )?;
         self.group.put(Arc::new(unit));
         Ok(())
+    }
+
+    /// Shows them what happened.
+    pub fn observe(&self, events: &EventBatch) {
+        self.group.observe(events);
     }
 
     /// Asks about each of the pods in one call, and reads each verdict once.

@@ -9,19 +9,23 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 static BUILT: LazyLock<Vec<PathBuf>> = LazyLock::new(|| {
+    build(&[
+        "guest-controller",
+        "guest-scheduler",
+        "guest-admission",
+        "guest-cni",
+        "guest-extension",
+    ])
+});
+
+fn build(packages: &[&str]) -> Vec<PathBuf> {
     // Other crates' benches use these guests too.
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let target = root.join("target/host-guests");
-    let packages =
-        ["guest-controller", "guest-scheduler", "guest-admission", "guest-cni", "guest-extension"];
-    let built = pintle_plugin_build::build(
-        &root.join("runtime/plugin-host/tests/guests"),
-        &packages,
-        &target,
-    )
-    .expect("guests build");
+    let (workspace, target) =
+        (root.join("runtime/plugin-host/tests/guests"), root.join("target/host-guests"));
+    let built = pintle_plugin_build::build(&workspace, packages, &target).expect("guests build");
     built.into_iter().map(|built| built.path).collect()
-});
+}
 
 fn read(index: usize) -> Bytes {
     Bytes::from(std::fs::read(&BUILT[index]).expect("a built guest can be read"))
@@ -45,6 +49,17 @@ pub fn cni() -> Bytes {
 
 pub fn extension() -> Bytes {
     read(4)
+}
+
+/// One that is made with the SDK.
+pub fn rule() -> Bytes {
+    let built = build(&["guest-rule"]);
+    Bytes::from(std::fs::read(&built[0]).expect("a built guest can be read"))
+}
+
+pub fn authorizer() -> Bytes {
+    let built = build(&["guest-authorizer"]);
+    Bytes::from(std::fs::read(&built[0]).expect("a built guest can be read"))
 }
 
 pub fn digest(component: &[u8]) -> String {
