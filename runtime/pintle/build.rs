@@ -10,7 +10,7 @@ use std::{env, fs};
 
 /// What the binary carries: crate `pintle-plugin-<name>` in `plugins/<name>`,
 /// and the role it plays.
-const DEFAULTS: [(&str, &str); 31] = [
+const DEFAULTS: [(&str, &str); 33] = [
     ("always-pull-images", "Admission"),
     ("cni-routed", "Cni"),
     ("cronjob", "Controller"),
@@ -24,12 +24,14 @@ const DEFAULTS: [(&str, &str); 31] = [
     ("endpointslice-mirroring", "Controller"),
     ("garbage-collector", "Controller"),
     ("horizontal-pod-autoscaler", "Controller"),
+    ("hostpath-provisioner", "Controller"),
     ("job", "Controller"),
     ("limit-ranger", "Admission"),
     ("namespace", "Controller"),
     ("node-ipam", "Controller"),
     ("node-lifecycle", "Controller"),
     ("node-restriction", "Admission"),
+    ("persistent-volume", "Controller"),
     ("pod-gc", "Controller"),
     ("pod-security", "Admission"),
     ("priority", "Admission"),

@@ -1,4 +1,5 @@
-//! What a cluster has from its first start on: the default plugins.
+//! What a cluster has from its first start on: the default plugins, and the
+//! storage class of the one that makes volumes.
 
 use std::sync::Arc;
 
@@ -20,6 +21,24 @@ pub fn authorizer(bus: &Bus) -> Arc<dyn Authorizer> {
     Arc::new(StaticAuthorizer::new(Arc::new(BusFacts::new(bus.clone(), Registry::builtin()))))
 }
 
+/// The default plugin that makes volumes; with it comes [`storage_class`].
+const PROVISIONER: &str = "hostpath-provisioner";
+
+/// For claims that name no class: a folder on the node of their first pod.
+fn storage_class() -> Value {
+    json!({
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {
+            "name": "standard",
+            "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+        },
+        "provisioner": "pintle.dev/host-path",
+        "reclaimPolicy": "Delete",
+        "volumeBindingMode": "WaitForFirstConsumer",
+    })
+}
+
 fn user() -> User {
     User::system("system:pintle:bootstrap")
 }
@@ -29,6 +48,7 @@ fn row(kind: &str) -> Result<&'static Resource> {
     registry
         .by_kind("", "v1", kind)
         .or_else(|| registry.by_kind("plugins.pintle.dev", "v1alpha1", kind))
+        .or_else(|| registry.by_kind("storage.k8s.io", "v1", kind))
         .or_else(|| registry.by_kind("scheduling.k8s.io", "v1", kind))
         .with_context(|| format!("the table of kinds has no {kind}"))
 }
@@ -101,6 +121,9 @@ pub async fn plugins(api: &ApiServer) -> Result<()> {
             "spec": embedded::spec(plugin),
         });
         create(api, "Plugin", "", object).await?;
+        if plugin.name == PROVISIONER {
+            create(api, "StorageClass", "", storage_class()).await?;
+        }
     }
     let names: Vec<&str> = embedded::PLUGINS.iter().map(|plugin| plugin.name).collect();
     let data = json!({"names": serde_json::to_string(&names)?});
