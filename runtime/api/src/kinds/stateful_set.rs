@@ -1,5 +1,7 @@
 //! `StatefulSet`: pods with names and volumes that stay.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
 use super::deployment::{default_template, template_cells, workload};
@@ -106,7 +108,7 @@ fn default_claim(claim: &mut Value) {
 fn validate(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let spec = value_at(object, &["spec"]);
-    workload(spec, None, &mut errors);
+    workload(&with_claimed_volumes(spec), None, &mut errors);
     let mut check = Check::new(&mut errors, "spec");
     check.not_negative(spec, "minReadySeconds");
     check.not_negative(spec, "revisionHistoryLimit");
@@ -132,6 +134,33 @@ fn validate(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
         );
     }
     errors
+}
+
+/// The spec with a volume for each claim in a template, as the pods will have them:
+/// containers mount those.
+fn with_claimed_volumes(spec: &Value) -> Cow<'_, Value> {
+    let volumes = items(spec, &["template", "spec", "volumes"]);
+    let named = |name: &str| volumes.iter().any(|known| str_at(known, &["name"]) == name);
+    let names = items(spec, &["volumeClaimTemplates"])
+        .iter()
+        .map(|claim| str_at(claim, &["metadata", "name"]))
+        .filter(|name| !name.is_empty() && !named(name));
+    let more: Vec<Value> = names
+        .map(|name| json!({"name": name, "persistentVolumeClaim": {"claimName": name}}))
+        .collect();
+    let mut spec = Cow::Borrowed(spec);
+    if !more.is_empty()
+        && let Some(pod) = spec.to_mut().pointer_mut("/template/spec").filter(|pod| pod.is_object())
+    {
+        let volumes = &mut pod["volumes"];
+        if volumes.is_null() {
+            *volumes = json!([]);
+        }
+        if let Some(list) = volumes.as_array_mut() {
+            list.extend(more);
+        }
+    }
+    spec
 }
 
 fn fixed(spec: &Value) -> Value {
@@ -190,6 +219,8 @@ mod tests {
     fn rules() {
         fn check(change: impl Fn(&mut Value), expect: &[&str]) {
             let mut old = good();
+            old["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] =
+                json!([{"name": "data", "mountPath": "/data"}]);
             default(&mut old);
             let mut new = old.clone();
             change(&mut new["spec"]);
