@@ -121,6 +121,11 @@ impl Feed {
         taken
     }
 
+    /// Per kind, the revision at which the instance has had a full list.
+    pub fn floors(&self) -> Vec<(GroupVersionKind, u64)> {
+        self.0.lock().floors.clone()
+    }
+
     pub fn len(&self) -> usize {
         let inner = self.0.lock();
         inner.nodes.len() + inner.objects.len()

@@ -16,15 +16,18 @@ use serde_json::Value;
 use super::answers::ExtensionAnswers;
 use super::call::{Asking, Heard};
 use super::feed::Feed;
+use super::joining::Present;
 use super::live::{node_kind, pod_kind};
 use super::numbering::{Began, Names, Numbering};
 use super::opinion::{Opinion, Part, Rejection, Stated, Verdict};
 use super::unit::{Bell, ExtensionUnit};
+use crate::bindings::scheduler_extension::SchedulerExtensionPlugin;
 use crate::bindings::types::Context;
 use crate::cluster::{Change, Cluster, ClusterEvent, EventBatch, ListQuery, ObjectHandle};
 use crate::events::Sink;
 use crate::fields;
 use crate::grants::Grants;
+use crate::program::Program;
 
 /// A feed this long is emptied although no pod is asked about.
 const FEED_HIGH_WATER: usize = 64;
@@ -63,6 +66,8 @@ struct View {
     numbering: Numbering,
     /// Events of nodes up to here are covered by a list.
     listed: u64,
+    /// How far the event stream has come.
+    delivered: u64,
     interests: Vec<Interest>,
     /// Pods with the node they were given, until the event stream shows it.
     assumed: HashMap<String, (ObjectHandle, String)>,
@@ -141,11 +146,7 @@ impl Extensions {
 
     /// For one `schedule` call: what answers the scheduler, and what it will
     /// have heard. None: there are no extensions.
-    pub fn call(
-        self: &Arc<Self>,
-        context: Context,
-        pods: &[ObjectHandle],
-    ) -> Option<Hearing> {
+    pub fn call(self: &Arc<Self>, context: Context, pods: &[ObjectHandle]) -> Option<Hearing> {
         let units = self.units.load_full();
         if units.is_empty() {
             return None;
@@ -231,6 +232,30 @@ impl Extensions {
         feed
     }
 
+    /// What an instance knows that was told all it is fed; None if something
+    /// lies in its feed.
+    pub(super) fn present(
+        &self,
+        feed: &Feed,
+        program: &Program<SchedulerExtensionPlugin>,
+    ) -> Option<Present> {
+        // Held against the event stream, which fills all feeds under it.
+        let view = self.view.lock();
+        if feed.len() > 0 {
+            return None;
+        }
+        let delivered = view.delivered;
+        let floors = feed.floors();
+        let watches: Vec<_> =
+            floors.into_iter().map(|(kind, listed)| (kind, listed.max(delivered))).collect();
+        let watches_pods = watches.iter().any(|(kind, _)| *kind == pod_kind());
+        let grants = program.grants.clone();
+        let is_seen =
+            |pod: &ObjectHandle| watches_pods && grants.may_read_in(pod.kind(), pod.namespace());
+        let assumed = view.assumed.values().filter(|(pod, _)| is_seen(pod)).cloned().collect();
+        Some(Present { nodes: view.numbering.all(), watches, assumed, grants })
+    }
+
     /// Makes the numbering what the cluster is, and tells every feed.
     fn list_nodes(&self, view: &mut View) {
         let query = ListQuery { kind: Some(node_kind()), ..ListQuery::default() };
@@ -286,6 +311,7 @@ impl Sink for Extensions {
             for event in &batch.events {
                 matters |= view.observe(event);
             }
+            view.delivered = batch.revision;
             view.each(|interest, feed| {
                 if feed.len() >= FEED_HIGH_WATER {
                     interest.bell.drain();

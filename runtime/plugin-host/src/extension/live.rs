@@ -1,79 +1,32 @@
-//! One version of an extension with its instance, the feed that keeps the
-//! instance's view up to date, and what it has answered at that view.
+//! One version of an extension with its instance, and the feed that keeps the
+//! instance's view up to date.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pintle_api::meta::GroupVersionKind;
 
-use super::feed::{Feed, Load, News, NodeNews};
+use super::feed::{Feed, Load, News};
 use super::group::Extensions;
-use super::opinion::{Opinion, Rejection, Stated};
-use super::pod::Paths;
+use super::instance::Instance;
 use super::unit::Bell;
 use crate::bindings::scheduler_extension::SchedulerExtensionPlugin;
-use crate::bindings::types;
 use crate::cluster::{Cluster, ListQuery, ObjectHandle};
 use crate::convert;
-use crate::fields;
-use crate::program::extension_interface::{Ability, NumberedNode};
+use crate::follow::{ExtensionTurn, Followers};
+use crate::grants::Grants;
+use crate::program::extension_interface::Ability;
 use crate::program::{LoadError, Program};
-use crate::sandbox::{Fault, Sandbox, Usage};
-use crate::scheduler::with_node;
+use crate::sandbox::Fault;
 use crate::supervise::Version;
 
-/// So many objects cross per call, at most and at first. In between the number
-/// follows from how long the instance takes: its calls stay far below their
-/// budgets, whatever language it was written in.
-const MOST_PER_CALL: usize = 500;
-const FIRST_PER_CALL: usize = 64;
-
-/// A call with objects that takes longer gets fewer the next time; one that
-/// takes less than a quarter gets more.
-const CALL_AIM: Duration = Duration::from_millis(4);
-
-/// Answers that are kept, in bytes: 5 KB each at 5000 nodes.
-const CACHE_BYTES: usize = 16 << 20;
-
-const SCHEDULER_NAME: &str = "spec.schedulerName";
-const DEFAULT_SCHEDULER: &str = "\"default-scheduler\"";
-
 pub(crate) struct Live {
-    pub program: Arc<Program<SchedulerExtensionPlugin>>,
     pub feed: Arc<Feed>,
-    sandbox: Sandbox<SchedulerExtensionPlugin>,
-    fields: Paths,
-    /// Goes up with everything that is told.
-    position: u64,
-    per_call: usize,
-    /// One more than the highest number that was told.
-    numbers: usize,
-    answers: HashMap<String, Kept>,
-    answer_bytes: usize,
-    /// The latest answer to a pod that is like no other.
-    last: Option<Arc<Stated>>,
-    key: String,
+    pub instance: Instance,
 }
 
-/// An answer, and the view that it was given at.
-struct Kept {
-    stated: Arc<Stated>,
-    position: u64,
-}
-
-/// What an instance says about a pod.
-pub(crate) enum Said {
-    /// The pod is none of its business.
-    Nothing,
-    /// It would have to be called, and may not.
-    NotYet,
-    Opinion {
-        stated: Arc<Stated>,
-        /// Not from memory.
-        called: bool,
-    },
-}
+/// Those who are shown what the instance is told; None: nobody may.
+type Told<'a> = Option<&'a Followers<ExtensionTurn>>;
 
 pub(crate) fn node_kind() -> GroupVersionKind {
     GroupVersionKind::new("", "v1", "Node")
@@ -95,65 +48,55 @@ impl Live {
         let sandbox = program.start().map_err(LoadError::Start)?;
         let watches = watches(&program);
         let feed = group.add_feed(&watches, &program.grants, bell);
-        let description = &program.description;
-        let mut paths = description.pod_fields.clone();
-        paths.extend((!description.scheduler_names.is_empty()).then(|| SCHEDULER_NAME.to_owned()));
-        let mut live = Self {
-            fields: Paths::new(&paths),
-            program,
-            feed,
-            sandbox,
-            position: 0,
-            per_call: FIRST_PER_CALL,
-            numbers: 0,
-            answers: HashMap::new(),
-            answer_bytes: 0,
-            last: None,
-            key: String::new(),
-        };
+        let mut live = Self { feed, instance: Instance::new(program, sandbox) };
         live.replay(&*group.cluster, &watches).map_err(LoadError::Start)?;
         Ok(live)
     }
 
+    pub fn program(&self) -> &Arc<Program<SchedulerExtensionPlugin>> {
+        &self.instance.program
+    }
+
     pub fn version(&self) -> Version {
-        Version::of(&self.program)
+        Version::of(&self.instance.program)
     }
 
     /// The nodes are in the feed already.
     fn replay(&mut self, cluster: &dyn Cluster, watches: &[GroupVersionKind]) -> Result<(), Fault> {
-        self.tell_nodes()?;
+        while self.tell_some_nodes(None)? {}
         for kind in watches {
-            let listing =
-                cluster.list(&ListQuery { kind: Some(kind.clone()), ..ListQuery::default() });
+            let query = ListQuery { kind: Some(kind.clone()), ..ListQuery::default() };
+            let listing = cluster.list(&query);
             self.feed.listed(kind, listing.revision);
-            let (is_pod, grants) = (*kind == pod_kind(), self.program.grants.clone());
-            let told = |object: &ObjectHandle| {
-                (!is_pod || object.field("spec.nodeName").is_some())
-                    && grants.may_read_in(object.kind(), object.namespace())
-            };
+            let grants = self.instance.program.grants.clone();
+            let told = |object: &ObjectHandle| is_told(object, &grants);
             let mut objects = listing.objects.into_iter().filter(told).peekable();
             while objects.peek().is_some() {
-                let mut load = Load::new(self.per_call);
+                let mut load = Load::new(self.instance.per_call());
                 let chunk = std::iter::from_fn(|| objects.next_if(|next| load.takes(Some(next))));
                 let chunk: Vec<News> = chunk.map(News::Upsert).collect();
-                self.tell(&chunk)?;
+                self.instance.sync(&chunk)?;
             }
         }
-        self.catch_up()
+        self.catch_up(None)
     }
 
-    /// Everything that has happened, into the instance.
-    pub fn catch_up(&mut self) -> Result<(), Fault> {
-        self.tell_nodes()?;
-        while self.tell_some_objects()? {}
+    /// Everything that has happened, into the instance, and to those who follow it.
+    pub fn catch_up(&mut self, told: Told<'_>) -> Result<(), Fault> {
+        while self.tell_some_nodes(told)? {}
+        while self.tell_some_objects(told)? {}
         Ok(())
     }
 
     /// As much of it as may be told in so long, but some. False if something is left.
-    pub fn catch_up_within(&mut self, time: Option<Duration>) -> Result<bool, Fault> {
-        let Some(time) = time else { return self.catch_up().map(|()| true) };
+    pub fn catch_up_within(
+        &mut self,
+        time: Option<Duration>,
+        told: Told<'_>,
+    ) -> Result<bool, Fault> {
+        let Some(time) = time else { return self.catch_up(told).map(|()| true) };
         let started = Instant::now();
-        while self.catch_up_some()? {
+        while self.catch_up_some(told)? {
             if started.elapsed() >= time {
                 return Ok(self.feed.len() == 0);
             }
@@ -162,202 +105,40 @@ impl Live {
     }
 
     /// One call's worth. False if there is nothing left to be told.
-    pub fn catch_up_some(&mut self) -> Result<bool, Fault> {
-        Ok(self.tell_some_nodes()? || self.tell_some_objects()?)
+    pub fn catch_up_some(&mut self, told: Told<'_>) -> Result<bool, Fault> {
+        Ok(self.tell_some_nodes(told)? || self.tell_some_objects(told)?)
     }
 
-    fn tell_nodes(&mut self) -> Result<(), Fault> {
-        while self.tell_some_nodes()? {}
-        Ok(())
-    }
-
-    fn tell_some_nodes(&mut self) -> Result<bool, Fault> {
-        let news = self.feed.take_nodes(self.per_call);
+    fn tell_some_nodes(&mut self, told: Told<'_>) -> Result<bool, Fault> {
+        let news = self.feed.take_nodes(self.instance.per_call());
         if news.is_empty() {
             return Ok(false);
         }
-        let mut nodes = Vec::with_capacity(news.len());
-        for NodeNews { number, gone, node } in &news {
-            self.numbers = self.numbers.max(*number as usize + 1);
-            if *gone {
-                nodes.push(NumberedNode { number: *number, node: None });
-            }
-            if let Some(node) = node {
-                let node = Some(convert::object(&**node, true));
-                nodes.push(NumberedNode { number: *number, node });
-            }
+        self.instance.sync_nodes(&news)?;
+        if let Some(followers) = told.filter(|followers| !followers.is_empty()) {
+            followers.tell(ExtensionTurn::SyncNodes(news.into()));
         }
-        let (result, usage) = self.sandbox.call(|world, store| {
-            world.pintle_plugin_scheduler_extension().call_sync_nodes(store, &nodes)
-        });
-        self.told(&usage, result)?;
         Ok(true)
     }
 
-    fn tell_some_objects(&mut self) -> Result<bool, Fault> {
-        let news = self.feed.take_objects(self.per_call);
+    fn tell_some_objects(&mut self, told: Told<'_>) -> Result<bool, Fault> {
+        let news = self.feed.take_objects(self.instance.per_call());
         if news.is_empty() {
             return Ok(false);
         }
-        self.tell(&news)?;
+        self.instance.sync(&news)?;
+        if let Some(followers) = told.filter(|followers| !followers.is_empty()) {
+            followers.tell(ExtensionTurn::Sync(news.into()));
+        }
         Ok(true)
     }
-
-    fn tell(&mut self, news: &[News]) -> Result<(), Fault> {
-        let deltas: Vec<types::Delta> = news
-            .iter()
-            .map(|news| match news {
-                News::Upsert(object) => types::Delta::Upsert(convert::object(&**object, true)),
-                News::Remove(object) => types::Delta::Remove(convert::object(&**object, true)),
-                News::Assumed(pod, node) => {
-                    let mut object = convert::object(&**pod, false);
-                    object.json = with_node(pod.json(), node);
-                    types::Delta::Upsert(object)
-                }
-            })
-            .collect();
-        let (result, usage) = self.sandbox.call(|world, store| {
-            world.pintle_plugin_scheduler_extension().call_sync(store, &deltas)
-        });
-        self.told(&usage, result)
-    }
-
-    fn told(&mut self, usage: &Usage, result: Result<(), Fault>) -> Result<(), Fault> {
-        self.program.metrics.call(usage);
-        result?;
-        self.position += 1;
-        let dear = usage.fuel > self.program.budgets().fuel_per_call / 8;
-        if usage.elapsed > CALL_AIM || dear {
-            self.per_call = (self.per_call / 2).max(1);
-        } else if usage.elapsed < CALL_AIM / 4 {
-            self.per_call = (self.per_call * 2).min(MOST_PER_CALL);
-        }
-        Ok(())
-    }
-
-    /// What the instance says about the pod, from memory if it was asked about
-    /// one like it since it was told something. `state` numbers new opinions;
-    /// without `may_call` there is only the memory.
-    pub fn ask(
-        &mut self,
-        context: types::Context,
-        pod: &ObjectHandle,
-        may_call: bool,
-        state: impl Fn(Opinion) -> Arc<Stated>,
-    ) -> Result<Said, Fault> {
-        let program = self.program.clone();
-        let description = &program.description;
-        let mut found = self.fields.find(pod.json());
-        if !description.scheduler_names.is_empty() {
-            let name = found.pop().flatten();
-            if !is_named(&description.scheduler_names, name) {
-                return Ok(Said::Nothing);
-            }
-        }
-        if found.is_empty() {
-            if !may_call {
-                return Ok(Said::NotYet);
-            }
-            let opinion = self.call(context, pod)?;
-            let stated = match &self.last {
-                Some(last) if last.opinion == opinion => last.clone(),
-                _ => state(opinion),
-            };
-            self.last = Some(stated.clone());
-            return Ok(Said::Opinion { stated, called: true });
-        }
-        self.key.clear();
-        for text in found {
-            self.key.push_str(text.unwrap_or_default());
-            // In no JSON text.
-            self.key.push('\0');
-        }
-        let before = self.answers.get(&self.key);
-        if let Some(kept) = before.filter(|kept| kept.position == self.position) {
-            return Ok(Said::Opinion { stated: kept.stated.clone(), called: false });
-        }
-        if !may_call {
-            return Ok(Said::NotYet);
-        }
-        let before = before.map(|kept| kept.stated.clone());
-        let opinion = self.call(context, pod)?;
-        let stated = match before {
-            // What was told made no difference to it.
-            Some(before) if before.opinion == opinion => before,
-            _ => state(opinion),
-        };
-        self.keep(stated.clone());
-        Ok(Said::Opinion { stated, called: true })
-    }
-
-    fn keep(&mut self, stated: Arc<Stated>) {
-        if self.answer_bytes > CACHE_BYTES {
-            let position = self.position;
-            self.answers.retain(|_, kept| kept.position == position);
-            self.answer_bytes =
-                self.answers.iter().map(|(key, kept)| size(key, &kept.stated)).sum();
-        }
-        if self.answer_bytes > CACHE_BYTES {
-            self.answers.clear();
-            self.answer_bytes = 0;
-        }
-        let (key, position) = (self.key.clone(), self.position);
-        self.answer_bytes += size(&key, &stated);
-        if let Some(before) = self.answers.insert(key, Kept { stated, position }) {
-            let freed = size(&self.key, &before.stated);
-            self.answer_bytes = self.answer_bytes.saturating_sub(freed);
-        }
-    }
-
-    fn call(&mut self, context: types::Context, pod: &ObjectHandle) -> Result<Opinion, Fault> {
-        let abilities = self.program.description.abilities;
-        let object = convert::object(&**pod, true);
-        self.sandbox.set_context(&context);
-        let mut opinion = Opinion::default();
-        if abilities.contains(Ability::FILTER) {
-            let (result, usage) = self.sandbox.call(|world, store| {
-                let extension = world.pintle_plugin_scheduler_extension();
-                extension.call_filter(store, context, &object)
-            });
-            self.program.metrics.call(&usage);
-            opinion.rejections = result?
-                .into_iter()
-                .filter(|rejection| !rejection.nodes.is_empty())
-                .map(|rejection| Rejection { reason: rejection.reason, nodes: rejection.nodes })
-                .collect();
-        }
-        if abilities.contains(Ability::SCORE) {
-            let (result, usage) = self.sandbox.call(|world, store| {
-                let extension = world.pintle_plugin_scheduler_extension();
-                extension.call_score(store, context, &object)
-            });
-            self.program.metrics.call(&usage);
-            let mut scores = result?;
-            // There is nothing beyond.
-            scores.truncate(self.numbers);
-            opinion.scores = Some(scores);
-        }
-        opinion.check(self.numbers)?;
-        Ok(opinion)
-    }
 }
 
-fn size(key: &str, stated: &Stated) -> usize {
-    let rejected: usize =
-        stated.opinion.rejections.iter().map(|r| r.reason.len() + 4 * r.nodes.len()).sum();
-    key.len() + rejected + stated.opinion.scores.as_ref().map_or(0, Vec::len)
-}
-
-/// Whether the extension has a say in the pod.
-pub(crate) fn is_for(program: &Program<SchedulerExtensionPlugin>, pod: &ObjectHandle) -> bool {
-    let names = &program.description.scheduler_names;
-    names.is_empty() || is_named(names, fields::raw(pod.json(), SCHEDULER_NAME))
-}
-
-/// `name` as it stands in the pod's JSON.
-fn is_named(names: &[String], name: Option<&str>) -> bool {
-    let name = name.filter(|name| !matches!(*name, "\"\"" | "null")).unwrap_or(DEFAULT_SCHEDULER);
-    names.iter().any(|wanted| name.get(1..name.len() - 1) == Some(wanted))
+/// Whether an object of a watched kind is one that an extension is told of.
+pub(super) fn is_told(object: &ObjectHandle, grants: &Grants) -> bool {
+    let is_bound = || object.field("spec.nodeName").is_some();
+    (**object.kind() != pod_kind() || is_bound())
+        && grants.may_read_in(object.kind(), object.namespace())
 }
 
 /// Kinds besides Node, each once.
@@ -371,7 +152,7 @@ pub(crate) fn watches(program: &Program<SchedulerExtensionPlugin>) -> Vec<GroupV
     kinds
 }
 
-fn check(program: &Program<SchedulerExtensionPlugin>) -> Result<(), String> {
+pub(crate) fn check(program: &Program<SchedulerExtensionPlugin>) -> Result<(), String> {
     let description = &program.description;
     if description.abilities == Ability::empty() {
         return Err("the extension has neither of the abilities filter and score".to_owned());

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::feed::NodeNews;
 use crate::cluster::ObjectHandle;
 
 #[derive(Default)]
@@ -104,6 +105,16 @@ impl Numbering {
     /// Every node with its number.
     pub fn present(&self) -> impl Iterator<Item = (u32, &ObjectHandle)> {
         (0..).zip(&self.nodes).filter_map(|(number, node)| Some((number, node.as_ref()?)))
+    }
+
+    /// Every number that was ever given out, with the node it stands for now.
+    pub fn all(&self) -> Vec<NodeNews> {
+        let news = |(number, node): (u32, &Option<ObjectHandle>)| NodeNews {
+            number,
+            gone: node.is_none(),
+            node: node.clone(),
+        };
+        (0..).zip(&self.nodes).map(news).collect()
     }
 
     /// Names that are not among `present`.

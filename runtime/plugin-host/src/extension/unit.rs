@@ -11,17 +11,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::call::Postponed;
 use super::group::Extensions;
-use super::live::{Live, Said, is_for, watches};
+use super::instance::{Said, is_for};
+use super::joining::{Join, Joining};
+use super::live::{Live, watches};
 use super::numbering::{Began, Names};
 use super::opinion::{Part, Stated};
 use crate::action::Target;
 use crate::bindings::scheduler_extension::SchedulerExtensionPlugin;
 use crate::bindings::types::Context;
 use crate::cluster::ObjectHandle;
+use crate::follow::{Asked, ExtensionTurn, Follower, FollowerHandle, Followers};
 use crate::plugin::FailurePolicy;
 use crate::program::{LoadError, Program};
 use crate::sandbox::Fault;
@@ -30,6 +34,9 @@ use crate::supervise::{Health, Input, On, Previous, Remedy, Rollout, take_warm};
 /// Between two attempts to build an instance anew; doubled each time.
 const REBUILD_BACKOFF: Duration = Duration::from_millis(20);
 const REBUILD_BACKOFF_CAP: Duration = Duration::from_secs(5);
+
+/// Who wants to follow is let in when the instance can be told what is left in so long.
+const ADMISSION: Duration = Duration::from_millis(4);
 
 /// What the Plugin object says about the answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,10 +67,13 @@ pub(crate) struct ExtensionUnit {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-struct Shared {
-    group: Arc<Extensions>,
+pub(super) struct Shared {
+    pub group: Arc<Extensions>,
     health: Arc<Health>,
-    bell: Arc<Bell>,
+    pub bell: Arc<Bell>,
+    /// None while it is stopped.
+    active: ArcSwapOption<Program<SchedulerExtensionPlugin>>,
+    pub followers: Arc<Followers<ExtensionTurn>>,
     /// Of the version that answers.
     looks_at_pods: AtomicBool,
     /// Whether a pod is parked.
@@ -112,6 +122,10 @@ struct Jobs {
     look: bool,
     /// Schedulers are to be told that answers may differ from now on.
     announce: bool,
+    /// Followers that wait to be let in.
+    joins: Vec<Join>,
+    /// It can be tried now.
+    admit: bool,
     /// Until then the instance is called by nobody: its share of the processors
     /// is used up.
     owes_until: Option<Instant>,
@@ -125,6 +139,7 @@ enum Job {
     Rebuild,
     DropPrevious,
     Announce,
+    Admit,
 }
 
 impl Bell {
@@ -136,6 +151,15 @@ impl Bell {
     /// The feed is long.
     pub fn drain(&self) {
         self.ring(|jobs| jobs.drain = true);
+    }
+
+    /// A follower wants to be let in.
+    pub(super) fn join(&self, join: Join) {
+        self.ring(|jobs| {
+            jobs.joins.retain(|other| other.id != join.id);
+            jobs.joins.push(join);
+            jobs.admit = true;
+        });
     }
 
     /// `job` has to wait until the share of the processors has paid for what was
@@ -188,8 +212,17 @@ impl ExtensionUnit {
         let looks_at_pods = AtomicBool::new(false);
         let parks = AtomicBool::new(false);
         let seat = Mutex::new(seat);
-        let shared = Arc::new(Shared { group, health, bell, looks_at_pods, parks, seat });
-        shared.note_watches(&shared.seat.lock());
+        let shared = Arc::new(Shared {
+            group,
+            health,
+            bell,
+            active: ArcSwapOption::empty(),
+            followers: Arc::default(),
+            looks_at_pods,
+            parks,
+            seat,
+        });
+        shared.note(&shared.seat.lock());
         let thread = std::thread::Builder::new()
             .name(format!("plugin-{name}"))
             .spawn({
@@ -214,14 +247,14 @@ impl ExtensionUnit {
         let started = Instant::now();
         {
             let mut seat = shared.seat.lock();
-            live.catch_up().map_err(LoadError::Start)?;
+            live.catch_up(None).map_err(LoadError::Start)?;
             let version = live.version();
             let before = seat.live.replace(live);
             seat.previous = before.map(|live| Previous { live, until: started + rollout.window });
             (seat.program, seat.rollout, seat.terms) = (program, rollout, terms);
             (seat.stopped, seat.up_to_date, seat.refusal) = (false, None, None);
             seat.parked.clear();
-            shared.note_watches(&seat);
+            shared.note(&seat);
             let previous = seat.previous.as_ref().map(|previous| previous.live.version());
             shared.health.activated(version, previous, started.elapsed());
         }
@@ -259,7 +292,7 @@ impl ExtensionUnit {
             let Some(live) = &mut seat.live else {
                 return shared.absent(seat, question, Absence::Failed);
             };
-            if let Some(until) = live.program.in_debt_until(Instant::now()) {
+            if let Some(until) = live.program().in_debt_until(Instant::now()) {
                 return shared.remembered(seat, question, until);
             }
             let left = question.until.map(|until| until.saturating_sub(started.elapsed()));
@@ -267,7 +300,7 @@ impl ExtensionUnit {
                 if left.is_some_and(|left| left.is_zero()) {
                     return Outcome::Later(Postponed::NotUpToDate);
                 }
-                match live.catch_up_within(left) {
+                match live.catch_up_within(left, Some(&shared.followers)) {
                     Ok(true) => seat.up_to_date = Some(*question.call),
                     Ok(false) => {
                         shared.bell.drain();
@@ -280,9 +313,10 @@ impl ExtensionUnit {
                 }
             }
             let may_call = left.is_none_or(|left| !left.is_zero());
-            let said = live.ask(question.context, question.pod, may_call, |opinion| {
+            let said = live.instance.ask(question.context, question.pod, may_call, |opinion| {
                 shared.group.state(opinion)
             });
+            shared.tell(live, question, &said);
             match said {
                 Ok(Said::Nothing) => return Outcome::Silent,
                 Ok(Said::NotYet) => return Outcome::Later(Postponed::NoTime),
@@ -295,6 +329,21 @@ impl ExtensionUnit {
                 Err(fault) => shared.strike(seat, Some(question.pod), &fault),
             }
         }
+    }
+
+    /// What answers at present; None when it was stopped.
+    pub fn active(&self) -> Option<Arc<Program<SchedulerExtensionPlugin>>> {
+        self.shared.active.load_full()
+    }
+
+    /// Shows `follower` the present, and from then on all that the active
+    /// version is told, asked and says.
+    pub fn follow(
+        &self,
+        follower: Box<dyn Follower<ExtensionTurn>>,
+    ) -> std::io::Result<FollowerHandle> {
+        let shared = self.shared.clone();
+        self.shared.followers.add(|id| Box::new(Joining { id, shared, follower }))
     }
 
     /// How it goes on from here.
@@ -318,7 +367,11 @@ impl Drop for ExtensionUnit {
 }
 
 impl Shared {
-    fn note_watches(&self, seat: &Seat) {
+    /// Another instance answers from now on, or none.
+    fn note(&self, seat: &Seat) {
+        self.active.store((!seat.stopped).then(|| seat.program.clone()));
+        // It has a view of its own, which those who follow have to be shown.
+        self.followers.interrupt();
         let pods = watches(&seat.program).contains(&super::live::pod_kind());
         self.looks_at_pods.store(pods, Ordering::Relaxed);
     }
@@ -331,7 +384,7 @@ impl Shared {
             && (is_current || live.feed.len() == 0)
         {
             let state = |opinion| self.group.state(opinion);
-            match live.ask(question.context, question.pod, false, state) {
+            match live.instance.ask(question.context, question.pod, false, state) {
                 Ok(Said::Nothing) => return Outcome::Silent,
                 Ok(Said::Opinion { stated, .. }) => return says(stated, seat.terms.weight),
                 // It is not called, so nothing can go wrong.
@@ -400,11 +453,11 @@ impl Shared {
             let on = input.as_ref().map_or(On::Nothing, On::Input);
             match (self.health.strike(on, &fault, warm.is_some(), &seat.rollout), warm) {
                 (Remedy::RollBack, Some(mut warm)) => {
-                    let caught_up = warm.catch_up();
-                    seat.program = warm.program.clone();
+                    let caught_up = warm.catch_up(None);
+                    seat.program = warm.program().clone();
                     seat.parked.clear();
                     self.health.rolled_back(warm.version(), &fault, started.elapsed());
-                    self.note_watches(seat);
+                    self.note(seat);
                     match caught_up {
                         Ok(()) => {
                             seat.live = Some(warm);
@@ -416,6 +469,7 @@ impl Shared {
                 }
                 (Remedy::Stop, _) => {
                     seat.stopped = true;
+                    self.note(seat);
                     self.bell.ring(|jobs| jobs.announce = true);
                     return;
                 }
@@ -438,6 +492,7 @@ impl Shared {
                 Job::Stop => return,
                 Job::Drain => self.drain(),
                 Job::Announce => self.group.changed(),
+                Job::Admit => self.admit(),
                 Job::DropPrevious => {
                     self.seat.lock().previous = None;
                     self.health.previous_dropped();
@@ -477,6 +532,9 @@ impl Shared {
                 if std::mem::take(&mut jobs.drain) {
                     return Job::Drain;
                 }
+                if std::mem::take(&mut jobs.admit) {
+                    return Job::Admit;
+                }
             }
             if std::mem::take(&mut jobs.announce) {
                 return Job::Announce;
@@ -515,13 +573,13 @@ impl Shared {
             let mut seat = self.seat.lock();
             more = false;
             if let Some(live) = &mut seat.live {
-                match live.catch_up_some() {
+                match live.catch_up_some(Some(&self.followers)) {
                     Ok(left) => more |= left,
                     Err(fault) => self.strike(&mut seat, None, &fault),
                 }
             }
             if let Some(previous) = &mut seat.previous {
-                match previous.live.catch_up_some() {
+                match previous.live.catch_up_some(None) {
                     Ok(left) => more |= left,
                     Err(_) => {
                         seat.previous = None;
@@ -534,6 +592,50 @@ impl Shared {
         }
     }
 
+    /// Lets those in who want to follow, once the instance has been told all
+    /// that happened. Where there is none they come again when there is.
+    fn admit(&self) {
+        if let Some(until) = self.in_debt_until() {
+            return self.bell.owe(until, |jobs| jobs.admit = true);
+        }
+        self.drain();
+        let mut seat = self.seat.lock();
+        let Some(live) = &mut seat.live else { return };
+        match live.catch_up_within(Some(ADMISSION), Some(&self.followers)) {
+            Err(fault) => return self.strike(&mut seat, None, &fault),
+            Ok(false) => return self.bell.ring(|jobs| jobs.admit = true),
+            Ok(true) => {}
+        }
+        let Some(present) = self.group.present(&live.feed, live.program()) else {
+            return self.bell.ring(|jobs| jobs.admit = true);
+        };
+        let (present, joins) =
+            (Arc::new(present), std::mem::take(&mut self.bell.jobs.lock().joins));
+        for Join { id, cuts } in joins {
+            self.followers.admit(id, cuts, vec![ExtensionTurn::Start(present.clone())]);
+        }
+    }
+
+    /// Shows those who follow what the instance was asked and said.
+    fn tell(&self, live: &Live, question: &Question<'_>, said: &Result<Said, Fault>) {
+        if self.followers.is_empty() {
+            return;
+        }
+        let (answered, called) = match said {
+            Ok(Said::Nothing | Said::NotYet) => return,
+            Ok(Said::Opinion { stated, called }) => (Ok(stated.clone()), *called),
+            Err(fault) => (Err(fault.clone()), true),
+        };
+        self.followers.tell(ExtensionTurn::Asked(Arc::new(Asked {
+            digest: live.program().digest.clone(),
+            context: question.context,
+            pod: question.pod.clone(),
+            names: question.names.clone(),
+            called,
+            answered,
+        })));
+    }
+
     /// A fresh instance of the same version. False if it has to be tried again.
     fn rebuild(&self) -> bool {
         let program = {
@@ -544,7 +646,7 @@ impl Shared {
             seat.program.clone()
         };
         let fresh = Live::start(program.clone(), &self.group, &self.bell)
-            .and_then(|mut live| live.catch_up().map(|()| live).map_err(LoadError::Start));
+            .and_then(|mut live| live.catch_up(None).map(|()| live).map_err(LoadError::Start));
         let mut seat = self.seat.lock();
         if !Arc::ptr_eq(&seat.program, &program) {
             // Another version was put in place meanwhile.
@@ -558,6 +660,7 @@ impl Shared {
             Ok(live) => {
                 seat.live = Some(live);
                 seat.up_to_date = None;
+                self.note(&seat);
                 return true;
             }
             Err(LoadError::Start(fault)) => fault,

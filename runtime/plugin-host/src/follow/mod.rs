@@ -23,7 +23,8 @@ use crate::priority::LOWEST;
 
 use line::{Line, State, follow};
 pub(crate) use turns::{
-    AdmissionTurn, ControllerTurn, Decided, Reviewed, Scheduled, SchedulerTurn, Worked,
+    AdmissionTurn, Asked, ControllerTurn, Decided, ExtensionTurn, Reviewed, Scheduled,
+    SchedulerTurn, Worked,
 };
 
 /// Turns that wait for one follower.

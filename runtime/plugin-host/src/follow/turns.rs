@@ -9,7 +9,7 @@ use crate::action::Action;
 use crate::artifact::Digest;
 use crate::bindings::types::Context;
 use crate::cluster::ObjectHandle;
-use crate::extension::Heard;
+use crate::extension::{Heard, Names, News, NodeNews, Present, Stated};
 use crate::program::admission_interface::{Request as Review, Response};
 use crate::program::controller_interface::Request;
 use crate::program::scheduler_interface::Decision;
@@ -111,5 +111,49 @@ impl Turn for AdmissionTurn {
 
     fn decisions(&self) -> u64 {
         1
+    }
+}
+
+/// What a scheduler extension is told and asked. The stream begins with
+/// `Start`, then the whole present as `SyncNodes` and `Sync`, and goes on from
+/// there without a gap; another `Start` begins it anew.
+#[derive(Clone)]
+pub(crate) enum ExtensionTurn {
+    /// A fresh instance is wanted, for this view.
+    Start(Arc<Present>),
+    /// Goes into `sync-nodes`.
+    SyncNodes(Arc<[NodeNews]>),
+    /// Goes into `sync`.
+    Sync(Arc<[News]>),
+    Asked(Arc<Asked>),
+}
+
+/// One pod that an extension was asked about.
+pub(crate) struct Asked {
+    /// Of the version that answered.
+    pub digest: Digest,
+    pub context: Context,
+    pub pod: ObjectHandle,
+    /// Of the nodes, by number.
+    pub names: Arc<Names>,
+    /// The answer is not from memory.
+    pub called: bool,
+    pub answered: Result<Arc<Stated>, Fault>,
+}
+
+impl Turn for ExtensionTurn {
+    const GAPLESS: bool = true;
+
+    fn decisions(&self) -> u64 {
+        u64::from(matches!(self, Self::Asked(_)))
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Self::Start(present) => 1 + present.nodes.len(),
+            Self::SyncNodes(nodes) => nodes.len(),
+            Self::Sync(news) => news.len(),
+            Self::Asked(_) => 1,
+        }
     }
 }

@@ -8,7 +8,10 @@ use super::slot::Unit;
 use crate::bindings::admission::AdmissionPlugin;
 use crate::bindings::controller::ControllerPlugin;
 use crate::bindings::scheduler::SchedulerPlugin;
-use crate::follow::{AdmissionTurn, ControllerTurn, Follower, FollowerHandle, SchedulerTurn};
+use crate::bindings::scheduler_extension::SchedulerExtensionPlugin;
+use crate::follow::{
+    AdmissionTurn, ControllerTurn, ExtensionTurn, Follower, FollowerHandle, SchedulerTurn,
+};
 use crate::plugin::Role;
 use crate::program::{Program, World};
 
@@ -17,6 +20,7 @@ pub(crate) enum Active {
     Controller(Arc<Program<ControllerPlugin>>),
     Scheduler(Arc<Program<SchedulerPlugin>>),
     Admission(Arc<Program<AdmissionPlugin>>),
+    Extension(Arc<Program<SchedulerExtensionPlugin>>),
 }
 
 /// A follower for a plugin, by role.
@@ -24,6 +28,7 @@ pub(crate) enum Attach {
     Controller(Box<dyn Follower<ControllerTurn>>),
     Scheduler(Box<dyn Follower<SchedulerTurn>>),
     Admission(Box<dyn Follower<AdmissionTurn>>),
+    Extension(Box<dyn Follower<ExtensionTurn>>),
 }
 
 impl Attach {
@@ -32,6 +37,7 @@ impl Attach {
             Self::Controller(_) => Role::Controller,
             Self::Scheduler(_) => Role::Scheduler,
             Self::Admission(_) => Role::Admission,
+            Self::Extension(_) => Role::SchedulerExtension,
         }
     }
 }
@@ -45,10 +51,6 @@ pub enum FollowError {
     Stopped(String),
     #[error("plugin {0} has role {1}, which nodes run for themselves")]
     OnNodes(String, Role),
-    #[error(
-        "plugin {0} is a scheduler extension; what it answers is in what follows the scheduler that asks it"
-    )]
-    AskedByScheduler(String),
     #[error("plugin {plugin} has role {role}, not {wanted}")]
     OtherRole { plugin: String, role: Role, wanted: Role },
     #[error("cannot start a thread")]
@@ -62,6 +64,7 @@ impl Active {
             Self::Controller(own) => Arc::as_ptr(own).cast(),
             Self::Scheduler(own) => Arc::as_ptr(own).cast(),
             Self::Admission(own) => Arc::as_ptr(own).cast(),
+            Self::Extension(own) => Arc::as_ptr(own).cast(),
         };
         own == program.as_ptr().cast()
     }
@@ -73,7 +76,8 @@ pub(super) fn active(unit: &Unit) -> Option<Active> {
         Unit::Controller(unit) => unit.active().map(Active::Controller),
         Unit::Scheduler { unit, .. } => unit.active().map(Active::Scheduler),
         Unit::Admission(unit) => unit.active().map(Active::Admission),
-        Unit::Extension(_) | Unit::Cni => None,
+        Unit::Extension(unit) => unit.active().map(Active::Extension),
+        Unit::Cni => None,
     }
 }
 
@@ -82,7 +86,6 @@ impl Host {
     pub(crate) fn active(&self, plugin: &str) -> Result<Active, FollowError> {
         match self.manager.unit(plugin) {
             None => Err(FollowError::NotRunning(plugin.to_owned())),
-            Some(Unit::Extension(_)) => Err(FollowError::AskedByScheduler(plugin.to_owned())),
             Some(unit @ Unit::Cni) => Err(FollowError::OnNodes(plugin.to_owned(), unit.role())),
             Some(unit) => active(&unit).ok_or_else(|| FollowError::Stopped(plugin.to_owned())),
         }
@@ -119,6 +122,7 @@ pub(super) fn follow(unit: &Unit, follower: Attach) -> Result<FollowerHandle, No
         (Unit::Controller(unit), Attach::Controller(follower)) => unit.follow(follower)?,
         (Unit::Scheduler { unit, .. }, Attach::Scheduler(follower)) => unit.follow(follower)?,
         (Unit::Admission(unit), Attach::Admission(follower)) => unit.follow(follower)?,
+        (Unit::Extension(unit), Attach::Extension(follower)) => unit.follow(follower)?,
         (unit, follower) => {
             return Err(NotFollowed::OtherRole { role: unit.role(), wanted: follower.role() });
         }

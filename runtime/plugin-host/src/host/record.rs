@@ -11,7 +11,8 @@ use super::manager::Manager;
 use crate::artifact::Digest;
 use crate::program::Program;
 use crate::trace::{
-    RecordError, RecordOptions, Recorder, Recording, SchedulerRecorder, Subject, TraceSink,
+    ExtensionRecorder, RecordError, RecordOptions, Recorder, Recording, SchedulerRecorder, Subject,
+    TraceSink,
 };
 
 impl Host {
@@ -45,6 +46,13 @@ impl Host {
                 let recorder = self.recorder(plugin, program, options, sink);
                 let progress = recorder.progress();
                 let handle = self.follow(plugin, Attach::Admission(Box::new(recorder)))?;
+                Ok(Recording { handle, progress })
+            }
+            Active::Extension(program) => {
+                let recorder = self.recorder(plugin, program, options, sink);
+                let progress = recorder.progress();
+                let follower = Box::new(ExtensionRecorder::new(recorder));
+                let handle = self.follow(plugin, Attach::Extension(follower))?;
                 Ok(Recording { handle, progress })
             }
         }

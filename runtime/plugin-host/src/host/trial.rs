@@ -12,7 +12,9 @@ use crate::follow::FollowerHandle;
 use crate::metrics::Metrics;
 use crate::plugin::{AfterShadow, Role, ShadowSpec};
 use crate::program::LoadError;
-use crate::shadow::{AdmissionShadow, Comparison, ControllerShadow, Outcome, SchedulerShadow};
+use crate::shadow::{
+    AdmissionShadow, Comparison, ControllerShadow, ExtensionShadow, Outcome, SchedulerShadow,
+};
 
 /// A candidate that is compared, or was and waits for a person.
 pub(super) struct Trial {
@@ -72,6 +74,10 @@ impl Manager {
             Role::Admission => {
                 let program = self.program(slot, candidate, metrics)?;
                 Attach::Admission(Box::new(AdmissionShadow::new(program, comparison)?))
+            }
+            Role::SchedulerExtension => {
+                let program = self.program(slot, candidate, metrics)?;
+                Attach::Extension(Box::new(ExtensionShadow::new(program, comparison)?))
             }
             role => {
                 return Err(LoadError::Description(format!(

@@ -4,12 +4,16 @@
 
 use std::cmp::Ordering;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::action::{Action, Target};
+use crate::extension::Opinion;
 use crate::follow::Decided;
 use crate::program::admission_interface::{Request, Response, Verdict};
 use crate::program::scheduler_interface::Decision;
+
+/// Nodes that are shown of those on which two extensions differ.
+const SHOWN_NODES: usize = 10;
 
 /// One decision.
 pub(crate) struct View {
@@ -83,6 +87,29 @@ impl View {
         }
     }
 
+    /// What two versions of an extension said about a pod, as far as they
+    /// differ: there are thousands of nodes. `names` are those of the nodes.
+    pub fn of_extensions(names: &[String], active: &Opinion, candidate: &Opinion) -> (Self, Self) {
+        let (active, candidate) = (Said::of(active, names), Said::of(candidate, names));
+        let differs = |number: &usize| {
+            !names[*number].is_empty() && active.on(*number) != candidate.on(*number)
+        };
+        let differing: Vec<usize> = (0..names.len()).filter(differs).collect();
+        let view = |said: &Said| {
+            let of = |number: &usize| (names[*number].clone(), said.shown(*number));
+            let mut shown = json!({
+                "nodes": differing.iter().take(SHOWN_NODES).map(of).collect::<Map<_, _>>(),
+            });
+            if differing.len() > SHOWN_NODES {
+                shown["more"] = json!(differing.len() - SHOWN_NODES);
+            }
+            let compared: Vec<_> =
+                differing.first().map(|first| said.on(*first)).into_iter().collect();
+            Self { shown, compared: json!(compared) }
+        };
+        (view(&active), view(&candidate))
+    }
+
     /// What an admission plugin answered. Patches are the same if they make the
     /// same of the object.
     pub fn of_admission(request: &Request, response: &Response) -> Self {
@@ -101,6 +128,41 @@ impl View {
             shown["warnings"] = json!(response.warnings);
         }
         Self { shown, compared }
+    }
+}
+
+/// What an extension said, by node number.
+struct Said<'a> {
+    rejected: Vec<Option<&'a str>>,
+    scores: Option<&'a [u8]>,
+}
+
+impl<'a> Said<'a> {
+    fn of(opinion: &'a Opinion, names: &[String]) -> Self {
+        let mut rejected = vec![None; names.len()];
+        for rejection in &opinion.rejections {
+            for number in &rejection.nodes {
+                if let Some(reason) = rejected.get_mut(*number as usize) {
+                    *reason = Some(&*rejection.reason);
+                }
+            }
+        }
+        Self { rejected, scores: opinion.scores.as_deref() }
+    }
+
+    /// What has to be the same: whether the node is rejected, and its score.
+    fn on(&self, number: usize) -> (bool, Option<u8>) {
+        let score = self.scores.map(|scores| scores.get(number).copied().unwrap_or(0));
+        (self.rejected[number].is_some(), score)
+    }
+
+    fn shown(&self, number: usize) -> Value {
+        match (self.rejected[number], self.on(number).1) {
+            (Some(reason), None) => json!({ "rejected": reason }),
+            (Some(reason), Some(score)) => json!({ "rejected": reason, "score": score }),
+            (None, Some(score)) => json!({ "score": score }),
+            (None, None) => json!({}),
+        }
     }
 }
 

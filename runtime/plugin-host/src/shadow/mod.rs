@@ -9,6 +9,7 @@
 mod admission;
 mod compare;
 mod controller;
+mod extension;
 mod scheduler;
 
 use std::collections::VecDeque;
@@ -26,6 +27,7 @@ use crate::sandbox::{Fault, Sandbox};
 
 pub(crate) use admission::AdmissionShadow;
 pub(crate) use controller::ControllerShadow;
+pub(crate) use extension::ExtensionShadow;
 pub(crate) use scheduler::SchedulerShadow;
 
 /// Divergences that are kept for people.

@@ -54,6 +54,17 @@ pub(super) fn answers(
                 (at, what, shown(before, at, show::action), shown(after, at, show::action))
             }
         }
+        (Answer::Scores(before), Answer::Scores(after)) => {
+            let at = first(before, after);
+            let what = format!("the score of node number {at} differs");
+            let show = |score: &u8| json!({ "score": score });
+            (0, what, shown(before, at, show), shown(after, at, show))
+        }
+        (Answer::Rejections(before), Answer::Rejections(after)) => {
+            let at = first(before, after);
+            let what = format!("rejection {} of {} differs", at + 1, before.len());
+            (0, what, shown(before, at, show::rejection), shown(after, at, show::rejection))
+        }
         (_, Answer::Fault(_)) => {
             (0, "it faults now".to_owned(), show::answer(recorded), show::answer(now))
         }

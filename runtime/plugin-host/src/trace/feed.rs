@@ -22,7 +22,7 @@ use crate::scheduler::Delta;
 
 impl<W: Subject> Recorder<W> {
     /// True if another version decides: its calls belong into a trace of their own.
-    fn superseded(&mut self, by: &Digest) -> bool {
+    pub(super) fn superseded(&mut self, by: &Digest) -> bool {
         if *by == self.program.digest {
             return false;
         }
@@ -30,7 +30,7 @@ impl<W: Subject> Recorder<W> {
         true
     }
 
-    fn flow(&mut self, result: Result<(), WriteError>) -> ControlFlow<()> {
+    pub(super) fn flow(&mut self, result: Result<(), WriteError>) -> ControlFlow<()> {
         match result {
             // The same component in another configuration shows by its answers.
             Ok(()) if self.differed() && !self.is_active() => {
@@ -49,11 +49,15 @@ impl<W: Subject> Recorder<W> {
 
 /// Somebody waits for the recording; it may cost the active version a tenth of
 /// a processor where all are busy.
-const NICE: i32 = 10;
+pub(super) const NICE: i32 = 10;
 
 /// Both ended badly in the same way, or both did not and `same` says that the
 /// answers are equal.
-fn compare<T>(answer: &Answer, live: &Result<T, Fault>, same: impl FnOnce(&T) -> bool) -> Live {
+pub(super) fn compare<T>(
+    answer: &Answer,
+    live: &Result<T, Fault>,
+    same: impl FnOnce(&T) -> bool,
+) -> Live {
     let equal = match (answer, live) {
         (Answer::Fault(fault), Err(live)) => fault.reason == live.reason(),
         (Answer::Fault(_), Ok(_)) | (_, Err(_)) => false,

@@ -12,6 +12,7 @@
 //! [`replay()`].
 
 mod compare;
+mod extension;
 mod feed;
 pub mod format;
 pub mod model;
@@ -31,6 +32,7 @@ mod tests;
 mod wire;
 mod writer;
 
+pub(crate) use extension::ExtensionRecorder;
 pub(crate) use feed::SchedulerRecorder;
 pub use format::TraceError;
 pub use reader::{Entry, TraceReader};

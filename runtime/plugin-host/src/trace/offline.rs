@@ -8,8 +8,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use wasmtime::component::Component as WasmComponent;
 
-use super::model::{Answer, Input, ObjectRecord, QueryRecord, RefRecord, RejectionRecord};
-use super::subject::{Subject, faulted};
+use super::model::{Answer, Input, ObjectRecord, QueryRecord, RefRecord};
+use super::subject::Subject;
 use super::wire;
 use crate::artifact::{self, Artifact, ArtifactError};
 use crate::bindings::admission::AdmissionPlugin;
@@ -25,9 +25,7 @@ use crate::fields::Cut;
 use crate::grants::Grants;
 use crate::lister::{ReadError, Reads};
 use crate::plugin::Role;
-use crate::program::extension_interface::NumberedNode;
 use crate::program::{GrantPolicy, Ingredients, LoadError, Program};
-use crate::sandbox::{Sandbox, Usage};
 
 /// What components say of themselves, as the contract has it.
 pub mod described {
@@ -145,63 +143,6 @@ impl Instance {
         let answer = (self.ask)(input);
         *self.reads.objects.lock() = None;
         answer
-    }
-}
-
-/// Extensions are recorded as part of the scheduler that asks them; by
-/// themselves they are asked here only. Whether scores and numbers make sense is
-/// for the caller to see, who gave the numbers out.
-impl Subject for SchedulerExtensionPlugin {
-    const STATEFUL: bool = true;
-
-    fn ask(sandbox: &mut Sandbox<Self>, _: &Grants, input: &Input) -> Option<(Answer, Usage)> {
-        let (answer, usage) = match input {
-            Input::SyncNodes(nodes) => {
-                let nodes: Vec<NumberedNode> = nodes
-                    .iter()
-                    .map(|one| NumberedNode {
-                        number: one.number,
-                        node: one.node.as_ref().map(wire::to_object),
-                    })
-                    .collect();
-                let (result, usage) = sandbox.call(|world, store| {
-                    world.pintle_plugin_scheduler_extension().call_sync_nodes(store, &nodes)
-                });
-                (result.map(|()| Answer::Done), usage)
-            }
-            Input::Sync(deltas) => {
-                let deltas = wire::to_deltas(deltas);
-                let (result, usage) = sandbox.call(|world, store| {
-                    world.pintle_plugin_scheduler_extension().call_sync(store, &deltas)
-                });
-                (result.map(|()| Answer::Done), usage)
-            }
-            Input::Filter { context, pod } => {
-                let (context, pod) = (wire::to_context(context), wire::to_object(pod));
-                sandbox.set_context(&context);
-                let (result, usage) = sandbox.call(|world, store| {
-                    world.pintle_plugin_scheduler_extension().call_filter(store, context, &pod)
-                });
-                let answer = result.map(|rejections| {
-                    let record = |one: described::scheduler_extension::Rejection| RejectionRecord {
-                        reason: one.reason,
-                        nodes: one.nodes,
-                    };
-                    Answer::Rejections(rejections.into_iter().map(record).collect())
-                });
-                (answer, usage)
-            }
-            Input::Score { context, pod } => {
-                let (context, pod) = (wire::to_context(context), wire::to_object(pod));
-                sandbox.set_context(&context);
-                let (result, usage) = sandbox.call(|world, store| {
-                    world.pintle_plugin_scheduler_extension().call_score(store, context, &pod)
-                });
-                (result.map(Answer::Scores), usage)
-            }
-            _ => return None,
-        };
-        Some((answer.unwrap_or_else(|fault| faulted(&fault)), usage))
     }
 }
 

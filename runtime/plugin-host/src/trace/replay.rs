@@ -20,6 +20,7 @@ use crate::artifact::{Artifact, ArtifactError, Artifacts, CacheError};
 use crate::bindings::admission::AdmissionPlugin;
 use crate::bindings::controller::ControllerPlugin;
 use crate::bindings::scheduler::SchedulerPlugin;
+use crate::bindings::scheduler_extension::SchedulerExtensionPlugin;
 use crate::budget::Budgets;
 use crate::compile::Compiler;
 use crate::engine::{EngineError, Wasm};
@@ -90,6 +91,7 @@ pub fn replay(trace: impl Read, options: &Replay) -> Result<Report, ReplayError>
         Role::Controller => Run::<ControllerPlugin>::of(reader, options),
         Role::Scheduler => Run::<SchedulerPlugin>::of(reader, options),
         Role::Admission => Run::<AdmissionPlugin>::of(reader, options),
+        Role::SchedulerExtension => Run::<SchedulerExtensionPlugin>::of(reader, options),
         _ => Err(ReplayError::UnknownRole { role: role.to_string() }),
     }
 }

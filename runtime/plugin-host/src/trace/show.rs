@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::model::{
     ActionRecord, Answer, Blob, DecisionRecord, Input, KindRecord, ObjectRecord, QueryRecord,
-    Question, RefRecord, VerdictRecord,
+    Question, RefRecord, RejectionRecord, VerdictRecord,
 };
 
 /// Which object a call is about.
@@ -106,13 +106,14 @@ pub(super) fn answer(answer: &Answer) -> Value {
             }
             shown
         }
-        Answer::Rejections(rejections) => rejections
-            .iter()
-            .map(|rejection| json!({ "reason": rejection.reason, "nodes": rejection.nodes }))
-            .collect(),
+        Answer::Rejections(rejections) => rejections.iter().map(rejection).collect(),
         Answer::Scores(scores) => json!({ "scores": scores }),
         Answer::Fault(fault) => json!({ "fault": fault.reason, "message": fault.message }),
     }
+}
+
+pub(super) fn rejection(rejection: &RejectionRecord) -> Value {
+    json!({ "reason": rejection.reason, "nodes": rejection.nodes })
 }
 
 pub(super) fn action(action: &ActionRecord) -> Value {
