@@ -60,7 +60,7 @@ fn resources_must_be_said_and_fit() {
     refused(
         &mut reviewing,
         pod("p").build(),
-        "failed quota: q: must specify limits.memory for: p; requests.cpu for: p",
+        "failed quota: q: must specify limits.memory for: main; requests.cpu for: main",
     );
     let asking = |cpu: &str| {
         let mut object = pod("p").requests("cpu", cpu).build();
