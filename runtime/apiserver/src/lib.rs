@@ -39,7 +39,9 @@ use pintle_watch::Bus;
 use tokio::sync::{Semaphore, watch};
 
 pub use admission::{Admission, AdmissionRequest, AdmissionResponse, AdmitAll, Operation};
-pub use authz::{Attributes, Authorizer, Decision, StaticAuthorizer};
+pub use authz::{
+    Attributes, Authorizer, Decision, NonResourceRule, ResourceRule, RuleSet, StaticAuthorizer,
+};
 pub use body::Body;
 pub use clock::{Clock, SystemClock};
 pub use connect::{ConnectRequest, Connector, NoConnections};
@@ -126,8 +128,18 @@ pub struct ApiServer {
 
 impl ApiServer {
     pub fn new(parts: Parts) -> Arc<ApiServer> {
-        let Parts { store, bus, registry, admission, authorizer, nodes, connector, clock, info, address } =
-            parts;
+        let Parts {
+            store,
+            bus,
+            registry,
+            admission,
+            authorizer,
+            nodes,
+            connector,
+            clock,
+            info,
+            address,
+        } = parts;
         let verbs =
             Verbs::new(store.clone(), bus.clone(), registry, admission.clone(), clock.clone());
         let documents = http::Documents::new(registry, &address);

@@ -44,6 +44,17 @@ pub mod admission {
     });
 }
 
+pub mod authorizer {
+    wasmtime::component::bindgen!({
+        path: "../../wit",
+        world: "authorizer-plugin",
+        with: {
+            "pintle:plugin/types": super::types,
+            "pintle:plugin/log": super::log,
+        },
+    });
+}
+
 pub mod cni {
     wasmtime::component::bindgen!({
         path: "../../wit",

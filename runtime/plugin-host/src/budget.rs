@@ -36,6 +36,8 @@ impl Budgets {
             // Once or twice for each pod.
             Role::SchedulerExtension => (50_000_000, 64, 20),
             Role::Admission => (200_000_000, 64, 20),
+            // Before anything else happens to a request.
+            Role::Authorizer => (50_000_000, 64, 20),
             Role::Cni => (1_000_000_000, 32, 1000),
         };
         Self {

@@ -3,8 +3,10 @@
 //! both bounded by the number of objects, so none can hold up the others.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, EventBatch, EventStream, StreamGone};
@@ -26,6 +28,8 @@ pub(crate) trait Sink: Send + Sync {
 pub(crate) struct Hub {
     cluster: Arc<dyn Cluster>,
     inner: Mutex<Inner>,
+    /// How far all sinks have been shown the stream.
+    shown: watch::Sender<u64>,
 }
 
 struct Inner {
@@ -49,7 +53,18 @@ impl Drop for Subscription {
 impl Hub {
     pub fn new(cluster: Arc<dyn Cluster>) -> Arc<Self> {
         let inner = Mutex::new(Inner { sinks: Vec::new(), next_id: 0, delivered: 0 });
-        Arc::new(Self { cluster, inner })
+        Arc::new(Self { cluster, inner, shown: watch::Sender::new(0) })
+    }
+
+    /// Waits until all sinks have been shown the stream up to `revision`; false
+    /// if that takes longer than `longest`.
+    pub async fn reached(&self, revision: u64, longest: Duration) -> bool {
+        if *self.shown.borrow() >= revision {
+            return true;
+        }
+        let mut shown = self.shown.subscribe();
+        let reached = shown.wait_for(|shown| *shown >= revision);
+        tokio::time::timeout(longest, reached).await.is_ok()
     }
 
     /// Shows `sink` everything after the returned revision.
@@ -72,6 +87,7 @@ impl Hub {
             for (_, sink) in sinks {
                 sink.resync(revision);
             }
+            self.shown.send_if_modified(|shown| raise(shown, revision));
             loop {
                 let next = tokio::select! {
                     () = shutdown.cancelled() => return,
@@ -113,5 +129,13 @@ impl Hub {
             sink.observe(batch);
         }
         inner.delivered = inner.delivered.max(batch.revision);
+        drop(inner);
+        self.shown.send_if_modified(|shown| raise(shown, batch.revision));
     }
+}
+
+fn raise(shown: &mut u64, revision: u64) -> bool {
+    let further = revision > *shown;
+    *shown = revision.max(*shown);
+    further
 }

@@ -10,6 +10,7 @@ use wasmtime::component::Component;
 
 use crate::artifact::{self, Artifact, ArtifactError};
 use crate::bindings::admission::AdmissionPlugin;
+use crate::bindings::authorizer::AuthorizerPlugin;
 use crate::bindings::cni::CniPlugin;
 use crate::bindings::controller::ControllerPlugin;
 use crate::bindings::scheduler::SchedulerPlugin;
@@ -163,6 +164,11 @@ impl Subject<'_> {
                 let description = self.load::<AdmissionPlugin>(config)?;
                 let rules = description.mutating.iter().chain(&description.validating);
                 (unique(rules.map(rule)), description.manifest)
+            }
+            Role::Authorizer => {
+                let description = self.load::<AuthorizerPlugin>(config)?;
+                let watched = description.watches.iter().map(|watched| kind(Some(watched)));
+                (unique(watched), description.manifest)
             }
             Role::Cni => (Vec::new(), self.load::<CniPlugin>(config)?.manifest),
         })

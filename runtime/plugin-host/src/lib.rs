@@ -2,7 +2,7 @@
 //! and replaced while the cluster keeps working.
 //!
 //! For: turning a `Plugin` object into a running, metered, supervised instance
-//! of one role (controller, scheduler, admission, CNI); feeding it; checking
+//! of one role (controller, scheduler, admission, authorizer, CNI); feeding it; checking
 //! every action it asks for against its grants; handing the granted ones to the
 //! cluster; swapping versions and rolling back by itself.
 //!
@@ -14,6 +14,7 @@
 pub mod action;
 pub mod admission;
 pub mod artifact;
+pub mod authorizer;
 mod bindings;
 pub mod budget;
 pub mod cluster;

@@ -22,13 +22,20 @@ pub enum Role {
     Scheduler,
     SchedulerExtension,
     Admission,
+    Authorizer,
     #[serde(rename = "CNI")]
     Cni,
 }
 
 impl Role {
-    pub const ALL: [Self; 5] =
-        [Self::Controller, Self::Scheduler, Self::SchedulerExtension, Self::Admission, Self::Cni];
+    pub const ALL: [Self; 6] = [
+        Self::Controller,
+        Self::Scheduler,
+        Self::SchedulerExtension,
+        Self::Admission,
+        Self::Authorizer,
+        Self::Cni,
+    ];
 
     /// The interface a component of this role exports.
     pub fn interface(self) -> &'static str {
@@ -37,6 +44,7 @@ impl Role {
             Self::Scheduler => "pintle:plugin/scheduler",
             Self::SchedulerExtension => "pintle:plugin/scheduler-extension",
             Self::Admission => "pintle:plugin/admission",
+            Self::Authorizer => "pintle:plugin/authorizer",
             Self::Cni => "pintle:plugin/cni",
         }
     }
@@ -47,6 +55,7 @@ impl Role {
             Self::Scheduler => "Scheduler",
             Self::SchedulerExtension => "SchedulerExtension",
             Self::Admission => "Admission",
+            Self::Authorizer => "Authorizer",
             Self::Cni => "CNI",
         }
     }
@@ -87,14 +96,15 @@ pub struct PluginSpec {
     pub budgets: BudgetSpec,
     #[serde(default)]
     pub rollout: RolloutSpec,
-    /// Admission: lower numbers are asked first, equal ones by name.
+    /// Admission and authorizers: lower numbers are asked first, equal ones by name.
     #[serde(default)]
     pub priority: i32,
     /// Scheduler extensions: how much the scores of this one count against
     /// those of others; 1 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
-    /// Scheduler extensions: what becomes of a pod that this one cannot answer for.
+    /// Scheduler extensions and authorizers: what becomes of a pod or a request
+    /// that this one cannot answer for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_policy: Option<FailurePolicy>,
     /// Whose signature the component must carry.

@@ -10,7 +10,9 @@ use wasmtime::Store;
 use wasmtime::component::InstancePre;
 
 use crate::artifact::{Artifact, ArtifactError, Digest};
-use crate::bindings::{admission, cni, controller, scheduler, scheduler_extension, types};
+use crate::bindings::{
+    admission, authorizer, cni, controller, scheduler, scheduler_extension, types,
+};
 use crate::budget::Budgets;
 use crate::cluster::Cluster;
 use crate::engine::Wasm;
@@ -72,6 +74,7 @@ macro_rules! world {
 }
 
 pub(crate) use crate::bindings::admission::exports::pintle::plugin::admission as admission_interface;
+pub(crate) use crate::bindings::authorizer::exports::pintle::plugin::authorizer as authorizer_interface;
 pub(crate) use crate::bindings::cni::exports::pintle::plugin::cni as cni_interface;
 pub(crate) use crate::bindings::controller::exports::pintle::plugin::controller as controller_interface;
 pub(crate) use crate::bindings::scheduler::exports::pintle::plugin::scheduler as scheduler_interface;
@@ -104,6 +107,13 @@ world!(
     Role::Admission,
     admission_interface::Description,
     pintle_plugin_admission
+);
+world!(
+    authorizer::AuthorizerPlugin,
+    authorizer::AuthorizerPluginPre<State>,
+    Role::Authorizer,
+    authorizer_interface::Description,
+    pintle_plugin_authorizer
 );
 world!(
     cni::CniPlugin,

@@ -6,6 +6,7 @@
 //! | a controller | [`Cluster`]: objects in, controllers work until nothing is left to do |
 //! | a scheduler | [`Scheduling`]: pods in, decisions out and performed |
 //! | a scheduler extension | [`Extending`]: pods in, rejections and scores out, by node |
+//! | an authorizer | [`Authorizing`]: requests in, decisions out |
 //! | an admission plugin | [`Reviewing`]: requests in, verdicts out and applied |
 //!
 //! All of them hold a [`World`]: objects, with the API server's generic behaviour
@@ -32,6 +33,7 @@
 // A copy without the host, as new plugin projects have it, lacks the feature `component`.
 #![allow(unexpected_cfgs)]
 
+mod authorizing;
 mod cluster;
 #[cfg(feature = "component")]
 pub mod component;
@@ -46,6 +48,7 @@ mod snapshot;
 pub mod subject;
 mod world;
 
+pub use authorizing::Authorizing;
 pub use cluster::{Cluster, Run};
 pub use extending::{Extending, Opinion};
 pub use fields::merge_patch;

@@ -9,7 +9,9 @@ use pintle_sdk::node_rule::NodeTable;
 use pintle_sdk::scheduler::{Decision, Delta};
 use pintle_sdk::scheduler_extension::{self, NumberedNode};
 use pintle_sdk::{Admission, Context, Controller, Error, Extensions, Object, Outcome, Scheduler};
-use pintle_sdk::{NodeRule, SchedulerExtension, admission, controller, scheduler};
+use pintle_sdk::{
+    Authorizer, NodeRule, SchedulerExtension, admission, authorizer, controller, scheduler,
+};
 use serde_json::Value;
 
 use crate::world::World;
@@ -69,6 +71,27 @@ pub trait ExtensionSubject {
     fn filter(&mut self, context: &Context, pod: &Object) -> Vec<Rejection>;
     /// As [`SchedulerExtension::score`].
     fn score(&mut self, context: &Context, pod: &Object) -> Vec<u8>;
+}
+
+/// An authorizer, whatever it is made of.
+pub trait AuthorizerSubject {
+    /// As [`Authorizer::describe`].
+    fn describe(&self) -> authorizer::Description;
+    /// As [`Authorizer::sync`].
+    fn sync(&mut self, deltas: Vec<Delta>);
+    /// As [`Authorizer::authorize`].
+    fn authorize(
+        &mut self,
+        context: &Context,
+        attributes: &authorizer::Attributes,
+    ) -> authorizer::Decision;
+    /// As [`Authorizer::rules`].
+    fn rules(
+        &mut self,
+        context: &Context,
+        user: &authorizer::User,
+        namespace: &str,
+    ) -> authorizer::RuleSet;
 }
 
 type Start<R> = dyn Fn(&Value) -> Result<Box<R>, String>;
@@ -146,6 +169,13 @@ pub fn admission<A: Admission + 'static>() -> Subject<dyn AdmissionSubject> {
 pub fn extension<E: SchedulerExtension + 'static>() -> Subject<dyn ExtensionSubject> {
     Subject::new(std::any::type_name::<E>(), |config| {
         Ok(Box::new(Native(E::new(read(config)?)?)) as Box<dyn ExtensionSubject>)
+    })
+}
+
+/// The type `A` itself, without wasm.
+pub fn authorizer<A: Authorizer + 'static>() -> Subject<dyn AuthorizerSubject> {
+    Subject::new(std::any::type_name::<A>(), |config| {
+        Ok(Box::new(Native(A::new(read(config)?)?)) as Box<dyn AuthorizerSubject>)
     })
 }
 
@@ -231,5 +261,32 @@ impl<E: SchedulerExtension> ExtensionSubject for Native<E> {
 
     fn score(&mut self, context: &Context, pod: &Object) -> Vec<u8> {
         self.0.score(context, pod)
+    }
+}
+
+impl<A: Authorizer> AuthorizerSubject for Native<A> {
+    fn describe(&self) -> authorizer::Description {
+        self.0.describe()
+    }
+
+    fn sync(&mut self, deltas: Vec<Delta>) {
+        self.0.sync(deltas);
+    }
+
+    fn authorize(
+        &mut self,
+        context: &Context,
+        attributes: &authorizer::Attributes,
+    ) -> authorizer::Decision {
+        self.0.authorize(context, attributes)
+    }
+
+    fn rules(
+        &mut self,
+        context: &Context,
+        user: &authorizer::User,
+        namespace: &str,
+    ) -> authorizer::RuleSet {
+        self.0.rules(context, user, namespace)
     }
 }

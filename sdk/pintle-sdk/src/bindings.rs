@@ -48,6 +48,21 @@ pub mod admission {
     });
 }
 
+pub mod authorizer {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "authorizer-plugin",
+        runtime_path: "::pintle_sdk::bindings::rt",
+        pub_export_macro: true,
+        export_macro_name: "export_authorizer_world",
+        default_bindings_module: "::pintle_sdk::bindings::authorizer",
+        with: {
+            "pintle:plugin/types@0.1.0": crate::bindings::controller::pintle::plugin::types,
+            "pintle:plugin/log@0.1.0": crate::bindings::controller::pintle::plugin::log,
+        },
+    });
+}
+
 pub mod cni {
     wit_bindgen::generate!({
         path: "../../wit",

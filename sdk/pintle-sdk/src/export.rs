@@ -107,6 +107,36 @@ macro_rules! export_admission {
     };
 }
 
+/// Exports an [`Authorizer`](crate::Authorizer) as this component.
+#[macro_export]
+macro_rules! export_authorizer {
+    ($plugin:ty) => {
+        $crate::__export_role!($plugin, authorizer, Authorizer, export_authorizer_world, {
+            fn describe(
+                config: ::std::vec::Vec<u8>,
+            ) -> ::core::result::Result<exports::Description, ::std::string::String> {
+                INSTANCE.with(|slot| glue::describe(slot, &config))
+            }
+            fn sync(deltas: ::std::vec::Vec<glue::WitDelta>) {
+                INSTANCE.with(|slot| glue::sync(slot, deltas))
+            }
+            fn authorize(
+                context: glue::WitContext,
+                attributes: exports::Attributes,
+            ) -> exports::Decision {
+                INSTANCE.with(|slot| glue::authorize(slot, context, attributes))
+            }
+            fn rules(
+                context: glue::WitContext,
+                user: exports::User,
+                namespace: ::std::string::String,
+            ) -> exports::RuleSet {
+                INSTANCE.with(|slot| glue::rules(slot, context, user, &namespace))
+            }
+        });
+    };
+}
+
 /// Exports a [`Cni`](crate::Cni) as this component.
 #[macro_export]
 macro_rules! export_cni {

@@ -8,6 +8,7 @@
 //! | scheduler | [`Scheduler`] | [`export_scheduler!`] |
 //! | scheduler extension | [`NodeRule`], or [`SchedulerExtension`] | [`export_node_rule!`], [`export_scheduler_extension!`] |
 //! | admission | [`Admission`] | [`export_admission!`] |
+//! | authorizer | [`Authorizer`] | [`export_authorizer!`] |
 //! | pod network | [`Cni`] | [`export_cni!`] |
 //!
 //! Everything a plugin learns comes in as an argument: its configuration, the
@@ -72,6 +73,7 @@ extern crate self as pintle_sdk;
 
 pub mod action;
 pub mod admission;
+pub mod authorizer;
 pub mod cni;
 pub mod conditions;
 pub mod config;
@@ -89,6 +91,7 @@ pub mod owners;
 pub mod placement;
 pub mod quota;
 pub mod ranking;
+pub mod rbac;
 pub mod replicas;
 pub mod revisions;
 pub mod scheduler;
@@ -108,6 +111,7 @@ pub mod glue;
 
 pub use action::{Action, Outcome};
 pub use admission::Admission;
+pub use authorizer::Authorizer;
 pub use cni::Cni;
 pub use context::Context;
 pub use controller::Controller;

@@ -12,7 +12,8 @@ use super::{Column, Connect, Hooks, Resource, Scope, Subresource};
 use crate::names;
 use crate::status::FieldError;
 
-const ROLES: &[&str] = &["Admission", "CNI", "Controller", "Scheduler", "SchedulerExtension"];
+const ROLES: &[&str] =
+    &["Admission", "Authorizer", "CNI", "Controller", "Scheduler", "SchedulerExtension"];
 const SOURCES: [&str; 4] = ["embedded", "file", "inline", "oci"];
 const VERBS: &[&str] = &[
     "*",
@@ -384,7 +385,15 @@ mod tests {
         assert_eq!(
             cells(&plugin, 0),
             *json!([
-                "s", "Scheduler", "Active", "0123456789ab", 7, "2.3ms", 1, "<none>", "<none>",
+                "s",
+                "Scheduler",
+                "Active",
+                "0123456789ab",
+                7,
+                "2.3ms",
+                1,
+                "<none>",
+                "<none>",
                 "<unknown>"
             ])
             .as_array()

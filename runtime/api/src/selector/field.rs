@@ -62,6 +62,14 @@ impl FieldSelector {
         })
     }
 
+    /// Every path that has to equal a value, with the value.
+    pub fn equalities(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.requirements
+            .iter()
+            .filter(|requirement| requirement.operator == FieldOperator::Equals)
+            .map(|requirement| (requirement.path.as_str(), requirement.value.as_str()))
+    }
+
     /// The value that `path` must equal, if the selector fixes it: the way to an index.
     pub fn required(&self, path: &str) -> Option<&str> {
         self.requirements

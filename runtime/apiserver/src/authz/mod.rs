@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use pintle_api::meta::GroupResource;
 use pintle_api::selector::FieldSelector;
 use pintle_api::status::StatusError;
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::user::User;
@@ -79,16 +80,54 @@ impl<'a> Attributes<'a> {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    Allow,
+    /// With the reason for people who ask why; it may be empty.
+    Allow(String),
     /// With the reason that the user is told.
     Deny(String),
     /// Nobody allowed it, which is a no.
     NoOpinion(String),
 }
 
+impl Decision {
+    pub fn is_allowed(&self) -> bool {
+        matches!(self, Decision::Allow(_))
+    }
+}
+
+/// What a user may do, as far as it can be listed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RuleSet {
+    pub resource_rules: Vec<ResourceRule>,
+    pub non_resource_rules: Vec<NonResourceRule>,
+    /// Why there may be more.
+    pub incomplete: Vec<String>,
+}
+
+/// Verbs on resources; `*` is everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceRule {
+    pub verbs: Vec<String>,
+    pub api_groups: Vec<String>,
+    pub resources: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub resource_names: Vec<String>,
+}
+
+/// Verbs on paths; `*` is everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct NonResourceRule {
+    pub verbs: Vec<String>,
+    #[serde(rename = "nonResourceURLs")]
+    pub non_resource_urls: Vec<String>,
+}
+
 #[async_trait]
 pub trait Authorizer: Send + Sync + 'static {
     async fn authorize(&self, attributes: &Attributes<'_>) -> Decision;
+
+    /// What the user may do in a namespace.
+    async fn rules(&self, user: &User, namespace: &str) -> RuleSet;
 
     /// Asked again once the body is known, for rules that depend on it (a node
     /// creates only the Node of its own name). May only narrow: `Err` is the

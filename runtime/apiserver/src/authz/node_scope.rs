@@ -87,11 +87,21 @@ pub(super) fn authorize(
             continue;
         }
         match within(*scope, node, attributes, facts) {
-            Ok(()) => return Decision::Allow,
+            Ok(()) => return Decision::Allow(String::new()),
             Err(why) => reason = why,
         }
     }
     Decision::NoOpinion(reason.to_string())
+}
+
+/// Whether the table allows more of such requests than the node's own pods need.
+pub(super) fn is_coarse(attributes: &Attributes<'_>) -> bool {
+    RULES.iter().any(|(verbs, group, resource, scope)| {
+        *scope == Scope::WhereItHasPods
+            && *group == attributes.group
+            && verbs.contains(&attributes.verb)
+            && same_resource(resource, attributes)
+    })
 }
 
 /// What is only known from the body of a create.
@@ -220,7 +230,7 @@ mod tests {
             attributes.field_selector = selector.as_ref();
             let decision = authorize("n1", &attributes, &Facts);
             assert_eq!(
-                decision == Decision::Allow,
+                decision.is_allowed(),
                 expect,
                 "{verb} {resource} {namespace}/{name} {fields}"
             );

@@ -1,5 +1,5 @@
-//! The rules of a cluster without roles: administrators may do everything,
-//! nodes what [`super::node_scope`] says, everybody may ask who they are.
+//! The rules that need no role: administrators may do everything, nodes what
+//! [`super::node_scope`] says, everybody may ask who they are.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use super::node_scope::{self, NodeFacts};
-use super::{Attributes, Authorizer, Decision};
+use super::{Attributes, Authorizer, Decision, NonResourceRule, ResourceRule, RuleSet};
 use crate::user::{GROUP_AUTHENTICATED, GROUP_MASTERS, User};
 
 /// What any authenticated user may read (`system:discovery`).
@@ -29,6 +29,21 @@ impl StaticAuthorizer {
     pub fn new(facts: Arc<dyn NodeFacts>) -> StaticAuthorizer {
         StaticAuthorizer { facts }
     }
+
+    /// Whether the user may do everything.
+    pub fn is_administrator(&self, user: &User) -> bool {
+        user.in_group(GROUP_MASTERS)
+    }
+
+    /// Whether the user is a node, which may do nothing beyond its scope.
+    pub fn is_scoped(&self, user: &User) -> bool {
+        user.node_name().is_some() && !self.is_administrator(user)
+    }
+
+    /// Whether a node is allowed more by this than its own pods need.
+    pub fn is_coarse(&self, attributes: &Attributes<'_>) -> bool {
+        node_scope::is_coarse(attributes)
+    }
 }
 
 #[async_trait]
@@ -36,15 +51,36 @@ impl Authorizer for StaticAuthorizer {
     async fn authorize(&self, attributes: &Attributes<'_>) -> Decision {
         let user = attributes.user;
         if user.in_group(GROUP_MASTERS) {
-            return Decision::Allow;
+            return Decision::Allow(String::new());
         }
         if user.in_group(GROUP_AUTHENTICATED) && everybody_may(attributes) {
-            return Decision::Allow;
+            return Decision::Allow(String::new());
         }
         match user.node_name() {
             Some(node) => node_scope::authorize(node, attributes, &*self.facts),
             None => Decision::NoOpinion(String::new()),
         }
+    }
+
+    async fn rules(&self, user: &User, _: &str) -> RuleSet {
+        let mut rules = RuleSet::default();
+        if self.is_administrator(user) {
+            rules.resource_rules.push(resources(&["*"], "*", &["*"]));
+            rules.non_resource_rules.push(paths(&["*"], &["*"]));
+            return rules;
+        }
+        if user.in_group(GROUP_AUTHENTICATED) {
+            for (group, resource) in SELF_REVIEWS {
+                rules.resource_rules.push(resources(&["create"], group, &[resource]));
+            }
+            for root in DISCOVERY {
+                rules.non_resource_rules.push(paths(&["get"], &[root, &format!("{root}/*")]));
+            }
+        }
+        if self.is_scoped(user) {
+            rules.incomplete.push("what a node may do depends on its pods".to_owned());
+        }
+        rules
     }
 
     fn narrow(&self, attributes: &Attributes<'_>, object: &Value) -> Result<(), String> {
@@ -59,6 +95,23 @@ impl Authorizer for StaticAuthorizer {
     fn narrows(&self, user: &User) -> bool {
         user.node_name().is_some()
     }
+}
+
+fn texts(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|&text| text.to_owned()).collect()
+}
+
+fn resources(verbs: &[&str], group: &str, resources: &[&str]) -> ResourceRule {
+    ResourceRule {
+        verbs: texts(verbs),
+        api_groups: texts(&[group]),
+        resources: texts(resources),
+        resource_names: Vec::new(),
+    }
+}
+
+fn paths(verbs: &[&str], urls: &[&str]) -> NonResourceRule {
+    NonResourceRule { verbs: texts(verbs), non_resource_urls: texts(urls) }
 }
 
 fn everybody_may(attributes: &Attributes<'_>) -> bool {

@@ -264,7 +264,7 @@ fn not_allowed(resource: &Resource, verb: &str) -> StatusError {
 
 async fn authorize(server: &ApiServer, attributes: &Attributes<'_>) -> Result<(), StatusError> {
     match server.authorizer.authorize(attributes).await {
-        Decision::Allow => Ok(()),
+        Decision::Allow(_) => Ok(()),
         Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(attributes.forbidden(&reason)),
     }
 }

@@ -9,7 +9,7 @@ use super::path::ResourcePath;
 use super::{Call, decode, negotiate, respond};
 use crate::authz::{Attributes, Decision};
 use crate::body::Body;
-use crate::user::{GROUP_MASTERS, User};
+use crate::user::User;
 
 /// One virtual kind.
 pub struct Review {
@@ -99,9 +99,12 @@ pub async fn answer(call: &Call<'_>, body: Body) -> Result<Response<Body>, Statu
     };
     object["status"] = match review.kind {
         "SelfSubjectReview" => json!({"userInfo": user_info(call.user)}),
-        "SelfSubjectRulesReview" => rules(call.user),
+        "SelfSubjectRulesReview" => rules(call, &object["spec"]).await?,
         "SelfSubjectAccessReview" => access(call, call.user, &object["spec"]).await?,
-        _ => access(call, &subject(&object["spec"])?, &object["spec"]).await?,
+        _ => {
+            within(call.path.namespace.as_deref(), &object["spec"])?;
+            access(call, &subject(&object["spec"])?, &object["spec"]).await?
+        }
     };
     let bytes = serde_json::to_vec(&object).map_err(StatusError::internal)?;
     respond::object(StatusCode::CREATED, bytes.into(), wanted.encoding)
@@ -129,7 +132,24 @@ fn subject(spec: &Value) -> Result<User, StatusError> {
     // Exactly the groups that were named: nothing is implied.
     let mut user = User::new(name, groups.iter().copied());
     user.groups.retain(|group| groups.contains(&group.as_str()));
+    user.uid = spec["uid"].as_str().unwrap_or_default().to_owned();
+    for (key, values) in spec["extra"].as_object().into_iter().flatten() {
+        let values = values.as_array().into_iter().flatten().filter_map(Value::as_str);
+        user.extra.insert(key.clone(), values.map(str::to_owned).collect());
+    }
     Ok(user)
+}
+
+/// A `LocalSubjectAccessReview` is about the namespace it is made in.
+fn within(namespace: Option<&str>, spec: &Value) -> Result<(), StatusError> {
+    let Some(namespace) = namespace else { return Ok(()) };
+    let asked = spec.pointer("/resourceAttributes/namespace").and_then(Value::as_str);
+    if asked.unwrap_or_default() != namespace {
+        return Err(StatusError::bad_request(format!(
+            "spec.resourceAttributes.namespace must match namespace: {namespace}"
+        )));
+    }
+    Ok(())
 }
 
 async fn access(call: &Call<'_>, user: &User, spec: &Value) -> Result<Value, StatusError> {
@@ -160,33 +180,27 @@ async fn access(call: &Call<'_>, user: &User, spec: &Value) -> Result<Value, Sta
             }
         };
     Ok(match call.server.authorizer.authorize(&attributes).await {
-        Decision::Allow => json!({"allowed": true}),
+        Decision::Allow(reason) if reason.is_empty() => json!({"allowed": true}),
+        Decision::Allow(reason) => json!({"allowed": true, "reason": reason}),
         Decision::NoOpinion(reason) if reason.is_empty() => json!({"allowed": false}),
         Decision::NoOpinion(reason) => json!({"allowed": false, "reason": reason}),
         Decision::Deny(reason) => json!({"allowed": false, "denied": true, "reason": reason}),
     })
 }
 
-/// Complete for administrators; others learn what everybody may do.
-fn rules(user: &User) -> Value {
-    if user.in_group(GROUP_MASTERS) {
-        return json!({
-            "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
-            "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
-            "incomplete": false,
-        });
+async fn rules(call: &Call<'_>, spec: &Value) -> Result<Value, StatusError> {
+    let Some(namespace) = spec["namespace"].as_str().filter(|namespace| !namespace.is_empty())
+    else {
+        return Err(StatusError::bad_request("no namespace on request"));
+    };
+    let rules = call.server.authorizer.rules(call.user, namespace).await;
+    let mut status = json!({
+        "resourceRules": rules.resource_rules,
+        "nonResourceRules": rules.non_resource_rules,
+        "incomplete": !rules.incomplete.is_empty(),
+    });
+    if !rules.incomplete.is_empty() {
+        status["evaluationError"] = rules.incomplete.join(", ").into();
     }
-    json!({
-        "resourceRules": [
-            {"verbs": ["create"], "apiGroups": [AUTHORIZATION],
-             "resources": ["selfsubjectaccessreviews", "selfsubjectrulesreviews"]},
-            {"verbs": ["create"], "apiGroups": [AUTHENTICATION], "resources": ["selfsubjectreviews"]},
-        ],
-        "nonResourceRules": [
-            {"verbs": ["get"], "nonResourceURLs":
-                ["/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*", "/readyz", "/version", "/version/"]},
-        ],
-        "incomplete": true,
-        "evaluationError": "the authorizer does not list its rules",
-    })
+    Ok(status)
 }

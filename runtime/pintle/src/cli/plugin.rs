@@ -276,7 +276,8 @@ mod tests {
         check("Controller", Some(Role::Controller));
         check("CNI", Some(Role::Cni));
         check("cni", Some(Role::Cni));
-        check("authorizer", None);
+        check("authorizer", Some(Role::Authorizer));
+        check("emperor", None);
         for known in Role::ALL {
             check(&kebab(known), Some(known));
         }

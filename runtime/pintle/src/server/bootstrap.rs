@@ -7,18 +7,20 @@ use anyhow::{Context, Result, anyhow};
 use pintle_api::kinds::{Registry, Resource};
 use pintle_api::status::StatusError;
 use pintle_apiserver::verbs::{Patch, WriteOptions};
-use pintle_apiserver::{ApiServer, Authorizer, BusFacts, StaticAuthorizer, User};
+use pintle_apiserver::{ApiServer, BusFacts, StaticAuthorizer, User};
 use pintle_watch::Bus;
 use serde_json::{Value, json};
 
+use super::authorizer::HostAuthorizer;
 use crate::embedded;
 
 /// Remembers which default plugins this cluster was given, so that one that a
 /// person has deleted does not come back at the next start.
 const MARKER: &str = "pintle-default-plugins";
 
-pub fn authorizer(bus: &Bus) -> Arc<dyn Authorizer> {
-    Arc::new(StaticAuthorizer::new(Arc::new(BusFacts::new(bus.clone(), Registry::builtin()))))
+pub fn authorizer(bus: &Bus) -> Arc<HostAuthorizer> {
+    let facts = BusFacts::new(bus.clone(), Registry::builtin());
+    Arc::new(HostAuthorizer::new(StaticAuthorizer::new(Arc::new(facts))))
 }
 
 /// The default plugin that makes volumes; with it comes [`storage_class`].
@@ -48,8 +50,8 @@ fn row(kind: &str) -> Result<&'static Resource> {
     registry
         .by_kind("", "v1", kind)
         .or_else(|| registry.by_kind("plugins.pintle.dev", "v1alpha1", kind))
-        .or_else(|| registry.by_kind("storage.k8s.io", "v1", kind))
         .or_else(|| registry.by_kind("scheduling.k8s.io", "v1", kind))
+        .or_else(|| registry.by_kind("storage.k8s.io", "v1", kind))
         .with_context(|| format!("the table of kinds has no {kind}"))
 }
 

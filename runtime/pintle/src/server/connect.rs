@@ -60,7 +60,7 @@ impl PluginStreams {
         let mut attributes = Attributes::path(user, "list", "");
         (attributes.version, attributes.resource) = ("v1", "secrets");
         match self.authorizer.authorize(&attributes).await {
-            Decision::Allow => Ok(()),
+            Decision::Allow(_) => Ok(()),
             Decision::Deny(reason) | Decision::NoOpinion(reason) => {
                 Err(attributes.forbidden(&reason))
             }

@@ -2,6 +2,7 @@
 //! order in which they need each other.
 
 mod admission;
+mod authorizer;
 mod bootstrap;
 mod cluster;
 mod connect;
@@ -81,7 +82,7 @@ pub async fn start(settings: &Settings, stop: watch::Receiver<bool>) -> Result<R
         bus: bus.clone(),
         registry,
         admission: admission.clone(),
-        authorizer,
+        authorizer: authorizer.clone(),
         nodes: sessions.clone(),
         connector: streams.clone(),
         clock: clock.clone(),
@@ -113,6 +114,7 @@ pub async fn start(settings: &Settings, stop: watch::Receiver<bool>) -> Result<R
     // Until its plugins decide, the server would answer differently than later.
     host.ready().await;
     admission.set(host.admission());
+    authorizer.set(host.authorizers());
     streams.set(host.clone());
     info!(elapsed_ms = began.elapsed().as_millis() as u64, "plugins loaded");
 

@@ -51,6 +51,8 @@ pub enum FollowError {
     Stopped(String),
     #[error("plugin {0} has role {1}, which nodes run for themselves")]
     OnNodes(String, Role),
+    #[error("plugin {0} has role {1}, whose decisions cannot be followed")]
+    NotOfThisRole(String, Role),
     #[error("plugin {plugin} has role {role}, not {wanted}")]
     OtherRole { plugin: String, role: Role, wanted: Role },
     #[error("cannot start a thread")]
@@ -77,7 +79,7 @@ pub(super) fn active(unit: &Unit) -> Option<Active> {
         Unit::Scheduler { unit, .. } => unit.active().map(Active::Scheduler),
         Unit::Admission(unit) => unit.active().map(Active::Admission),
         Unit::Extension(unit) => unit.active().map(Active::Extension),
-        Unit::Cni => None,
+        Unit::Authorizer(_) | Unit::Cni => None,
     }
 }
 
@@ -86,6 +88,9 @@ impl Host {
     pub(crate) fn active(&self, plugin: &str) -> Result<Active, FollowError> {
         match self.manager.unit(plugin) {
             None => Err(FollowError::NotRunning(plugin.to_owned())),
+            Some(unit @ Unit::Authorizer(_)) => {
+                Err(FollowError::NotOfThisRole(plugin.to_owned(), unit.role()))
+            }
             Some(unit @ Unit::Cni) => Err(FollowError::OnNodes(plugin.to_owned(), unit.role())),
             Some(unit) => active(&unit).ok_or_else(|| FollowError::Stopped(plugin.to_owned())),
         }

@@ -229,6 +229,7 @@ impl Manager {
         if other_role.is_some() {
             self.admission.remove(&slot.name);
             self.extensions.remove(&slot.name);
+            self.authorizers.remove(&slot.name);
             drop(other_role);
         }
         let load = match candidate.spec.role {
@@ -236,6 +237,7 @@ impl Manager {
             Role::Scheduler => self.run_scheduler(slot, candidate)?,
             Role::SchedulerExtension => self.run_extension(slot, candidate)?,
             Role::Admission => self.run_admission(slot, candidate)?,
+            Role::Authorizer => self.run_authorizer(slot, candidate)?,
             Role::Cni => self.check_cni(slot, candidate)?,
         };
         let report = slot.health.read();

@@ -18,6 +18,7 @@ use super::slot::{NotLoaded, Remembered, Slot, SlotState, Unit};
 use super::watch::{Names, PluginEvents};
 use crate::admission::AdmissionChain;
 use crate::artifact::Artifacts;
+use crate::authorizer::AuthorizerChain;
 use crate::cluster::{Cluster, ListQuery};
 use crate::events::{Hub, Subscription};
 use crate::extension::Extensions;
@@ -40,6 +41,7 @@ pub(super) struct Manager {
     /// Plugins whose component came, or does not come, since they were looked at.
     supplied: Arc<Names>,
     pub(super) admission: Arc<AdmissionChain>,
+    pub(super) authorizers: Arc<AuthorizerChain>,
     pub(super) extensions: Arc<Extensions>,
     _extensions_are_fed: Subscription,
     pub(super) embedded: BTreeMap<String, Embedded>,
@@ -83,6 +85,7 @@ impl Manager {
             Retries::default(),
         );
         let extensions = Extensions::new(cluster.clone());
+        let authorizers = Arc::new(AuthorizerChain::new(cluster.clone(), hub.clone()));
         // Before any scheduler: what one of them has seen, extensions have been fed.
         let (fed, _) = hub.add(extensions.clone());
         Arc::new(Self {
@@ -92,6 +95,7 @@ impl Manager {
             supply,
             supplied,
             admission,
+            authorizers,
             extensions,
             _extensions_are_fed: fed,
             embedded,
@@ -311,6 +315,7 @@ impl Manager {
         self.supply.forget(&slot.name);
         self.admission.remove(&slot.name);
         self.extensions.remove(&slot.name);
+        self.authorizers.remove(&slot.name);
         let unit = {
             let mut state = slot.state.lock();
             state.loading = false;

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admission::AdmissionChain;
 use crate::artifact::{Artifacts, CacheError};
+use crate::authorizer::AuthorizerChain;
 use crate::cluster::Cluster;
 use crate::compile::Compiler;
 use crate::engine::{EngineError, Wasm};
@@ -120,6 +121,11 @@ impl Host {
     /// Appends what all plugins have done, in Prometheus' text format.
     pub fn render_metrics(&self, out: &mut String) {
         crate::prometheus::render(&self.manager.scrape(), out);
+    }
+
+    /// What the API server asks before anything else.
+    pub fn authorizers(&self) -> Arc<AuthorizerChain> {
+        self.manager.authorizers.clone()
     }
 
     /// What the API server asks before it writes.

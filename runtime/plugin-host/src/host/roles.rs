@@ -7,6 +7,7 @@ use super::load::Candidate;
 use super::manager::Manager;
 use super::slot::{Slot, Unit};
 use crate::admission::AdmissionUnit;
+use crate::authorizer::{self, AuthorizerUnit};
 use crate::bindings::cni::CniPlugin;
 use crate::bindings::scheduler::SchedulerPlugin;
 use crate::budget::Budgets;
@@ -168,6 +169,37 @@ impl Manager {
         let unit = Arc::new(unit);
         self.admission.put(unit.clone());
         state.unit = Some(Unit::Admission(unit));
+        Ok(load)
+    }
+
+    pub(super) fn run_authorizer(
+        &self,
+        slot: &Slot,
+        candidate: &Candidate,
+    ) -> Result<u64, LoadError> {
+        let program = self.program(slot, candidate, slot.metrics.clone())?;
+        let load = program.load;
+        let rollout = Rollout::from_spec(&candidate.spec.rollout);
+        let terms = authorizer::Terms {
+            priority: candidate.spec.priority,
+            failure_policy: candidate.spec.failure_policy.unwrap_or_default(),
+        };
+        // The replay takes its time; the status may be read meanwhile.
+        let running = slot.state.lock().unit.clone();
+        let unit = match running {
+            Some(Unit::Authorizer(unit)) => {
+                unit.swap(program, rollout, terms)?;
+                unit
+            }
+            _ => {
+                let (cluster, hub) = (self.cluster.clone(), self.hub.clone());
+                let health = slot.health.clone();
+                Arc::new(AuthorizerUnit::start(program, rollout, terms, cluster, hub, health)?)
+            }
+        };
+        // Also one that is there: its priority may be another one.
+        self.authorizers.put(unit.clone());
+        Self::put_unit(slot, Unit::Authorizer(unit));
         Ok(load)
     }
 

@@ -13,6 +13,7 @@ use super::manager::chain;
 use super::trial::Trial;
 use crate::admission::AdmissionUnit;
 use crate::artifact::{Artifact, Digest};
+use crate::authorizer::AuthorizerUnit;
 use crate::controller::ControllerUnit;
 use crate::extension::ExtensionUnit;
 use crate::metrics::Metrics;
@@ -34,6 +35,7 @@ pub(super) enum Unit {
     },
     Admission(Arc<AdmissionUnit>),
     Extension(Arc<ExtensionUnit>),
+    Authorizer(Arc<AuthorizerUnit>),
     /// Checked here, run by the node agents.
     Cni,
 }
@@ -45,6 +47,7 @@ impl Unit {
             Self::Scheduler { .. } => Role::Scheduler,
             Self::Admission(_) => Role::Admission,
             Self::Extension(_) => Role::SchedulerExtension,
+            Self::Authorizer(_) => Role::Authorizer,
             Self::Cni => Role::Cni,
         }
     }
@@ -56,6 +59,7 @@ impl Unit {
             Self::Scheduler { unit, .. } => unit.set_rollout(rollout),
             Self::Admission(unit) => unit.set_rollout(rollout),
             Self::Extension(unit) => unit.set_rollout(rollout),
+            Self::Authorizer(unit) => unit.set_rollout(rollout),
             Self::Cni => {}
         }
     }

@@ -14,7 +14,7 @@ mod worker;
 
 pub(crate) use decisions::check as check_decisions;
 pub(crate) use decisions::target;
-pub(crate) use feed::Delta;
+pub(crate) use feed::{Delta, Feed};
 pub(crate) use instance::{Instance, with_node};
 pub(crate) use live::check;
 pub(crate) use unit::SchedulerUnit;

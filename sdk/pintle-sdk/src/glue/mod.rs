@@ -3,6 +3,7 @@
 #![allow(missing_docs)] // For the export macros only.
 
 pub mod admission;
+pub mod authorizer;
 pub mod cni;
 pub mod controller;
 mod convert;
