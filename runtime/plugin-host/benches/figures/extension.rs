@@ -18,6 +18,9 @@ use crate::support::guests;
 pub const BATCH: usize = 128;
 pub const TEMPLATES: usize = 100;
 
+/// For one batch.
+const MOST_CALLS: usize = 20;
+
 struct Seated {
     memory: Arc<Memory>,
     panel: ExtensionPanel,
@@ -79,7 +82,8 @@ pub fn in_batches(cache: &Path, nodes: usize) -> InBatches {
                 panel.observe(&runtime.block_on(events.next()).expect("nothing is lost"));
             }
             let started = Instant::now();
-            panel.ask(batch).expect("it answers");
+            // What a call had no time for is asked about in the next one.
+            assert!((0..MOST_CALLS).any(|_| panel.ask(batch).is_ok()), "it answers");
             took += started.elapsed();
         }
         microseconds(took) / pods.len() as f64
