@@ -16,8 +16,8 @@ use pintle_plugin_host::trace::{
 };
 use serde_json::{Value, json};
 use support::cluster::{Memory, node, pod};
-use support::host::Running;
 use support::guests;
+use support::host::Running;
 
 const NODES: usize = 20;
 
