@@ -30,7 +30,7 @@ fn claims_get_the_default_class() {
     let (old, new) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
     let slow = class("slow", "false", new);
     check(&[], Value::Null, Value::Null);
-    check(&[slow.clone()], Value::Null, Value::Null);
+    check(std::slice::from_ref(&slow), Value::Null, Value::Null);
     check(&[slow.clone(), class("fast", "true", old)], Value::Null, json!("fast"));
     check(&[class("a", "true", old), class("b", "true", new)], Value::Null, json!("b"));
     check(&[class("b", "true", old), class("a", "true", old)], Value::Null, json!("a"));

@@ -39,12 +39,12 @@ const SYSCTLS: [(&str, u32); 12] = [
 ];
 
 /// The names of the containers for which it holds.
-pub fn names<'a>(pod: &'a Template, bad: impl Fn(&Container) -> bool) -> Vec<&'a str> {
+pub fn names(pod: &Template, bad: impl Fn(&Container) -> bool) -> Vec<&str> {
     pod.containers().filter(|container| bad(container)).map(Container::name).collect()
 }
 
 /// The names of the containers whose security context is bad.
-pub fn by_context<'a>(pod: &'a Template, bad: impl Fn(&SecurityContext) -> bool) -> Vec<&'a str> {
+pub fn by_context(pod: &Template, bad: impl Fn(&SecurityContext) -> bool) -> Vec<&str> {
     names(pod, |container| container.security_context.as_ref().is_some_and(&bad))
 }
 

@@ -145,7 +145,7 @@ pub enum Tracked {
     /// Its type and its ports.
     Service(TrackedService),
     /// Its size and its class.
-    Claim(TrackedClaim),
+    Claim(Box<TrackedClaim>),
     /// That it exists; the kind's name in quotas.
     Object(&'static str),
 }
