@@ -21,9 +21,7 @@ pub mod success;
 pub mod tally;
 
 use pintle_sdk::prelude::*;
-use pintle_sdk::workload;
-
-use crate::tally::FINALIZER;
+use pintle_sdk::{lister, workload};
 
 pub struct Plugin;
 
@@ -61,6 +59,7 @@ impl Controller for Plugin {
             "spec",
             "metadata.deletionTimestamp",
             "status.uncountedTerminatedPods",
+            "status.completedIndexes",
         ]))
         .watch(Watch::of(POD).when_changed(seen).enqueue(Enqueue::ControllerOwner(JOB)))
         .watch(
@@ -77,14 +76,15 @@ impl Controller for Plugin {
         lister: &dyn Lister,
         request: &Request,
     ) -> Result<Outcome, Error> {
-        let Some(job) = request.read::<Job>(lister)? else {
-            return orphans(lister, request);
-        };
+        let job = request.read::<Job>(lister)?;
+        let mut outcome = Outcome::done();
+        release_orphans(lister, request, job.as_ref(), &mut outcome)?;
+        let Some(job) = job else { return Ok(outcome) };
         if job.spec.selector.is_empty() || is_managed_elsewhere(lister, request) {
-            return Ok(Outcome::done());
+            return Ok(outcome);
         }
         let pods = workload::candidates(lister, &job, &job.spec.selector)?;
-        plan::plan(context, lister, &job, pods)
+        plan::plan(context, lister, &job, pods, outcome)
     }
 }
 
@@ -96,23 +96,32 @@ fn is_managed_elsewhere(lister: &dyn Lister, request: &Request) -> bool {
     manager.is_some_and(|manager| manager != "kubernetes.io/job-controller")
 }
 
-/// Pods of a job that is gone need not wait to be counted.
-fn orphans(lister: &dyn Lister, request: &Request) -> Result<Outcome, Error> {
-    let mut outcome = Outcome::done();
+/// Pods of a job that is gone need not wait to be counted, whether or not another
+/// of the same name has come.
+fn release_orphans(
+    lister: &dyn Lister,
+    request: &Request,
+    job: Option<&Typed<Job>>,
+    outcome: &mut Outcome,
+) -> Result<(), Error> {
     let reference = &request.reference;
-    let mine = |owner: &OwnerReference| owner.kind == "Job" && owner.name == reference.name;
+    let is_orphan = |owner: &OwnerReference| {
+        owner.kind == "Job"
+            && owner.name == reference.name
+            && job.is_none_or(|job| job.uid != owner.uid)
+    };
     let pods: Vec<Typed<Pod>> = lister.read_all(
         Query::any_kind()
             .namespace(&reference.namespace)
-            .labels(format!("batch.kubernetes.io/job-name={}", reference.name)),
+            .labels(format!("batch.kubernetes.io/job-name={}", reference.name))
+            .fields(lister::METADATA),
     )?;
     for pod in &pods {
-        let waits = pod.metadata.finalizers.iter().any(|finalizer| finalizer == FINALIZER);
-        if waits && pod.metadata.controller().is_some_and(mine) {
+        if tally::is_tracked(pod) && pod.metadata.controller().is_some_and(is_orphan) {
             outcome.push(tally::untrack(pod));
         }
     }
-    Ok(outcome)
+    Ok(())
 }
 
 pintle_sdk::export_controller!(Plugin);

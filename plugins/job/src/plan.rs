@@ -22,8 +22,8 @@ pub fn plan(
     lister: &dyn Lister,
     job: &Typed<Job>,
     pods: Vec<Typed<Pod>>,
+    mut outcome: Outcome,
 ) -> Result<Outcome, Error> {
-    let mut outcome = Outcome::done();
     let going = job.metadata.is_being_deleted();
     let pods = workload::claim(job, &job.spec.selector, going, pods, |_| true, &mut outcome);
     let ended =
@@ -336,6 +336,7 @@ impl<'a> Work<'a> {
             && tally.note.0.is_empty()
             && tally.note.1.is_empty()
             && tally.untrack.is_empty()
+            && tally.new_indexes == 0
             && open == 0;
         if !quiet {
             return;

@@ -78,6 +78,8 @@ pub struct Tally<'a> {
     pub note: (Vec<String>, Vec<String>),
     /// Noted uids whose pods have lost their finalizer: the counters move.
     pub counted: (Vec<String>, Vec<String>),
+    /// Indexes that this step writes down; their pods are let go in the next.
+    pub new_indexes: usize,
     /// Pods whose finalizer goes now.
     pub untrack: Vec<&'a Typed<Pod>>,
 }
@@ -139,6 +141,7 @@ impl<'a> Tally<'a> {
             let completions = job.spec.completions.unwrap_or(0);
             if let Some(index) = index_of(pod).filter(|index| *index < completions) {
                 let is_new = self.completed_indexes.insert(index);
+                self.new_indexes += usize::from(is_new && is_tracked(pod));
                 // Known from the status: it may go.
                 if !is_new && is_tracked(pod) {
                     self.untrack.push(pod);

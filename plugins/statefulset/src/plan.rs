@@ -173,7 +173,7 @@ impl<'a> Work<'a> {
         if pod.metadata.is_being_deleted() {
             return Ok(Step::Wait);
         }
-        if pod.status.phase == "Pending" {
+        if matches!(pod.status.phase.as_str(), "Pending" | "") {
             claims::ensure(self.lister, self.set, self.templates, number, &mut self.outcome)?;
         }
         if let Some(patch) = identity::repair(self.set, pod, number) {

@@ -17,8 +17,8 @@ use hyper_util::rt::TokioIo;
 use pintle_api::kinds::Registry;
 use pintle_apiserver::pki::{self, Ca, Issued};
 use pintle_apiserver::{
-    Admission, AdmitAll, ApiServer, BusFacts, Connector, NoConnections, NoNodes, NodeProxy, Parts, StaticAuthorizer,
-    SystemClock, VersionInfo,
+    Admission, AdmitAll, ApiServer, BusFacts, Connector, NoConnections, NoNodes, NodeProxy, Parts,
+    StaticAuthorizer, SystemClock, VersionInfo,
 };
 use pintle_storage::{EngineKind, Store};
 use pintle_watch::Bus;
