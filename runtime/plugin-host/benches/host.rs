@@ -206,8 +206,15 @@ async fn resident(cache: &std::path::Path) {
     let memory = Memory::new();
     let role = |name: &str| match name {
         "scheduler" => Role::Scheduler,
-        "always-pull-images" | "default-storage-class" | "default-tolerations" | "limit-ranger"
-        | "node-restriction" | "pod-security" | "priority" | "resource-quota" | "runtime-class"
+        "always-pull-images"
+        | "default-storage-class"
+        | "default-tolerations"
+        | "limit-ranger"
+        | "node-restriction"
+        | "pod-security"
+        | "priority"
+        | "resource-quota"
+        | "runtime-class"
         | "service-account" => Role::Admission,
         "cni-routed" => Role::Cni,
         _ => Role::Controller,

@@ -15,12 +15,8 @@ fn built(package: &str) -> &'static Path {
     static BUILT: OnceLock<Vec<pintle_plugin_build::Built>> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let packages = [
-            "rust-controller",
-            "rust-scorer",
-            "pintle-plugin-priority",
-            "pintle-plugin-scheduler",
-        ];
+        let packages =
+            ["rust-controller", "rust-scorer", "pintle-plugin-priority", "pintle-plugin-scheduler"];
         pintle_plugin_build::build(&root, &packages, &root.join("target/guests")).unwrap()
     });
     &built.iter().find(|one| one.name == package).unwrap().path
