@@ -121,7 +121,7 @@ impl Controller for Plugin {
                 }
             }
         }
-        outcome.extend(known.iter().map(|slice| Delete::this(slice)));
+        outcome.extend(known.iter().map(Delete::this));
         Ok(outcome)
     }
 }

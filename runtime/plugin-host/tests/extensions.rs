@@ -328,7 +328,7 @@ async fn without_a_version_to_roll_back_to_the_failure_policy_answers() {
     {
         let config = json!({ "filter": "zone", "fault": fault });
         let faulty = with(extension("rule", config), "failurePolicy", json!(policy));
-        let running = Running::with(TWO_ZONES, &[faulty.clone()]).await;
+        let running = Running::with(TWO_ZONES, std::slice::from_ref(&faulty)).await;
         running.pods("pod", 10, &[("zone", "nowhere")]);
         if policy == "Ignore" {
             running.bound(10).await;
@@ -499,7 +499,7 @@ async fn swaps_under_load_keep_every_rule_in_force() {
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_restart_of_the_server_the_rules_are_in_force_before_pods_are_bound() {
     let rule = extension("rule", json!({ "filter": "zone", "version": "good" }));
-    let running = Running::with(TWO_ZONES, &[rule.clone()]).await;
+    let running = Running::with(TWO_ZONES, std::slice::from_ref(&rule)).await;
     running.pod("first", &[("zone", "east")]);
     assert_eq!(running.node_of("first").await, "a");
     // A version that cannot be loaded does not take the good one away, now or then.

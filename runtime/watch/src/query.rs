@@ -130,7 +130,7 @@ impl<'a> Query<'a> {
         } else if let Some(namespace) = self.namespace {
             shelf.namespace(namespace).all(|(_, object)| add(object));
         } else {
-            shelf.objects.values().all(|object| add(object));
+            shelf.objects.values().all(add);
         }
         let mut undone: Vec<_> = match at {
             Some(at) => shelf.ring.undone(at)?.filter(|o| self.matches(o)).cloned().collect(),

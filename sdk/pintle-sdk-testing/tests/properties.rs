@@ -135,7 +135,7 @@ impl FirstFit {
     fn fits(&self, pod: &Pod, node: &Node) -> bool {
         let on = || self.pods.values().filter(|pod| pod.spec.node_name == node.metadata.name);
         node.status.allocatable.iter().all(|(resource, room)| match resource.as_str() {
-            "pods" => on().count() as i64 + 1 <= room.value(),
+            "pods" => (on().count() as i64) < room.value(),
             _ if pod.requests(resource).is_zero() => true,
             _ => {
                 on().map(|pod| pod.requests(resource)).sum::<Quantity>() + pod.requests(resource)

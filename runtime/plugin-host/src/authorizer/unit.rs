@@ -66,6 +66,9 @@ pub(super) struct NoAnswer {
     pub policy: FailurePolicy,
 }
 
+/// What is asked of an instance.
+type Call<'a, T> = &'a dyn Fn(&mut Live, Context) -> Result<(T, bool), Fault>;
+
 impl AuthorizerUnit {
     pub fn start(
         program: Arc<Program<AuthorizerPlugin>>,
@@ -190,7 +193,7 @@ impl AuthorizerUnit {
         &self,
         seat: &mut Seat,
         input: &dyn Fn() -> Input,
-        call: &dyn Fn(&mut Live, Context) -> Result<(T, bool), Fault>,
+        call: Call<'_, T>,
     ) -> Result<T, NoAnswer> {
         let policy = seat.failure_policy;
         let no_answer = |cause: String| Err(NoAnswer { cause, policy });
