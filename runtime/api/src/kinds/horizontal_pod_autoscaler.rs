@@ -63,6 +63,8 @@ pub(super) const ROW: Resource = Resource {
 pub(super) const V1_ROW: Resource = Resource {
     version: "v1",
     schema: "autoscaling.v1.HorizontalPodAutoscaler",
+    // What is stored is defaulted and checked as autoscaling/v2.
+    hooks: Hooks { cells, ..Hooks::PLAIN },
     alias: Some(Alias {
         group: "autoscaling",
         plural: "horizontalpodautoscalers",
