@@ -92,6 +92,7 @@ async fn serve(settings: Settings, parts: Parts) -> Result<()> {
     println!("{line}");
     std::io::stdout().flush()?;
     memory::give_back();
+    memory::page_out_files();
 
     tokio::select! {
         _ = interrupt.recv() => {}
