@@ -24,9 +24,36 @@ pub struct Bound {
     pub longest_gap: Duration,
 }
 
+/// Makes the pod of that name and number.
+type Make = fn(&str, usize) -> Value;
+
 /// Creates pods with 64 clients and follows them by a watch until all are bound.
 pub async fn create_to_bound(access: &Access, count: usize, prefix: &str) -> Result<Bound> {
-    stream(access, prefix, Numbers::up_to(count)).await
+    stream(access, prefix, Numbers::up_to(count), |name, _| pod(name)).await
+}
+
+/// So many applications are there of the pods that look at each other.
+pub const APPLICATIONS: usize = 10;
+
+/// The same with pods that keep away from the nodes of their like and spread over zones.
+pub async fn neighbours_to_bound(access: &Access, count: usize, prefix: &str) -> Result<Bound> {
+    stream(access, prefix, Numbers::up_to(count), neighbour).await
+}
+
+fn neighbour(name: &str, number: usize) -> Value {
+    let labels = json!({"app": format!("bench-{}", number % APPLICATIONS)});
+    let like = json!({"matchLabels": labels});
+    let mut pod = pod(name);
+    pod["metadata"]["labels"] = labels;
+    pod["spec"]["affinity"]["podAntiAffinity"] = json!({
+        "requiredDuringSchedulingIgnoredDuringExecution": [
+            {"topologyKey": "kubernetes.io/hostname", "labelSelector": like}],
+    });
+    pod["spec"]["topologySpreadConstraints"] = json!([{
+        "maxSkew": 5, "topologyKey": "topology.kubernetes.io/zone",
+        "whenUnsatisfiable": "DoNotSchedule", "labelSelector": like,
+    }]);
+    pod
 }
 
 /// The pods of a stream, by number.
@@ -55,7 +82,7 @@ impl Numbers {
     }
 }
 
-async fn stream(access: &Access, prefix: &str, numbers: Arc<Numbers>) -> Result<Bound> {
+async fn stream(access: &Access, prefix: &str, numbers: Arc<Numbers>, make: Make) -> Result<Bound> {
     let mut watch = access.connect().await?;
     let version = {
         let mut connection = access.connect().await?;
@@ -84,7 +111,7 @@ async fn stream(access: &Access, prefix: &str, numbers: Arc<Numbers>) -> Result<
             let mut mine = Vec::new();
             while let Some(number) = numbers.take() {
                 let name = format!("{prefix}-{number:05}");
-                let body = pod(&name).to_string().into_bytes();
+                let body = make(&name, number).to_string().into_bytes();
                 let request = connection.request("POST", "/api/v1/namespaces/default/pods", &body);
                 mine.push((name, Instant::now()));
                 let outcome = connection.measure(&request).await?;
@@ -189,7 +216,7 @@ pub async fn swap(access: &Access, wasm: &Path) -> Result<(Value, Bound)> {
     let numbers = Numbers::up_to(MOST_PODS);
     let pods = tokio::spawn({
         let (access, numbers) = (access.clone(), numbers.clone());
-        async move { stream(&access, "swap", numbers).await }
+        async move { stream(&access, "swap", numbers, |name, _| pod(name)).await }
     });
     // In the middle of the stream of pods, not before it.
     tokio::time::sleep(Duration::from_millis(500)).await;

@@ -1,0 +1,138 @@
+//! How many bytes cross into a controller when one object of a small and of a
+//! large set changes.
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::client::{Access, Connection};
+use crate::fleet::{self, Fleet};
+use crate::metrics::{self, Scrape};
+use crate::report::Report;
+use crate::workloads::{complete, deployment_of, make_namespace, send, template, value};
+
+const FEW: usize = 100;
+const MANY: usize = 5000;
+
+/// Objects that change, one after the other.
+const CHANGES: usize = 8;
+
+/// Who is measured.
+const CONTROLLERS: [&str; 6] =
+    ["replicaset", "deployment", "endpointslice", "job", "disruption", "resource-quota-controller"];
+
+/// Namespaces with pods: `few`, `many`, and the rest.
+pub struct Filled;
+
+/// Fills the cluster with so many pods: Deployments and Jobs of 100 and of 5000,
+/// and more Deployments of 1000, each with a Service and a budget for disruptions.
+pub async fn fill(access: &Access, fleet: &mut Fleet, pods: usize) -> Result<Filled> {
+    let mut connection = access.connect().await?;
+    let mut sets = vec![("few".to_owned(), FEW, FEW), ("many".to_owned(), MANY, MANY)];
+    let mut left = pods.saturating_sub(2 * FEW + 2 * MANY);
+    for number in 0.. {
+        if left == 0 {
+            break;
+        }
+        sets.push((format!("more-{number}"), left.min(1000), 0));
+        left -= left.min(1000);
+    }
+    for (namespace, replicas, parallel) in &sets {
+        make_namespace(&mut connection, namespace).await?;
+        let at = |group: &str, kind: &str| format!("{group}/namespaces/{namespace}/{kind}");
+        for (path, object) in [
+            (at("/api/v1", "services"), service()),
+            (at("/apis/policy/v1", "poddisruptionbudgets"), budget()),
+            (at("/apis/apps/v1", "deployments"), deployment_of("web", *replicas)),
+        ] {
+            send(&mut connection, "POST", &path, &object).await?;
+        }
+        if *parallel > 0 {
+            let quota = json!({"metadata": {"name": "all"}, "spec": {"hard": {
+                "pods": "100000", "requests.cpu": "100k", "requests.memory": "100Ti"}}});
+            send(&mut connection, "POST", &at("/apis/batch/v1", "jobs"), &job(*parallel)).await?;
+            fleet.until(namespace, |tally| tally.running == replicas + parallel).await?;
+            send(&mut connection, "POST", &at("/api/v1", "resourcequotas"), &quota).await?;
+        }
+    }
+    for (namespace, replicas, _) in &sets {
+        let path = format!("/apis/apps/v1/namespaces/{namespace}/deployments");
+        fleet::until(access, &path, "web", |object| complete(object, *replicas)).await?;
+    }
+    Ok(Filled)
+}
+
+fn service() -> Value {
+    json!({"metadata": {"name": "web"},
+        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]}})
+}
+
+fn budget() -> Value {
+    json!({"metadata": {"name": "web"}, "spec": {"maxUnavailable": "10%",
+        "selector": {"matchLabels": {"app": "web"}}}})
+}
+
+fn job(parallel: usize) -> Value {
+    let mut template = template("batch");
+    template["spec"]["restartPolicy"] = json!("Never");
+    json!({"metadata": {"name": "batch"}, "spec": {"parallelism": parallel, "template": template}})
+}
+
+impl Filled {
+    pub async fn measure(&self, report: &mut Report, access: &Access) -> Result<()> {
+        let mut connection = access.connect().await?;
+        let few = crossing(&mut connection, "few").await?;
+        let many = crossing(&mut connection, "many").await?;
+        for (at, name) in CONTROLLERS.iter().enumerate() {
+            report.row(
+                &format!("bytes into {name} per call, one pod of {FEW} / of {MANY} changes"),
+                format!("{:.1} / {:.1} KB", few[at] / 1e3, many[at] / 1e3),
+                "does not grow with the set",
+                format!("floor: the pod itself, 1.9 KB; all of them, {:.0} KB", 1.9 * MANY as f64),
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Bytes per call of each controller while pods of a namespace become unready and
+/// ready again, one after the other.
+async fn crossing(connection: &mut Connection, namespace: &str) -> Result<Vec<f64>> {
+    let mut pods = Vec::new();
+    for app in ["web", "batch"] {
+        let path = format!(
+            "/api/v1/namespaces/{namespace}/pods?limit={CHANGES}&labelSelector=app%3D{app}"
+        );
+        let request = connection.request("GET", &path, b"");
+        let (_, body) = connection.call(&request).await?;
+        let list: Value = serde_json::from_slice(&body)?;
+        for pod in list["items"].as_array().context("no items")? {
+            pods.push(pod["metadata"]["name"].as_str().context("no name")?.to_owned());
+        }
+    }
+    // What a first look costs is another matter.
+    turn(connection, namespace, pods.last().context("no pods")?, false).await?;
+    turn(connection, namespace, pods.first().context("no pods")?, false).await?;
+    let before = metrics::quiet(connection).await?;
+    for pod in &pods {
+        turn(connection, namespace, pod, true).await?;
+        metrics::quiet(connection).await?;
+    }
+    let after = metrics::quiet(connection).await?;
+    let rise = |metric: &str, name: &str| -> Result<f64> {
+        let of = |scrape: &Scrape| value(scrape, metric, name);
+        Ok(of(&after)? - of(&before)?)
+    };
+    CONTROLLERS
+        .iter()
+        .map(|name| Ok(rise("read_bytes_total", name)? / rise("calls_total", name)?.max(1.0)))
+        .collect()
+}
+
+/// Makes one pod unready for another reason than before, or ready.
+async fn turn(connection: &mut Connection, namespace: &str, pod: &str, ready: bool) -> Result<()> {
+    let status = if ready { "False" } else { "True" };
+    let patch = json!({"status": {"phase": "Running", "conditions": [
+        {"type": "Ready", "status": status, "reason": "Bench"}]}});
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/status");
+    send(connection, "PATCH", &path, &patch).await
+}
