@@ -30,3 +30,4 @@ pub mod status;
 pub mod table;
 pub mod time;
 pub mod yaml;
+pub mod x509;

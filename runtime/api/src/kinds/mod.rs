@@ -50,6 +50,7 @@ use std::fmt;
 
 use serde_json::Value;
 
+use std::collections::BTreeMap;
 use crate::meta::{GroupKind, GroupResource, GroupVersionKind};
 use crate::status::{FieldError, StatusError};
 
@@ -158,10 +159,13 @@ struct Hooks {
     create: fn(&mut Value),
     update: fn(&mut Value, &Value),
 }
+    validate_approval: fn(&Value, &Value) -> Vec<FieldError>,
 
 impl Hooks {
     const PLAIN: Self = Self {
         cells: |object, now| vec![json::name_cell(object), json::age_cell(object, now)],
+    /// Completes what a write of the status says, at a time in milliseconds.
+    status: fn(&mut Value, &Value, i64),
         default: |_| {},
         validate: |_, _| Vec::new(),
         validate_status: |_, _| Vec::new(),
@@ -170,12 +174,38 @@ impl Hooks {
         update: |_, _| {},
     };
 }
+        validate_approval: |_, _| Vec::new(),
 
 /// One row of the table of kinds.
 #[derive(Debug, Clone)]
+        status: |_, _, _| {},
 pub struct Resource {
     pub id: ResourceId,
     /// The row under whose keys and topics the objects live; equals `id` unless
+/// Who asks for a create, as far as objects record it.
+#[derive(Debug, Clone, Copy)]
+pub struct Requester<'a> {
+    pub name: &'a str,
+    pub uid: &'a str,
+    pub groups: &'a [String],
+    pub extra: &'a BTreeMap<String, Vec<String>>,
+}
+
+/// Where a kind carries a certificate request (PKCS #10, PEM, base64), and where
+/// the certificate goes that is made of it. The server checks that whoever made
+/// the request has its key, and signs it with its own authority when a plugin
+/// that may do so asks for that ([`SIGNATURE`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CertificateFields {
+    pub request: &'static [&'static str],
+    /// A field of `status`.
+    pub certificate: &'static str,
+}
+
+/// The name under which plugins ask for a signature, as for a subresource:
+/// `update/signature`. It is not served over HTTP.
+pub const SIGNATURE: &str = "signature";
+
     /// this row is an [`Alias`].
     pub storage_id: ResourceId,
     pub group: &'static str,
@@ -209,6 +239,9 @@ pub struct Resource {
 }
 
 impl Resource {
+    /// Writes into a new object who asked for it.
+    pub requester: Option<fn(&mut Value, &Requester<'_>)>,
+    pub certificates: Option<CertificateFields>,
     /// What most namespaced kinds share; a row overrides what differs.
     const BASE: Self = Self {
         id: ResourceId(0),
@@ -240,6 +273,8 @@ impl Resource {
 
     pub fn list_kind(&self) -> &'static str {
         self.list_kind
+        requester: None,
+        certificates: None,
     }
 
     /// `v1` or `apps/v1`: the `apiVersion` of this row's objects.
@@ -340,8 +375,20 @@ impl Resource {
     pub fn check_status(&self, object: &Value, old: &Value) -> Result<(), StatusError> {
         self.refuse(object, self.validate_status(object, old))
     }
+    /// All failures of an update through the approval subresource.
+    pub fn validate_approval(&self, object: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = validate_meta_update(object, old);
+        errors.extend((self.hooks.validate_approval)(object, old));
+        errors
+    }
 
-    fn refuse(&self, object: &Value, errors: Vec<FieldError>) -> Result<(), StatusError> {
+
+    pub fn check_approval(&self, object: &Value, old: &Value) -> Result<(), StatusError> {
+        self.refuse(object, self.validate_approval(object, old))
+    }
+
+    /// The answer to a request with these failures; none passes.
+    pub fn refuse(&self, object: &Value, errors: Vec<FieldError>) -> Result<(), StatusError> {
         if errors.is_empty() {
             return Ok(());
         }
@@ -370,7 +417,7 @@ impl Resource {
 
     /// Before an update through the status subresource: only `status` changes
     /// (and labels and annotations where the row says so).
-    pub fn prepare_status(&self, object: &mut Value, old: &Value) {
+    pub fn prepare_status(&self, object: &mut Value, old: &Value, now_ms: i64) {
         prepare::status(self, object, old);
     }
 }
@@ -380,6 +427,14 @@ impl fmt::Display for Resource {
         write!(f, "{}", self.group_resource())
     }
 }
+        (self.hooks.status)(object, old, now_ms);
+    }
+
+    /// Before an update through the approval subresource: only
+    /// `status.conditions` changes.
+    pub fn prepare_approval(&self, object: &mut Value, old: &Value, now_ms: i64) {
+        prepare::approval(object, old);
+        certificate_status::stamp(object, old, now_ms);
 
 const ROWS: &[Resource] = &[
     namespace::ROW,
@@ -428,3 +483,4 @@ const ROWS: &[Resource] = &[
 
 #[cfg(test)]
 mod properties;
+    certificate_signing_request::ROW,

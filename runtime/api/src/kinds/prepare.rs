@@ -72,6 +72,22 @@ pub(super) fn finalize(object: &mut Value, old: &Value) {
     *object = result;
 }
 
+pub(super) fn approval(object: &mut Value, old: &Value) {
+    let conditions = value_at(object, &["status", "conditions"]).clone();
+    let sent = value_at(object, &["metadata"]).clone();
+    let mut result = old.clone();
+    if let Some(status) = child(&mut result, "status") {
+        match conditions {
+            Value::Null => remove(status, "conditions"),
+            conditions => set(status, "conditions", conditions),
+        }
+    }
+    if let Some(meta) = child(&mut result, "metadata") {
+        carry(meta, &sent, "resourceVersion");
+    }
+    *object = result;
+}
+
 /// Counts a change of anything but metadata and status.
 pub(super) fn generation(row: &Resource, object: &mut Value, old: &Value) {
     if !row.spec_generation {
@@ -175,13 +191,13 @@ mod tests {
         let mut new = json!({"metadata": {"name": "d", "labels": {"x": "y"}, "resourceVersion": "4"},
             "spec": {"replicas": 9}, "status": {"replicas": 1}});
         let mut node = new.clone();
-        row("apps", "deployments").prepare_status(&mut new, &old);
+        row("apps", "deployments").prepare_status(&mut new, &old, 0);
         assert_eq!(
             new,
             json!({"metadata": {"name": "d", "uid": "u", "labels": {"a": "b"}, "resourceVersion": "4"},
                 "spec": {"replicas": 1}, "status": {"replicas": 1}})
         );
-        row("", "nodes").prepare_status(&mut node, &old);
+        row("", "nodes").prepare_status(&mut node, &old, 0);
         assert_eq!(node["metadata"]["labels"], json!({"x": "y"}));
     }
 

@@ -121,6 +121,13 @@ fn sample(row: &Resource) -> Value {
             json!({"involvedObject": {"kind": "Pod", "name": "p", "namespace": "default"}, "reason": "R"})
         }
         "Lease" => json!({"spec": {"holderIdentity": "n", "leaseDurationSeconds": 40}}),
+        "CertificateSigningRequest" => {
+            use base64::Engine;
+            let csr = include_bytes!("../../tests/x509/jane.csr");
+            let csr = base64::engine::general_purpose::STANDARD.encode(csr);
+            json!({"spec": {"request": csr, "signerName": "kubernetes.io/kube-apiserver-client",
+                "usages": ["client auth"], "expirationSeconds": 3600}})
+        }
         "ControllerRevision" => json!({"data": {"a": 1}, "revision": 1}),
         "Plugin" => {
             json!({"spec": {"role": "CNI", "source": {"embedded": {"name": "a"}}, "rollout": {},
@@ -191,7 +198,7 @@ fn every_sample_is_valid_and_settles() {
         if let Err(error) = row.check(&again, Some(&object)) {
             panic!("{row}: {error}");
         }
-        row.prepare_status(&mut again, &object);
+        row.prepare_status(&mut again, &object, 0);
         assert_eq!(again, object, "an unchanged status of {row} changes");
     }
 }
@@ -212,7 +219,7 @@ proptest! {
         let mut updated = bad.clone();
         row.prepare_update(&mut updated, &good);
         let _ = row.check(&updated, Some(&good));
-        row.prepare_status(&mut updated, &good);
+        row.prepare_status(&mut updated, &good, 0);
         let _ = row.check_status(&updated, &good);
         row.prepare_create(&mut bad);
         fill_create_meta(&mut bad, CreateMeta { uid: "u", now_ms: 0, namespace: "default", name_suffix: "x" });

@@ -12,6 +12,8 @@ pub enum Subresource {
     PortForward,
     Eviction,
     Finalize,
+    /// Who decides about a request writes conditions here.
+    Approval,
     /// Answered by whoever knows the kind, not by the store.
     Connect(&'static Connect),
 }
@@ -39,6 +41,7 @@ impl Subresource {
             Self::PortForward => "portforward",
             Self::Eviction => "eviction",
             Self::Finalize => "finalize",
+            Self::Approval => "approval",
             Self::Connect(connect) => connect.name,
         }
     }
@@ -46,7 +49,7 @@ impl Subresource {
     /// Group, version and kind of the body where they differ from the object's own.
     pub fn body(self) -> Option<(&'static str, &'static str, &'static str)> {
         match self {
-            Self::Status | Self::Log | Self::Finalize | Self::Connect(_) => None,
+            Self::Status | Self::Log | Self::Finalize | Self::Approval | Self::Connect(_) => None,
             Self::Scale => Some(("autoscaling", "v1", "Scale")),
             Self::Binding => Some(("", "v1", "Binding")),
             Self::Exec => Some(("", "v1", "PodExecOptions")),
@@ -58,7 +61,7 @@ impl Subresource {
 
     pub fn verbs(self) -> &'static [&'static str] {
         match self {
-            Self::Status | Self::Scale => &["get", "patch", "update"],
+            Self::Status | Self::Scale | Self::Approval => &["get", "patch", "update"],
             Self::Log | Self::Connect(_) => &["get"],
             Self::Exec | Self::Attach | Self::PortForward => &["create", "get"],
             Self::Binding | Self::Eviction => &["create"],

@@ -154,7 +154,7 @@ pub async fn subresource(
         (Subresource::Scale, "update") => update_scale(call, resource, body).await,
         (Subresource::Binding, _) => bind(call, resource, body).await,
         (Subresource::Eviction, _) => evict(call, resource, body).await,
-        (Subresource::Status, "get") => get(call, resource).await,
+        (Subresource::Status | Subresource::Approval, "get") => get(call, resource).await,
         (_, "update") => update(call, attributes, resource, Some(subresource), body).await,
         (_, "patch") => patch(call, resource, Some(subresource), body).await,
         _ => Err(StatusError::method_not_allowed(resource.group_resource(), subresource.name())),

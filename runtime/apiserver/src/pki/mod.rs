@@ -4,8 +4,11 @@
 //! data directory. Everything it signs is short-lived or re-issued at start,
 //! so there is no revocation list.
 
+mod der;
 mod files;
 mod kubeconfig;
+pub mod possession;
+mod sign;
 mod tls;
 
 use std::net::IpAddr;
@@ -25,6 +28,7 @@ use time::OffsetDateTime;
 
 pub use files::{FileError, write_private, write_public};
 pub use kubeconfig::{Kubeconfig, KubeconfigError};
+pub use sign::{SignError, Terms};
 pub use tls::{TlsError, client_config, server_config};
 
 /// The authority itself; nodes pin its hash, so it outlives everything else.

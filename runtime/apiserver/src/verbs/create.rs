@@ -2,9 +2,10 @@
 //! nobody there.
 
 use bytes::Bytes;
-use pintle_api::kinds::{self, CreateMeta, Resource};
+use pintle_api::kinds::{self, CreateMeta, Requester, Resource};
 use pintle_api::meta::GroupVersionKind;
-use pintle_api::status::StatusError;
+use pintle_api::status::{FieldError, StatusError};
+use pintle_api::x509::CertificateRequest;
 use pintle_api::{names, schema};
 use pintle_storage::{Expect, Guard};
 use serde_json::{Value, json};
@@ -15,6 +16,7 @@ use super::{
 };
 use crate::admission::Operation;
 use crate::user::User;
+use crate::pki::possession;
 
 /// A clash of generated names is tried this often, as in kube-apiserver.
 const MAX_NAME_ATTEMPTS: usize = 8;
@@ -22,6 +24,8 @@ const MAX_NAME_ATTEMPTS: usize = 8;
 const SUFFIX_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 const SUFFIX_LENGTH: usize = 5;
 
+/// So much of a certificate request is repeated in a refusal.
+const MAX_QUOTED: usize = 1024;
 impl Verbs {
     pub async fn create(
         &self,
@@ -53,6 +57,9 @@ impl Verbs {
         row.apply_defaults(&mut object);
         row.prepare_create(&mut object);
         // Before admission, so that nobody's policy sees a doomed object.
+        if let Some(record) = row.requester {
+            record(&mut object, &requester(user));
+        }
         self.namespaces.check_create(row, namespace, metadata_str(&object, "name"))?;
         let name = metadata_str(&object, "name").to_string();
         let target =
@@ -123,6 +130,26 @@ fn rename(object: &mut Value, length: usize) {
     let name = metadata_str(object, "name");
     let name = format!("{}{}", &name[..length.saturating_sub(SUFFIX_LENGTH)], name_suffix());
     set_metadata(object, "name", name);
+fn requester(user: &User) -> Requester<'_> {
+    Requester { name: &user.name, uid: &user.uid, groups: &user.groups, extra: &user.extra }
+}
+
+/// A certificate request must also be signed with the key that it names, which
+/// takes cryptography and so is no part of the row's own rules.
+fn check_new(row: &Resource, object: &Value) -> Result<(), StatusError> {
+    let mut errors = row.validate(object, None);
+    if let Some(fields) = &row.certificates {
+        let sent = kinds::str_at(object, fields.request);
+        if let Ok(request) = CertificateRequest::from_field(sent)
+            && let Err(why) = possession::check(&request)
+        {
+            let quoted = sent.get(..MAX_QUOTED).unwrap_or(sent);
+            errors.push(FieldError::invalid(fields.request.join("."), quoted, why));
+        }
+    }
+    row.refuse(object, errors)
+}
+
 }
 
 /// `apiVersion`, `kind` and `namespace` may be left out, but not be different.

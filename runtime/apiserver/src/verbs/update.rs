@@ -27,6 +27,8 @@ pub(super) enum Part {
     /// `spec.finalizers` of namespaces.
     Finalizers,
     /// The caller has made the change itself, from the current object.
+    /// `status.conditions` of requests that somebody decides about.
+    Approval,
     Prepared,
 }
 
@@ -37,6 +39,7 @@ impl Part {
             Some(Subresource::Status) => Some(Part::Status),
             Some(Subresource::Finalize) => Some(Part::Finalizers),
             Some(_) => None,
+            Some(Subresource::Approval) => Some(Part::Approval),
         }
     }
 }
@@ -145,7 +148,8 @@ impl Verbs {
         let (row, target) = (change.row, &change.target);
         match change.part {
             Part::Main => row.prepare_update(&mut new, old),
-            Part::Status => row.prepare_status(&mut new, old),
+            Part::Status => row.prepare_status(&mut new, old, self.clock.now_unix_ms()),
+            Part::Approval => row.prepare_approval(&mut new, old, self.clock.now_unix_ms()),
             Part::Finalizers => row.prepare_finalize(&mut new, old),
             Part::Prepared => {}
         }
@@ -157,6 +161,7 @@ impl Verbs {
             Part::Status => row.check_status(&new, old)?,
             Part::Finalizers | Part::Prepared => {}
         }
+            Part::Approval => row.check_approval(&new, old)?,
         set_metadata(&mut new, "resourceVersion", metadata(old, "resourceVersion").clone());
         let removed = is_finished(row, &new);
         if new == *old && !removed {
