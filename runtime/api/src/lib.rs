@@ -29,5 +29,5 @@ pub mod selector;
 pub mod status;
 pub mod table;
 pub mod time;
-pub mod yaml;
 pub mod x509;
+pub mod yaml;

@@ -46,11 +46,11 @@ mod storage_class;
 mod subresource;
 mod validation;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::Value;
 
-use std::collections::BTreeMap;
 use crate::meta::{GroupKind, GroupResource, GroupVersionKind};
 use crate::status::{FieldError, StatusError};
 
@@ -154,34 +154,29 @@ struct Hooks {
     /// Beyond metadata; `old` is given for updates.
     validate: fn(&Value, Option<&Value>) -> Vec<FieldError>,
     validate_status: fn(&Value, &Value) -> Vec<FieldError>,
+    validate_approval: fn(&Value, &Value) -> Vec<FieldError>,
     /// The syntax of `metadata.name`; the flag says that a `generateName` prefix is checked.
     name: fn(&str) -> Option<String>,
     create: fn(&mut Value),
     update: fn(&mut Value, &Value),
+    /// Completes what a write of the status says, at a time in milliseconds.
+    status: fn(&mut Value, &Value, i64),
 }
-    validate_approval: fn(&Value, &Value) -> Vec<FieldError>,
 
 impl Hooks {
     const PLAIN: Self = Self {
         cells: |object, now| vec![json::name_cell(object), json::age_cell(object, now)],
-    /// Completes what a write of the status says, at a time in milliseconds.
-    status: fn(&mut Value, &Value, i64),
         default: |_| {},
         validate: |_, _| Vec::new(),
         validate_status: |_, _| Vec::new(),
+        validate_approval: |_, _| Vec::new(),
         name: crate::names::dns_subdomain,
         create: |_| {},
         update: |_, _| {},
+        status: |_, _, _| {},
     };
 }
-        validate_approval: |_, _| Vec::new(),
 
-/// One row of the table of kinds.
-#[derive(Debug, Clone)]
-        status: |_, _, _| {},
-pub struct Resource {
-    pub id: ResourceId,
-    /// The row under whose keys and topics the objects live; equals `id` unless
 /// Who asks for a create, as far as objects record it.
 #[derive(Debug, Clone, Copy)]
 pub struct Requester<'a> {
@@ -206,6 +201,11 @@ pub struct CertificateFields {
 /// `update/signature`. It is not served over HTTP.
 pub const SIGNATURE: &str = "signature";
 
+/// One row of the table of kinds.
+#[derive(Debug, Clone)]
+pub struct Resource {
+    pub id: ResourceId,
+    /// The row under whose keys and topics the objects live; equals `id` unless
     /// this row is an [`Alias`].
     pub storage_id: ResourceId,
     pub group: &'static str,
@@ -232,6 +232,9 @@ pub const SIGNATURE: &str = "signature";
     pub graceful: Option<fn(&Value) -> i64>,
     pub ttl_seconds: Option<u64>,
     pub alias: Option<Alias>,
+    /// Writes into a new object who asked for it.
+    pub requester: Option<fn(&mut Value, &Requester<'_>)>,
+    pub certificates: Option<CertificateFields>,
     hooks: Hooks,
     list_kind: &'static str,
     api_version: &'static str,
@@ -239,9 +242,6 @@ pub const SIGNATURE: &str = "signature";
 }
 
 impl Resource {
-    /// Writes into a new object who asked for it.
-    pub requester: Option<fn(&mut Value, &Requester<'_>)>,
-    pub certificates: Option<CertificateFields>,
     /// What most namespaced kinds share; a row overrides what differs.
     const BASE: Self = Self {
         id: ResourceId(0),
@@ -265,6 +265,8 @@ impl Resource {
         graceful: None,
         ttl_seconds: None,
         alias: None,
+        requester: None,
+        certificates: None,
         hooks: Hooks::PLAIN,
         list_kind: "",
         api_version: "",
@@ -273,8 +275,6 @@ impl Resource {
 
     pub fn list_kind(&self) -> &'static str {
         self.list_kind
-        requester: None,
-        certificates: None,
     }
 
     /// `v1` or `apps/v1`: the `apiVersion` of this row's objects.
@@ -367,6 +367,13 @@ impl Resource {
         errors
     }
 
+    /// All failures of an update through the approval subresource.
+    pub fn validate_approval(&self, object: &Value, old: &Value) -> Vec<FieldError> {
+        let mut errors = validate_meta_update(object, old);
+        errors.extend((self.hooks.validate_approval)(object, old));
+        errors
+    }
+
     /// [`Resource::validate`] as the answer to a request.
     pub fn check(&self, object: &Value, old: Option<&Value>) -> Result<(), StatusError> {
         self.refuse(object, self.validate(object, old))
@@ -375,13 +382,6 @@ impl Resource {
     pub fn check_status(&self, object: &Value, old: &Value) -> Result<(), StatusError> {
         self.refuse(object, self.validate_status(object, old))
     }
-    /// All failures of an update through the approval subresource.
-    pub fn validate_approval(&self, object: &Value, old: &Value) -> Vec<FieldError> {
-        let mut errors = validate_meta_update(object, old);
-        errors.extend((self.hooks.validate_approval)(object, old));
-        errors
-    }
-
 
     pub fn check_approval(&self, object: &Value, old: &Value) -> Result<(), StatusError> {
         self.refuse(object, self.validate_approval(object, old))
@@ -419,14 +419,6 @@ impl Resource {
     /// (and labels and annotations where the row says so).
     pub fn prepare_status(&self, object: &mut Value, old: &Value, now_ms: i64) {
         prepare::status(self, object, old);
-    }
-}
-
-impl fmt::Display for Resource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.group_resource())
-    }
-}
         (self.hooks.status)(object, old, now_ms);
     }
 
@@ -435,6 +427,14 @@ impl fmt::Display for Resource {
     pub fn prepare_approval(&self, object: &mut Value, old: &Value, now_ms: i64) {
         prepare::approval(object, old);
         certificate_status::stamp(object, old, now_ms);
+    }
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.group_resource())
+    }
+}
 
 const ROWS: &[Resource] = &[
     namespace::ROW,
@@ -478,9 +478,9 @@ const ROWS: &[Resource] = &[
     storage_class::NODE_ROW,
     attachment::ATTACHMENT_ROW,
     attachment::DRIVER_ROW,
+    certificate_signing_request::ROW,
     plugin::ROW,
 ];
 
 #[cfg(test)]
 mod properties;
-    certificate_signing_request::ROW,

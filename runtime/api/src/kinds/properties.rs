@@ -117,10 +117,6 @@ fn sample(row: &Resource) -> Value {
         "EndpointSlice" => {
             json!({"addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"]}], "ports": [{"port": 80}]})
         }
-        "Event" => {
-            json!({"involvedObject": {"kind": "Pod", "name": "p", "namespace": "default"}, "reason": "R"})
-        }
-        "Lease" => json!({"spec": {"holderIdentity": "n", "leaseDurationSeconds": 40}}),
         "CertificateSigningRequest" => {
             use base64::Engine;
             let csr = include_bytes!("../../tests/x509/jane.csr");
@@ -128,6 +124,10 @@ fn sample(row: &Resource) -> Value {
             json!({"spec": {"request": csr, "signerName": "kubernetes.io/kube-apiserver-client",
                 "usages": ["client auth"], "expirationSeconds": 3600}})
         }
+        "Event" => {
+            json!({"involvedObject": {"kind": "Pod", "name": "p", "namespace": "default"}, "reason": "R"})
+        }
+        "Lease" => json!({"spec": {"holderIdentity": "n", "leaseDurationSeconds": 40}}),
         "ControllerRevision" => json!({"data": {"a": 1}, "revision": 1}),
         "Plugin" => {
             json!({"spec": {"role": "CNI", "source": {"embedded": {"name": "a"}}, "rollout": {},

@@ -15,17 +15,17 @@ use super::{
     MAX_ATTEMPTS, Target, Verbs, WriteOptions, Written, fields, metadata_str, set_metadata,
 };
 use crate::admission::Operation;
-use crate::user::User;
 use crate::pki::possession;
+use crate::user::User;
 
 /// A clash of generated names is tried this often, as in kube-apiserver.
 const MAX_NAME_ATTEMPTS: usize = 8;
 /// Characters that are not confused and make no words.
 const SUFFIX_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 const SUFFIX_LENGTH: usize = 5;
-
 /// So much of a certificate request is repeated in a refusal.
 const MAX_QUOTED: usize = 1024;
+
 impl Verbs {
     pub async fn create(
         &self,
@@ -56,10 +56,10 @@ impl Verbs {
         );
         row.apply_defaults(&mut object);
         row.prepare_create(&mut object);
-        // Before admission, so that nobody's policy sees a doomed object.
         if let Some(record) = row.requester {
             record(&mut object, &requester(user));
         }
+        // Before admission, so that nobody's policy sees a doomed object.
         self.namespaces.check_create(row, namespace, metadata_str(&object, "name"))?;
         let name = metadata_str(&object, "name").to_string();
         let target =
@@ -114,22 +114,6 @@ impl Verbs {
     }
 }
 
-fn name_suffix() -> String {
-    let mut random = uuid::Uuid::new_v4().as_u128();
-    let length = SUFFIX_ALPHABET.len() as u128;
-    let mut next = || {
-        let character = char::from(SUFFIX_ALPHABET[(random % length) as usize]);
-        random /= length;
-        character
-    };
-    (0..SUFFIX_LENGTH).map(|_| next()).collect()
-}
-
-/// Another random end for a name that was generated before.
-fn rename(object: &mut Value, length: usize) {
-    let name = metadata_str(object, "name");
-    let name = format!("{}{}", &name[..length.saturating_sub(SUFFIX_LENGTH)], name_suffix());
-    set_metadata(object, "name", name);
 fn requester(user: &User) -> Requester<'_> {
     Requester { name: &user.name, uid: &user.uid, groups: &user.groups, extra: &user.extra }
 }
@@ -150,6 +134,22 @@ fn check_new(row: &Resource, object: &Value) -> Result<(), StatusError> {
     row.refuse(object, errors)
 }
 
+fn name_suffix() -> String {
+    let mut random = uuid::Uuid::new_v4().as_u128();
+    let length = SUFFIX_ALPHABET.len() as u128;
+    let mut next = || {
+        let character = char::from(SUFFIX_ALPHABET[(random % length) as usize]);
+        random /= length;
+        character
+    };
+    (0..SUFFIX_LENGTH).map(|_| next()).collect()
+}
+
+/// Another random end for a name that was generated before.
+fn rename(object: &mut Value, length: usize) {
+    let name = metadata_str(object, "name");
+    let name = format!("{}{}", &name[..length.saturating_sub(SUFFIX_LENGTH)], name_suffix());
+    set_metadata(object, "name", name);
 }
 
 /// `apiVersion`, `kind` and `namespace` may be left out, but not be different.

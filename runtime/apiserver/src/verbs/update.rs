@@ -26,9 +26,9 @@ pub(super) enum Part {
     Status,
     /// `spec.finalizers` of namespaces.
     Finalizers,
-    /// The caller has made the change itself, from the current object.
     /// `status.conditions` of requests that somebody decides about.
     Approval,
+    /// The caller has made the change itself, from the current object.
     Prepared,
 }
 
@@ -38,8 +38,8 @@ impl Part {
             None => Some(Part::Main),
             Some(Subresource::Status) => Some(Part::Status),
             Some(Subresource::Finalize) => Some(Part::Finalizers),
-            Some(_) => None,
             Some(Subresource::Approval) => Some(Part::Approval),
+            Some(_) => None,
         }
     }
 }
@@ -159,9 +159,9 @@ impl Verbs {
         match change.part {
             Part::Main => row.check(&new, Some(old))?,
             Part::Status => row.check_status(&new, old)?,
+            Part::Approval => row.check_approval(&new, old)?,
             Part::Finalizers | Part::Prepared => {}
         }
-            Part::Approval => row.check_approval(&new, old)?,
         set_metadata(&mut new, "resourceVersion", metadata(old, "resourceVersion").clone());
         let removed = is_finished(row, &new);
         if new == *old && !removed {
