@@ -12,6 +12,7 @@
 //! Read first: [`kinds::Resource`], one row of the table from which discovery,
 //! tables, storage keys and validation all follow, and [`kinds::Registry`].
 
+pub mod cidr;
 pub mod cron;
 pub mod discovery;
 pub mod kinds;

@@ -11,6 +11,7 @@ use crate::verbs::WriteOptions;
 impl ApiServer {
     /// Creates what is missing. Run it at every start, before serving.
     pub async fn bootstrap(&self) -> Result<(), StatusError> {
+        self.verbs.adopt_claims(self.registry).await?;
         let Some(namespaces) = self.registry.by_plural("", "v1", "namespaces") else {
             return Ok(());
         };

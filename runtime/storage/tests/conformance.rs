@@ -532,3 +532,45 @@ fn what_an_interrupted_rewrite_or_creation_left_is_removed() {
         assert!(first.exists());
     });
 }
+
+/// What one key stands for is held by one writer at a time: taken together with the
+/// writer's own key or not at all, and free again with its removal.
+#[test]
+fn a_key_that_must_be_absent_is_taken_by_one() {
+    on_every_engine(async |site| {
+        let store = site.open();
+        let take = |owner: usize| Txn {
+            guards: vec![],
+            ops: vec![
+                put_op("/claims/a", format!("owner-{owner}")),
+                put_op(&format!("/registry/owner-{owner}"), "x"),
+            ],
+        };
+        let attempts: Vec<_> = (0..50)
+            .map(|owner| {
+                let store = Arc::clone(&store);
+                let txn = take(owner).guard("/claims/a", Expect::Absent);
+                tokio::spawn(async move { store.commit(txn).await })
+            })
+            .collect();
+        let mut won = Vec::new();
+        for (owner, attempt) in attempts.into_iter().enumerate() {
+            match attempt.await.unwrap() {
+                Ok(_) => won.push(owner),
+                Err(CommitError::Guard { key, .. }) => assert_eq!(&key[..], b"/claims/a"),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        let [winner] = won[..] else { panic!("{won:?} hold the same key") };
+        drop(store);
+        let store = site.open();
+        assert_eq!(read(&*store, "/claims/a", None).await, Some(format!("owner-{winner}")));
+        assert_eq!(keys(&*store, "/registry/", "/registry0", None).await.len(), 1);
+        let again = take(99).guard("/claims/a", Expect::Absent);
+        assert!(matches!(store.commit(again.clone()).await, Err(CommitError::Guard { .. })));
+        let delete = |key: &str| Op::Delete { key: Bytes::copy_from_slice(key.as_bytes()) };
+        let ops = vec![delete("/claims/a"), delete(&format!("/registry/owner-{winner}"))];
+        write(&*store, Txn { guards: Vec::new(), ops }).await;
+        write(&*store, again).await;
+    });
+}

@@ -5,6 +5,7 @@
 //! file here and one line in `ROWS`; nothing else in the project names it.
 
 mod attachment;
+mod claim;
 mod config_map;
 mod controller_revision;
 mod cron_job;
@@ -41,6 +42,7 @@ mod secret;
 mod selectable;
 mod service;
 mod service_account;
+mod service_cidr;
 mod stateful_set;
 mod storage_class;
 mod subresource;
@@ -54,6 +56,7 @@ use serde_json::Value;
 use crate::meta::{GroupKind, GroupResource, GroupVersionKind};
 use crate::status::{FieldError, StatusError};
 
+pub use claim::{Claim, ClaimsOf};
 pub use json::{object_at, str_at, value_at};
 pub use metadata::{
     CreateMeta, fill_create_meta, validate_immutable_meta, validate_meta, validate_meta_update,
@@ -231,6 +234,8 @@ pub struct Resource {
     /// Default grace period of a deletion, for kinds that end gracefully.
     pub graceful: Option<fn(&Value) -> i64>,
     pub ttl_seconds: Option<u64>,
+    /// What an object holds for itself alone; a kind that expires may hold nothing.
+    pub claims: Option<ClaimsOf>,
     pub alias: Option<Alias>,
     /// Writes into a new object who asked for it.
     pub requester: Option<fn(&mut Value, &Requester<'_>)>,
@@ -264,6 +269,7 @@ impl Resource {
         status_writes_labels: false,
         graceful: None,
         ttl_seconds: None,
+        claims: None,
         alias: None,
         requester: None,
         certificates: None,
@@ -469,6 +475,8 @@ const ROWS: &[Resource] = &[
     networking::INGRESS_ROW,
     networking::INGRESS_CLASS_ROW,
     networking::NETWORK_POLICY_ROW,
+    service_cidr::CIDR_ROW,
+    service_cidr::ADDRESS_ROW,
     runtime_class::ROW,
     priority_class::ROW,
     pod_disruption_budget::ROW,

@@ -103,6 +103,10 @@ fn sample(row: &Resource) -> Value {
                 "backend": {"service": {"name": "web", "port": {"number": 80}}}}]}}]}})
         }
         "IngressClass" => json!({"spec": {"controller": "example.com/ingress"}}),
+        "ServiceCIDR" => json!({"spec": {"cidrs": ["10.96.0.0/16", "fd00::/108"]}}),
+        "IPAddress" => {
+            json!({"spec": {"parentRef": {"resource": "services", "namespace": "n", "name": "s"}}})
+        }
         "NetworkPolicy" => json!({"spec": {"podSelector": {}, "ingress": [{}]}}),
         "VolumeAttachment" => {
             json!({"spec": {"attacher": "a.example", "nodeName": "n", "source": {"persistentVolumeName": "v"}}})
@@ -135,7 +139,8 @@ fn sample(row: &Resource) -> Value {
         }
         _ => json!({}),
     };
-    object["metadata"] = json!({"name": "web", "labels": {"a": "b"}, "annotations": {"c": "d"}});
+    let name = if row.kind == "IPAddress" { "10.96.0.7" } else { "web" };
+    object["metadata"] = json!({"name": name, "labels": {"a": "b"}, "annotations": {"c": "d"}});
     object
 }
 

@@ -152,6 +152,42 @@ impl FieldError {
     }
 }
 
+impl FieldError {
+    /// The inverse of `Display`, for failures that come from elsewhere as text:
+    /// `spec.clusterIPs: Invalid value: ["10.96.0.7"]: REASON`.
+    pub fn parse(line: &str) -> Option<Self> {
+        use FieldErrorKind as Kind;
+        const KINDS: [Kind; 9] = [
+            Kind::NotFound,
+            Kind::Required,
+            Kind::Duplicate,
+            Kind::Invalid,
+            Kind::NotSupported,
+            Kind::Forbidden,
+            Kind::TooLong,
+            Kind::TooMany,
+            Kind::Internal,
+        ];
+        let (path, body) = line.split_once(": ")?;
+        let kind = KINDS.into_iter().find(|kind| body.starts_with(kind.text()))?;
+        let rest = &body[kind.text().len()..];
+        let bare =
+            matches!(kind, Kind::Required | Kind::Forbidden | Kind::TooLong | Kind::Internal);
+        if bare {
+            let detail = match rest {
+                "" => "",
+                rest => rest.strip_prefix(": ")?,
+            };
+            return Some(Self::new(kind, path, Value::String(String::new()), detail));
+        }
+        let rest = rest.strip_prefix(": ")?;
+        let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
+        let bad_value = values.next()?.ok()?;
+        let detail = &rest[values.byte_offset()..];
+        Some(Self::new(kind, path, bad_value, detail.strip_prefix(": ").unwrap_or(detail)))
+    }
+}
+
 impl fmt::Display for FieldError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.path, self.body())
@@ -161,6 +197,27 @@ impl fmt::Display for FieldError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_printed_can_be_read() {
+        for error in [
+            FieldError::required("spec.ports", ""),
+            FieldError::required("spec.ports", "at least one: two"),
+            FieldError::invalid("spec.clusterIPs", serde_json::json!(["a: b"]), "taken: sorry"),
+            FieldError::invalid("spec.ports[0].nodePort", 30080, ""),
+            FieldError::invalid("spec.x", Value::Null, "must be set"),
+            FieldError::not_supported("spec.type", "Odd", &["A", "B"]),
+            FieldError::duplicate("a", serde_json::json!({"b": 1})),
+            FieldError::forbidden("spec", "is immutable"),
+            FieldError::too_many("a", 3, 2),
+        ] {
+            assert_eq!(FieldError::parse(&error.to_string()), Some(error));
+        }
+        for text in ["", "no path", "spec: Odd value: 1", "spec: Invalid value: {", "a: Forbiddenx"]
+        {
+            assert_eq!(FieldError::parse(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn field_errors_read_as_kubernetes_writes_them() {

@@ -6,6 +6,7 @@ use pintle_api::status::StatusError;
 use pintle_storage::{CommitError, Committed, Expect, Guard, Op, Revision, Txn};
 
 use super::Verbs;
+use super::claims::Holding;
 use crate::encode::Encoded;
 
 /// What became of an attempt.
@@ -16,7 +17,7 @@ pub(super) enum Attempt<T> {
 }
 
 impl Verbs {
-    async fn commit(&self, txn: Txn) -> Result<Attempt<Committed>, StatusError> {
+    pub(super) async fn commit(&self, txn: Txn) -> Result<Attempt<Committed>, StatusError> {
         match self.store.commit(txn).await {
             Ok(committed) => Ok(Attempt::Done(committed)),
             Err(CommitError::Guard { key, .. }) => Ok(Attempt::Lost(key)),
@@ -24,21 +25,26 @@ impl Verbs {
         }
     }
 
-    /// Writes an object; returns its bytes as stored.
+    /// Writes an object, and takes and gives back what it claims; returns its bytes
+    /// as stored.
     pub(super) async fn put(
         &self,
         row: &Resource,
         key: Bytes,
         encoded: Encoded,
-        guards: Vec<Guard>,
+        mut guards: Vec<Guard>,
+        holding: &Holding,
     ) -> Result<Attempt<(Bytes, Revision)>, StatusError> {
         let now_seconds = (self.clock.now_unix_ms() / 1000) as u64;
-        let op = Op::Put {
+        // Claims come after the object's own guards: whose object it is, is asked first.
+        guards.extend(holding.guards());
+        let mut ops = holding.ops(&key);
+        ops.push(Op::Put {
             key,
             value: encoded.into_stored(),
             expires_at_unix_seconds: row.ttl_seconds.map(|ttl| now_seconds + ttl),
-        };
-        Ok(match self.commit(Txn { guards, ops: vec![op] }).await? {
+        });
+        Ok(match self.commit(Txn { guards, ops }).await? {
             Attempt::Lost(key) => Attempt::Lost(key),
             Attempt::Done(mut committed) => match committed.records.pop().flatten() {
                 Some(record) => Attempt::Done((record.value, committed.revision)),
@@ -49,14 +55,17 @@ impl Verbs {
         })
     }
 
-    /// Removes an object that is still at `revision`.
+    /// Removes an object that is still at `revision`, and what it claimed.
     pub(super) async fn remove(
         &self,
         key: Bytes,
         revision: Revision,
+        holding: &Holding,
     ) -> Result<Attempt<Revision>, StatusError> {
         let guard = Guard { key: key.clone(), expect: Expect::ModRevision(revision) };
-        let txn = Txn { guards: vec![guard], ops: vec![Op::Delete { key }] };
+        let mut ops = holding.ops(&key);
+        ops.push(Op::Delete { key });
+        let txn = Txn { guards: vec![guard], ops };
         Ok(match self.commit(txn).await? {
             Attempt::Lost(key) => Attempt::Lost(key),
             Attempt::Done(committed) => Attempt::Done(committed.revision),

@@ -10,6 +10,7 @@ use pintle_api::{names, schema};
 use pintle_storage::{Expect, Guard};
 use serde_json::{Value, json};
 
+use super::claims::{self, Asked, Holding};
 use super::commit::Attempt;
 use super::{
     MAX_ATTEMPTS, Target, Verbs, WriteOptions, Written, fields, metadata_str, set_metadata,
@@ -64,13 +65,27 @@ impl Verbs {
         let name = metadata_str(&object, "name").to_string();
         let target =
             Target { user, namespace, name: &name, subresource: "", dry_run: options.dry_run };
-        self.admit(Operation::Create, row, &target, &mut object, None, &mut warnings).await?;
-        row.check(&object, None)?;
-        let (bytes, revision) =
-            self.put_new(row, namespace, &mut object, &prefix, options.dry_run).await?;
-        self.present(resource, Written { bytes, revision, warnings })
+        let asked = Asked::of(row, &object);
+        // What admission chose may be gone when it is to be stored; it then chooses again.
+        let original = row.claims.is_some().then(|| (object.clone(), warnings.clone()));
+        for _ in 0..MAX_ATTEMPTS {
+            self.admit(Operation::Create, row, &target, &mut object, None, &mut warnings).await?;
+            check_new(row, &object)?;
+            match self.put_new(row, namespace, &mut object, &prefix, options.dry_run).await? {
+                Attempt::Done((bytes, revision)) => {
+                    return self.present(resource, Written { bytes, revision, warnings });
+                }
+                Attempt::Lost(claim) => asked.lost(row, &name, &claim)?,
+            }
+            if let Some(original) = &original {
+                (object, warnings) = original.clone();
+            }
+        }
+        let cause = "what the object was given was taken by others each time, try again";
+        Err(StatusError::too_many_requests(cause, 1))
     }
 
+    /// Lost is only ever a claim.
     async fn put_new(
         &self,
         row: &'static Resource,
@@ -78,7 +93,8 @@ impl Verbs {
         object: &mut Value,
         prefix: &str,
         dry_run: bool,
-    ) -> Result<(Bytes, u64), StatusError> {
+    ) -> Result<Attempt<(Bytes, u64)>, StatusError> {
+        let holding = Holding::change(row, None, Some(object));
         let mut clashes = 0;
         for _ in 0..MAX_ATTEMPTS {
             let name = metadata_str(object, "name").to_string();
@@ -90,15 +106,15 @@ impl Verbs {
             let encoded = self.encode(object)?;
             let taken = if dry_run {
                 if self.bus.get(row.id, namespace, &name).is_none() {
-                    return Ok((encoded.with_revision(None), 0));
+                    return Ok(Attempt::Done((encoded.with_revision(None), 0)));
                 }
                 key.clone()
             } else {
                 let mut guards = vec![Guard { key: key.clone(), expect: Expect::Absent }];
                 guards.extend(namespace_guard);
-                match self.put(row, key.clone(), encoded, guards).await? {
-                    Attempt::Done(done) => return Ok(done),
-                    Attempt::Lost(key) => key,
+                match self.put(row, key.clone(), encoded, guards, &holding).await? {
+                    Attempt::Lost(lost) if !claims::is_claim(row, &lost) => lost,
+                    ended => return Ok(ended),
                 }
             };
             if taken == key {

@@ -8,6 +8,7 @@ use pintle_storage::{Expect, Guard};
 use pintle_watch::Object;
 use serde_json::Value;
 
+use super::claims::Holding;
 use super::commit::Attempt;
 use super::update::{holds_itself, parse};
 use super::{
@@ -91,7 +92,7 @@ impl Verbs {
             let done = match plan(row, &old, options, self.clock.now_unix_ms()) {
                 Plan::Leave => Some((current.bytes.clone(), current.revision)),
                 Plan::Remove => {
-                    if let Some(gone) = self.remove_now(row, &target, &current).await? {
+                    if let Some(gone) = self.remove_now(row, &target, &current, &old).await? {
                         return Ok(gone);
                     }
                     None
@@ -114,6 +115,7 @@ impl Verbs {
         row: &Resource,
         target: &Target<'_>,
         current: &Object,
+        old: &Value,
     ) -> Result<Option<Deleted>, StatusError> {
         let gone = |revision| Deleted::Gone {
             bytes: current.bytes.clone(),
@@ -124,7 +126,8 @@ impl Verbs {
             return Ok(Some(gone(current.revision)));
         }
         let key = Bytes::from(row.key(target.namespace, target.name));
-        Ok(match self.remove(key, current.revision).await? {
+        let holding = Holding::change(row, Some(old), None);
+        Ok(match self.remove(key, current.revision, &holding).await? {
             Attempt::Done(revision) => Some(gone(revision)),
             Attempt::Lost(_) => None,
         })
@@ -143,7 +146,9 @@ impl Verbs {
         }
         let key = Bytes::from(row.key(target.namespace, target.name));
         let guard = Guard { key: key.clone(), expect: Expect::ModRevision(current.revision) };
-        Ok(match self.put(row, key, encoded, vec![guard]).await? {
+        // What is on its way keeps what it holds until it is gone.
+        let holding = Holding::default();
+        Ok(match self.put(row, key, encoded, vec![guard], &holding).await? {
             Attempt::Done(done) => Some(done),
             Attempt::Lost(_) => None,
         })

@@ -4,6 +4,7 @@
 //! holds for both.
 
 mod bind;
+mod claims;
 mod commit;
 mod create;
 mod delete;

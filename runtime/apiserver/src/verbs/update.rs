@@ -10,6 +10,7 @@ use pintle_storage::{Expect, Guard};
 use pintle_watch::Object;
 use serde_json::Value;
 
+use super::claims::{self, Asked, Holding};
 use super::commit::Attempt;
 use super::create::{check_kind, check_namespace};
 use super::{
@@ -153,6 +154,7 @@ impl Verbs {
             Part::Finalizers => row.prepare_finalize(&mut new, old),
             Part::Prepared => {}
         }
+        let asked = Asked::of(row, &new);
         if change.part != Part::Prepared {
             self.admit(Operation::Update, row, target, &mut new, Some(old), warnings).await?;
         }
@@ -173,13 +175,19 @@ impl Verbs {
         }
         let key = Bytes::from(row.key(target.namespace, target.name));
         if removed {
-            return Ok(match self.remove(key, current.revision).await? {
+            let holding = Holding::change(row, Some(old), None);
+            return Ok(match self.remove(key, current.revision, &holding).await? {
                 Attempt::Lost(_) => None,
                 Attempt::Done(revision) => Some((encoded.with_revision(Some(revision)), revision)),
             });
         }
         let guard = Guard { key: key.clone(), expect: Expect::ModRevision(current.revision) };
-        Ok(match self.put(row, key, encoded, vec![guard]).await? {
+        let holding = Holding::change(row, Some(old), Some(&new));
+        Ok(match self.put(row, key, encoded, vec![guard], &holding).await? {
+            Attempt::Lost(lost) if claims::is_claim(row, &lost) => {
+                asked.lost(row, target.name, &lost)?;
+                None
+            }
             Attempt::Lost(_) => None,
             Attempt::Done(done) => Some(done),
         })

@@ -3,16 +3,17 @@
 //! Which address a Service gets is decided elsewhere; here is what its author
 //! may leave out, and what may not change afterwards.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
+mod addresses;
+mod ports;
 
 use serde_json::{Value, json};
 
 use super::json::{
-    age_cell, child, default_str, default_to, is_set, items, items_mut, labels_cell, name_cell,
-    or_none, remove, set, str_at, value_at,
+    age_cell, child, default_str, default_to, items, labels_cell, name_cell, or_none, remove, set,
+    str_at, value_at,
 };
 use super::metadata;
+use super::selectable::SelectableField;
 use super::validation::Check;
 use super::{Column, Hooks, Resource, Subresource};
 use crate::names;
@@ -38,6 +39,11 @@ pub(super) const ROW: Resource = Resource {
         Column::AGE,
         Column::string("Selector").wide().help("Route service traffic to pods with these labels."),
     ],
+    selectable: &[
+        SelectableField::new("spec.clusterIP", "/spec/clusterIP").indexed(),
+        SelectableField::new("spec.type", "/spec/type").indexed(),
+    ],
+    claims: Some(addresses::claims),
     schema: "core.v1.Service",
     hooks: Hooks {
         cells,
@@ -120,80 +126,36 @@ fn default(service: &mut Value) {
     if str_at(spec, &["sessionAffinity"]) == "None" {
         remove(spec, "sessionAffinityConfig");
     }
-    let kind = str_at(spec, &["type"]).to_owned();
-    if kind != "ExternalName" {
+    if addresses::wants_address(spec) {
         default_str(spec, "internalTrafficPolicy", "Cluster");
-        addresses(spec);
     }
-    if matches!(kind.as_str(), "NodePort" | "LoadBalancer") {
+    if ports::is_external(spec) {
         default_str(spec, "externalTrafficPolicy", "Cluster");
     }
-    if kind == "LoadBalancer" {
+    if str_at(spec, &["type"]) == "LoadBalancer" {
         default_to(spec, "allocateLoadBalancerNodePorts", true);
     }
-    for port in items_mut(spec, "ports") {
-        default_str(port, "protocol", "TCP");
-        let number = value_at(port, &["port"]).clone();
-        let absent = match value_at(port, &["targetPort"]) {
-            Value::Null => true,
-            Value::String(name) => name.is_empty(),
-            Value::Number(target) => target.as_i64() == Some(0),
-            _ => false,
-        };
-        if absent && number.is_number() {
-            set(port, "targetPort", number);
-        }
-    }
-}
-
-/// `clusterIP` is the first of `clusterIPs`; the family follows the address.
-fn addresses(spec: &mut Value) {
-    let single = str_at(spec, &["clusterIP"]).to_owned();
-    if !single.is_empty() && !is_set(spec, "clusterIPs") {
-        set(spec, "clusterIPs", json!([single]));
-    } else if single.is_empty()
-        && let Some(first) = items(spec, &["clusterIPs"]).first().cloned()
-    {
-        set(spec, "clusterIP", first);
-    }
-    let v6 = matches!(str_at(spec, &["clusterIP"]).parse(), Ok(IpAddr::V6(_)));
-    default_to(spec, "ipFamilies", json!([if v6 { "IPv6" } else { "IPv4" }]));
-    default_str(spec, "ipFamilyPolicy", "SingleStack");
+    ports::default(spec);
 }
 
 fn create(service: &mut Value) {
     set(service, "status", json!({"loadBalancer": {}}));
+    if let Some(spec) = service.get_mut("spec").filter(|spec| spec.is_object()) {
+        addresses::on_create(spec);
+    }
 }
 
-/// What the server allocated stays when a client leaves it out.
+/// What the server allocated stays when a client leaves it out, and goes when the
+/// new type does not have it.
 fn update(service: &mut Value, old: &Value) {
     let was = value_at(old, &["spec"]);
-    let external = str_at(service, &["spec", "type"]) == "ExternalName";
     let Some(spec) = service.get_mut("spec").filter(|spec| spec.is_object()) else { return };
-    if external {
-        for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-            remove(spec, field);
-        }
-        return;
-    }
-    if str_at(was, &["type"]) == "ExternalName" {
-        return;
-    }
-    for field in ["clusterIP", "clusterIPs"] {
-        if is_set(was, field) {
-            default_to(spec, field, was[field].clone());
-        }
-    }
-    if !matches!(str_at(spec, &["type"]), "NodePort" | "LoadBalancer") {
-        return;
-    }
-    for port in items_mut(spec, "ports") {
-        let same = items(was, &["ports"]).iter().find(|old| {
-            old.get("port") == port.get("port") && old.get("protocol") == port.get("protocol")
-        });
-        if let Some(node_port) = same.and_then(|old| old.get("nodePort")) {
-            default_to(port, "nodePort", node_port.clone());
-        }
+    addresses::on_update(spec, was);
+    ports::on_update(spec, was);
+    addresses::drop_unwanted(spec, was);
+    ports::drop_unwanted(spec, was);
+    if !addresses::wants_address(spec) && addresses::wants_address(was) {
+        remove(spec, "internalTrafficPolicy");
     }
 }
 
@@ -203,15 +165,21 @@ fn validate(service: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut check = Check::new(&mut errors, "spec");
     let kind = str_at(spec, &["type"]);
     let headless = str_at(spec, &["clusterIP"]) == "None";
-    let list = items(spec, &["ports"]);
-    if list.is_empty() && !headless && kind != "ExternalName" {
+    if items(spec, &["ports"]).is_empty() && !headless && kind != "ExternalName" {
         check.required("ports", "");
     }
-    validate_ports(list, &mut check);
+    ports::validate(spec, &mut check);
     if kind.is_empty() {
         check.required("type", "");
     } else {
         check.one_of(spec, "type", TYPES);
+    }
+    if headless && ports::wants_node_ports(spec) {
+        check.invalid(
+            "clusterIPs[0]",
+            "None",
+            format!("may not be set to 'None' for {kind} services"),
+        );
     }
     if kind == "ExternalName" {
         match str_at(spec, &["externalName"]).trim_end_matches('.') {
@@ -222,83 +190,22 @@ fn validate(service: &Value, old: Option<&Value>) -> Vec<FieldError> {
                 }
             }
         }
-        if !str_at(spec, &["clusterIP"]).is_empty() {
-            check.forbidden("clusterIPs", "may not be set for ExternalName services");
-        }
-    } else {
-        validate_addresses(spec, &mut check);
     }
-    metadata::labels(value_at(spec, &["selector"]), &check.path("selector"), check.errors());
-    check.one_of(spec, "sessionAffinity", &["ClientIP", "None"]);
-    check.one_of(spec, "internalTrafficPolicy", &["Cluster", "Local"]);
-    check.one_of(spec, "externalTrafficPolicy", &["Cluster", "Local"]);
-    check.one_of(spec, "ipFamilyPolicy", &["SingleStack", "PreferDualStack", "RequireDualStack"]);
-    if let Some(old) = old.map(|old| value_at(old, &["spec"])) {
-        let was = str_at(old, &["clusterIP"]);
-        let external = [kind, str_at(old, &["type"])].contains(&"ExternalName");
-        if !was.is_empty() && !external && was != str_at(spec, &["clusterIP"]) {
-            let now = json!([str_at(spec, &["clusterIP"])]);
-            check.invalid("clusterIPs[0]", now, "may not change once set");
-        }
-    }
-    errors
-}
-
-fn validate_ports(ports: &[Value], check: &mut Check<'_>) {
-    let mut seen_names = BTreeSet::new();
-    let mut seen_ports = BTreeSet::new();
-    for (index, port) in ports.iter().enumerate() {
-        let mut check = check.item("ports", index);
-        let name = str_at(port, &["name"]);
-        if name.is_empty() {
-            if ports.len() > 1 {
-                check.required("name", "");
-            }
-        } else if let Some(message) = names::dns_label(name) {
-            check.invalid("name", name, message);
-        } else if !seen_names.insert(name) {
-            check.duplicate("name", name);
-        }
-        let number = value_at(port, &["port"]).as_i64().unwrap_or_default();
-        if let Some(message) = names::port_number(number) {
-            check.invalid("port", number, message);
-        }
-        let protocol = str_at(port, &["protocol"]);
-        if protocol.is_empty() {
-            check.required("protocol", "");
-        } else {
-            check.one_of(port, "protocol", &["SCTP", "TCP", "UDP"]);
-        }
-        check.port_or_name(port, "targetPort");
-        if !seen_ports.insert((protocol, number)) {
-            check.duplicate("", json!({"protocol": protocol, "port": number}));
-        }
-        if super::json::int_at(port, &["nodePort"]) != 0 {
-            check.port(port, "nodePort");
-        }
-    }
-}
-
-fn validate_addresses(spec: &Value, check: &mut Check<'_>) {
-    for (index, ip) in items(spec, &["clusterIPs"]).iter().enumerate() {
-        let text = ip.as_str().unwrap_or_default();
-        if text != "None" && text.parse::<IpAddr>().is_err() {
-            let detail = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-            check.invalid(&format!("clusterIPs[{index}]"), text, detail);
-        }
-    }
-    let (single, first) = (str_at(spec, &["clusterIP"]), items(spec, &["clusterIPs"]).first());
-    if first.is_some_and(|first| first.as_str() != Some(single)) {
-        let list = value_at(spec, &["clusterIPs"]).clone();
-        check.invalid("clusterIPs", list, "first value must match `clusterIP`");
-    }
+    addresses::validate(spec, &mut check);
     for (index, ip) in items(spec, &["externalIPs"]).iter().enumerate() {
         let text = ip.as_str().unwrap_or_default();
-        if text.parse::<IpAddr>().is_err() {
+        if text.parse::<std::net::IpAddr>().is_err() {
             let detail = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
             check.invalid(&format!("externalIPs[{index}]"), text, detail);
         }
     }
+    metadata::labels(value_at(spec, &["selector"]), &check.path("selector"), check.errors());
+    check.one_of(spec, "sessionAffinity", &["ClientIP", "None"]);
+    if let Some(was) = old.map(|old| value_at(old, &["spec"])) {
+        addresses::validate_update(spec, was, &mut check);
+        ports::validate_update(spec, was, &mut check);
+    }
+    errors
 }
 
 #[cfg(test)]
@@ -311,7 +218,11 @@ mod tests {
         }
         let mut service = json!({ "spec": spec });
         default(&mut service);
-        let old = old.map(|spec| json!({ "spec": spec }));
+        create(&mut service);
+        let mut old = old.map(|spec| json!({ "spec": spec }));
+        if let Some(old) = &mut old {
+            create(old);
+        }
         let found: Vec<String> =
             validate(&service, old.as_ref()).iter().map(ToString::to_string).collect();
         assert_eq!(found.len(), expect.len(), "{found:?}");
@@ -328,11 +239,10 @@ mod tests {
         assert_eq!(
             service["spec"],
             json!({"type": "ClusterIP", "sessionAffinity": "None", "internalTrafficPolicy": "Cluster",
-                "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
                 "ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}, {"port": 443, "protocol": "TCP", "targetPort": "https"}]})
         );
         let mut headless = json!({"spec": {"clusterIP": "None"}});
-        default(&mut headless);
+        create(&mut headless);
         assert_eq!(headless["spec"]["clusterIPs"], json!(["None"]));
     }
 
