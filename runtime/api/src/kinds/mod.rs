@@ -5,6 +5,8 @@
 //! file here and one line in `ROWS`; nothing else in the project names it.
 
 mod attachment;
+mod certificate_signing_request;
+mod certificate_status;
 mod claim;
 mod config_map;
 mod controller_revision;
