@@ -395,7 +395,7 @@ impl<'a> Work<'a> {
         let some = |count: i64| (count != 0).then_some(count);
         let noted = next.uncounted_terminated_pods.as_ref();
         let uids = |uids: Option<&Vec<String>>| uids.filter(|uids| !uids.is_empty()).cloned();
-        self.outcome.push(Patch::status_of(
+        let patch = Patch::status_of(
             self.job,
             &json!({
                 "startTime": next.start_time,
@@ -413,7 +413,9 @@ impl<'a> Work<'a> {
                 },
                 "conditions": (!next.conditions.is_empty()).then_some(&next.conditions),
             }),
-        ));
+        );
+        // Counts go on from what was read, and whoever else has written is not overwritten.
+        self.outcome.push(patch.at(self.job.revision));
     }
 }
 

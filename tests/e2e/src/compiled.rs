@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 
 use crate::bin_dir;
 
-/// More than the plugins of a few builds: time to begin anew.
-const MAX_FILES: usize = 64;
+/// More than the plugins of a few builds, and variants of them: time to begin anew.
+const MAX_FILES: usize = 400;
 
 /// Gives a data directory what others have compiled.
-pub(crate) fn provide(data_dir: &Path) {
+pub fn provide(data_dir: &Path) {
     let own = data_dir.join("plugin-cache");
     make_private(data_dir);
     make_private(&own);
@@ -26,7 +26,7 @@ pub(crate) fn provide(data_dir: &Path) {
 }
 
 /// Keeps for others what a server has compiled.
-pub(crate) fn keep(data_dir: &Path) {
+pub fn keep(data_dir: &Path) {
     let shared = shared();
     if files(&shared).len() > MAX_FILES {
         let _ = fs::remove_dir_all(&shared);

@@ -7,7 +7,7 @@
 
 mod census;
 mod command;
-mod compiled;
+pub mod compiled;
 mod process;
 pub mod registry;
 pub mod workload;
