@@ -218,7 +218,7 @@ impl Decider {
         let view = &self.view;
         let known = self.shapes.scored(shape);
         known.scores.refresh(view, shape);
-        let plan = match Plan::of(&view.volumes, shape) {
+        let plan = match Plan::of(view, shape) {
             Ok(plan) => plan,
             Err(why) => return refuse_pod(view, shape, asker, &why),
         };

@@ -182,14 +182,14 @@ fn wake_for(reason: &Reason, wake_on: &mut Wake) {
         | Reason::Insufficient(_)
         | Reason::AntiAffinity
         | Reason::ExistingAntiAffinity => wake_on.pod_removed = true,
-        Reason::ClaimInUse | Reason::VolumeLimit => {
+        // A pod that goes leaves the volume that was promised to its claim.
+        Reason::ClaimInUse | Reason::VolumeLimit | Reason::NoVolumeToBind => {
             wake_on.pod_removed = true;
             wake_on.other_changed = true;
         }
-        Reason::VolumeGone
-        | Reason::VolumeAffinity
-        | Reason::NoVolumeToBind
-        | Reason::VolumeZone => wake_on.other_changed = true,
+        Reason::VolumeGone | Reason::VolumeAffinity | Reason::VolumeZone => {
+            wake_on.other_changed = true;
+        }
         Reason::Spread => {
             wake_on.pod_removed = true;
             wake_on.pod_added = true;

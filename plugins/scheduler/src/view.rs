@@ -269,6 +269,10 @@ impl View {
         self.names.len() - 1
     }
 
+    pub fn placed(&self, uid: &str) -> Option<&Placed> {
+        self.pods.get(uid)
+    }
+
     pub fn labels(&self, slot: Slot) -> &LabelMap {
         self.labels[slot].get()
     }

@@ -144,6 +144,57 @@ fn a_claim_that_waits_follows_its_class() {
 }
 
 #[test]
+fn a_local_volume_is_promised_to_one_pod_only() {
+    let labelled = |name: &str| {
+        node(name, "4", json!({"metadata": {"labels": {"kubernetes.io/hostname": name}}}))
+    };
+    let mut plugin = plugin(&[labelled("a"), labelled("b")]);
+    let class = json!({"provisioner": "kubernetes.io/no-provisioner",
+        "volumeBindingMode": "WaitForFirstConsumer"});
+    let volume = |name: &str, node: &str, size: &str, phase: &str| {
+        let json = json!({"spec": {"capacity": {"storage": size}, "storageClassName": "local",
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions":
+                [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}]}}},
+            "status": {"phase": phase}});
+        object(core("PersistentVolume"), "", name, json)
+    };
+    let claim = |name: &str| {
+        let json = json!({"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"},
+            "spec": {"storageClassName": "local", "resources": {"requests": {"storage": "1Gi"}}},
+            "status": {"phase": "Pending"}});
+        object(core("PersistentVolumeClaim"), "default", name, json)
+    };
+    let using = |name: &str, claim: &str| {
+        let data = json!({"name": "data", "persistentVolumeClaim": {"claimName": claim}});
+        pod(name, "1", json!({"spec": {"volumes": [data]}}))
+    };
+    upsert(
+        &mut plugin,
+        &[
+            object(KindRef::new("storage.k8s.io", "v1", "StorageClass"), "", "local", class),
+            volume("on-a", "a", "1Gi", "Available"),
+            volume("on-b", "b", "5Gi", "Available"),
+            claim("one"),
+            claim("two"),
+            claim("three"),
+        ],
+    );
+    let first = bound_to(&mut plugin, &using("p", "one"));
+    let second = bound_to(&mut plugin, &using("q", "two"));
+    assert_ne!(first, second, "one volume is on each node");
+    let message = refusal(&mut plugin, &using("r", "three"));
+    assert!(
+        message.contains("2 node(s) didn't find available persistent volumes to bind"),
+        "{message}"
+    );
+    // Who shares a claim goes where its volume will be.
+    assert_eq!(bound_to(&mut plugin, &using("s", "two")), second);
+    // The pod goes before its claim is bound: the volume is free again.
+    plugin.sync(vec![Delta::Remove(using("p", "one"))]);
+    assert_eq!(bound_to(&mut plugin, &using("r", "three")), first);
+}
+
+#[test]
 fn budgets_are_kept_where_another_node_does() {
     let mut plugin = plugin(&two());
     let on = |name: &str, node: &str, app: &str, priority: i32| {

@@ -2,10 +2,12 @@
 //! classes, and how many volumes each node may have.
 //!
 //! A decision names a node and nothing else: which volume a claim gets that waits
-//! for its first pod is chosen, near that node, by whoever binds volumes.
-//! [`plan::Plan`] is what one pod's claims ask of nodes.
+//! for its first pod is chosen, near that node, by whoever binds volumes; until
+//! then [`promised`] keeps others from counting on it. [`plan::Plan`] is what one
+//! pod's claims ask of nodes.
 
 pub mod plan;
+mod promised;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -29,6 +31,8 @@ pub struct Volumes {
     limits: BTreeMap<String, BTreeMap<String, usize>>,
     /// By claim: the pods that use it.
     users: BTreeMap<Rc<str>, BTreeSet<Rc<str>>>,
+    /// Claims that have users and no volume yet.
+    awaiting: BTreeSet<Rc<str>>,
     /// By slot: pods with claims.
     with_claims: BTreeMap<Slot, BTreeMap<Rc<str>, Rc<Shape>>>,
     epoch: u64,
@@ -46,6 +50,7 @@ struct Claim {
     bytes: i64,
     selector: Option<Selector>,
     selected_node: Option<String>,
+    created: String,
 }
 
 #[derive(Debug)]
@@ -80,6 +85,7 @@ const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
 struct Meta {
     labels: Option<LabelMap>,
     annotations: Option<LabelMap>,
+    creation_timestamp: Option<String>,
     deletion_timestamp: Option<IgnoredAny>,
 }
 
@@ -212,7 +218,9 @@ impl Volumes {
         match kind {
             "PersistentVolumeClaim" => {
                 let claim = Claim::read(json)?;
-                self.claims.insert(format!("{namespace}/{name}"), claim);
+                let key = format!("{namespace}/{name}");
+                self.claims.insert(key.clone(), claim);
+                self.note_awaiting(&key);
             }
             "PersistentVolume" => {
                 self.volumes.insert(name.to_owned(), Volume::read(json)?);
@@ -235,7 +243,11 @@ impl Volumes {
 
     pub fn remove(&mut self, kind: &str, namespace: &str, name: &str) {
         let gone = match kind {
-            "PersistentVolumeClaim" => self.claims.remove(&format!("{namespace}/{name}")).is_some(),
+            "PersistentVolumeClaim" => {
+                let key = format!("{namespace}/{name}");
+                self.awaiting.remove(key.as_str());
+                self.claims.remove(&key).is_some()
+            }
             "PersistentVolume" => self.volumes.remove(name).is_some(),
             "StorageClass" => self.classes.remove(name).is_some(),
             "CSINode" => self.limits.remove(name).is_some(),
@@ -250,6 +262,7 @@ impl Volumes {
         }
         for claim in &pod.shape.claims {
             self.users.entry(Rc::clone(&claim.key)).or_default().insert(Rc::clone(uid));
+            self.note_awaiting(&claim.key);
         }
         let pods = self.with_claims.entry(pod.slot).or_default();
         pods.insert(Rc::clone(uid), Rc::clone(&pod.shape));
@@ -261,6 +274,7 @@ impl Volumes {
                 users.remove(uid);
                 if users.is_empty() {
                     self.users.remove(&claim.key);
+                    self.awaiting.remove(&claim.key);
                 }
             }
         }
@@ -270,6 +284,32 @@ impl Volumes {
                 self.with_claims.remove(&pod.slot);
             }
         }
+    }
+
+    fn note_awaiting(&mut self, key: &str) {
+        let waits = self.claims.get(key).is_some_and(|claim| !claim.bound);
+        match self.users.get_key_value(key) {
+            Some((key, _)) if waits => self.awaiting.insert(Rc::clone(key)),
+            _ => self.awaiting.remove(key),
+        };
+    }
+
+    /// The volume that the binder would give to a claim on a node: one that is meant
+    /// for it, else the smallest that is large enough.
+    fn choice(
+        &self,
+        key: &str,
+        claim: &Claim,
+        node: &str,
+        labels: &LabelMap,
+        is_free: impl Fn(&str) -> bool,
+    ) -> Option<&str> {
+        let suits = |(name, volume): &(&String, &Volume)| {
+            volume.suits(key, claim, node, labels) && is_free(name)
+        };
+        let found = self.volumes.iter().filter(suits);
+        let (name, _) = found.min_by_key(|(_, volume)| (volume.claim.is_none(), volume.bytes))?;
+        Some(name)
     }
 
     /// What a claim would attach to a node: the driver and a name for the volume.
@@ -308,6 +348,7 @@ impl Claim {
             bytes: bytes(&spec.resources.requests),
             selector: spec.selector.as_ref().map(Selector::of),
             selected_node: annotations.get(SELECTED_NODE).cloned(),
+            created: metadata.creation_timestamp.unwrap_or_default(),
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use super::promised::Promised;
 use super::{Claim, NO_PROVISIONER, Volume, Volumes};
 use crate::config::Rule;
 use crate::filter::Reason;
@@ -27,16 +28,18 @@ pub struct Plan<'a> {
     /// A claim is bound to a volume that is not there.
     gone: bool,
     waiting: Vec<(&'a str, &'a Claim)>,
+    promised: Promised<'a>,
     /// By driver: what would be attached.
     attached: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl<'a> Plan<'a> {
     /// `None` for a pod without claims; an error text when no node could do.
-    pub fn of(volumes: &'a Volumes, shape: &'a Shape) -> Result<Option<Self>, String> {
+    pub fn of(view: &'a View, shape: &'a Shape) -> Result<Option<Self>, String> {
         if shape.claims.is_empty() {
             return Ok(None);
         }
+        let volumes = &view.volumes;
         let binds = shape.settings.has(Rule::VolumeBinding);
         let mut plan = Plan {
             volumes,
@@ -45,6 +48,7 @@ impl<'a> Plan<'a> {
             bound: Vec::new(),
             gone: false,
             waiting: Vec::new(),
+            promised: Promised::default(),
             attached: BTreeMap::new(),
         };
         let mut immediate = false;
@@ -86,10 +90,13 @@ impl<'a> Plan<'a> {
                 plan.attached.entry(driver).or_default().insert(handle);
             }
         }
-        match immediate && binds {
-            true => Err("pod has unbound immediate PersistentVolumeClaims".to_owned()),
-            false => Ok(Some(plan)),
+        if immediate && binds {
+            return Err("pod has unbound immediate PersistentVolumeClaims".to_owned());
         }
+        if !plan.waiting.is_empty() {
+            plan.promised = Promised::of(volumes, view);
+        }
+        Ok(Some(plan))
     }
 
     /// Why the claims keep the pod from a node, if the pods in `without` were gone.
@@ -136,15 +143,13 @@ impl<'a> Plan<'a> {
             if self.gone {
                 return Some(Reason::VolumeGone);
             }
-            let elsewhere = |volume: &&Volume| {
-                volume.affinity.as_ref().is_some_and(|affinity| !affinity.matches(name, labels))
-            };
+            let elsewhere = |volume: &&Volume| !volume.is_near(name, labels);
             if self.bound.iter().any(elsewhere) {
                 return Some(Reason::VolumeAffinity);
             }
             let mut chosen = BTreeSet::new();
             for (key, claim) in &self.waiting {
-                if !self.can_be_bound(key, claim, name, labels, &mut chosen) {
+                if !self.can_be_bound(view, slot, (*key, *claim), &mut chosen) {
                     return Some(Reason::NoVolumeToBind);
                 }
             }
@@ -156,27 +161,29 @@ impl<'a> Plan<'a> {
     /// Is there a volume near this node for the claim, or could one be made?
     fn can_be_bound(
         &self,
-        key: &str,
-        claim: &Claim,
-        node: &str,
-        labels: &LabelMap,
+        view: &View,
+        slot: Slot,
+        (key, claim): (&str, &Claim),
         chosen: &mut BTreeSet<&'a str>,
     ) -> bool {
-        if let Some(selected) = &claim.selected_node {
-            return selected == node;
+        let (node, labels) = (&view.names[slot], view.labels(slot));
+        let promise = self.promised.to(key);
+        if let Some(name) = promise.and_then(|promise| promise.volume) {
+            // Another pod uses the claim already.
+            return self.volumes.volumes.get(name).is_some_and(|it| it.is_near(node, labels));
         }
-        // The smallest that is large enough, as the binder would choose.
-        let found = self
-            .volumes
-            .volumes
-            .iter()
-            .filter(|(name, volume)| {
-                !chosen.contains(name.as_str()) && volume.suits(key, claim, node, labels)
-            })
-            .min_by_key(|(_, volume)| (volume.claim.is_none(), volume.bytes));
-        if let Some((name, _)) = found {
-            chosen.insert(name);
-            return true;
+        // Where one is to be made for the claim, no other will do.
+        let elsewhere = claim.selected_node.as_ref().is_some_and(|selected| selected != node)
+            || promise.is_some_and(|promise| promise.slot != slot);
+        if elsewhere {
+            return false;
+        }
+        if promise.is_none() {
+            let is_free = |name: &str| !chosen.contains(name) && self.promised.is_free(name);
+            if let Some(name) = self.volumes.choice(key, claim, node, labels, is_free) {
+                chosen.insert(name);
+                return true;
+            }
         }
         let Some(class) = self.volumes.classes.get(&claim.class) else { return false };
         class.provisioner != NO_PROVISIONER
@@ -203,7 +210,11 @@ impl<'a> Plan<'a> {
 }
 
 impl Volume {
-    fn suits(&self, key: &str, claim: &Claim, node: &str, labels: &LabelMap) -> bool {
+    fn is_near(&self, node: &str, labels: &LabelMap) -> bool {
+        self.affinity.as_ref().is_none_or(|affinity| affinity.matches(node, labels))
+    }
+
+    pub(super) fn suits(&self, key: &str, claim: &Claim, node: &str, labels: &LabelMap) -> bool {
         let free = match &self.claim {
             Some(claim) => claim == key,
             None => self.available,
@@ -213,6 +224,6 @@ impl Volume {
             && self.bytes >= claim.bytes
             && claim.modes.iter().all(|mode| self.modes.contains(mode))
             && claim.selector.as_ref().is_none_or(|selector| selector.matches(&self.labels))
-            && self.affinity.as_ref().is_none_or(|affinity| affinity.matches(node, labels))
+            && self.is_near(node, labels)
     }
 }

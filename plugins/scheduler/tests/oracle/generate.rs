@@ -254,6 +254,7 @@ impl Draw {
             pod.node = Some(self.of(&NODES));
             pod.terminating = some_leave && self.one_in(4);
             pod.claims.retain(|claim| *claim != "absent");
+            cluster.drop_strays(&mut pod);
             cluster.pods.insert(pod.name.clone(), pod);
         }
         cluster

@@ -48,6 +48,7 @@ fn step(draw: &mut Draw, cluster: &mut Cluster, plugin: &mut impl Scheduler, ind
         6 => {
             let mut pod = draw.pod(format!("extra{index}"));
             pod.node = Some(name);
+            cluster.drop_strays(&mut pod);
             plugin.sync(vec![Delta::Upsert(pod.object())]);
             cluster.pods.insert(pod.name.clone(), pod);
         }

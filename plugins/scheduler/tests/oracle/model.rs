@@ -364,6 +364,19 @@ impl Cluster {
         self.pods.values().filter(move |pod| pod.node == Some(node))
     }
 
+    /// A claim without a volume is used on one node only.
+    pub fn drop_strays(&self, pod: &mut PodModel) {
+        pod.claims.retain(|claim| {
+            let waits = matches!(self.claims.get(claim), Some(ClaimModel::Waiting { .. }));
+            let elsewhere = |other: &PodModel| {
+                other.node != pod.node
+                    && other.namespace == pod.namespace
+                    && other.claims.contains(claim)
+            };
+            !(waits && self.pods.values().any(elsewhere))
+        });
+    }
+
     pub fn without(&self, names: &BTreeSet<String>) -> Cluster {
         let mut left = self.clone();
         left.pods.retain(|name, _| !names.contains(name));

@@ -174,11 +174,14 @@ fn claims_failure(cluster: &Cluster, pod: &PodModel, node: &NodeModel) -> Option
             return Some("node(s) didn't match PersistentVolume's node affinity");
         }
     }
-    for (_, claim) in claims() {
-        if let ClaimModel::Waiting { zones } = claim
-            && !zones.is_empty()
-            && !zone.is_some_and(|zone| zones.contains(&zone))
-        {
+    for (name, claim) in claims() {
+        let ClaimModel::Waiting { zones } = claim else { continue };
+        let user = cluster.pods.values().find(|other| {
+            other.node.is_some() && other.namespace == pod.namespace && other.claims.contains(&name)
+        });
+        // Its volume will be made where the first pod is that uses it.
+        let here = user.is_none_or(|user| user.node == Some(node.name));
+        if !here || !(zones.is_empty() || zone.is_some_and(|zone| zones.contains(&zone))) {
             return Some("node(s) didn't find available persistent volumes to bind");
         }
     }
