@@ -32,12 +32,12 @@ impl Budgets {
     pub fn of_role(role: Role) -> Self {
         let (fuel_per_call, memory_mib, deadline_ms) = match role {
             Role::Controller => (2_000_000_000, 128, 250),
-            Role::Scheduler => (4_000_000_000, 512, 50),
+            Role::Scheduler => (4_000_000_000, 512, 18),
             // Once or twice for each pod.
-            Role::SchedulerExtension => (50_000_000, 64, 20),
-            Role::Admission => (200_000_000, 64, 20),
+            Role::SchedulerExtension => (50_000_000, 64, 15),
+            Role::Admission => (200_000_000, 64, 15),
             // Before anything else happens to a request.
-            Role::Authorizer => (50_000_000, 64, 20),
+            Role::Authorizer => (50_000_000, 64, 15),
             Role::Cni => (1_000_000_000, 32, 1000),
         };
         Self {

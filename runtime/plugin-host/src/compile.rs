@@ -147,7 +147,7 @@ pub enum CompileError {
 /// standard output. The process should do nothing else.
 pub fn compile_stdin() -> Result<(), CompileError> {
     limit_this_process();
-    let engine = engine::engine()?;
+    let engine = engine::compiling()?;
     let mut component = Vec::new();
     std::io::stdin()
         .take(MAX_COMPONENT_BYTES as u64 + 1)

@@ -16,6 +16,9 @@ fn nice(role: Role) -> i32 {
 /// For threads beside the active versions that nobody waits for.
 pub(crate) const LOWEST: i32 = 19;
 
+/// For the clock that stops runaways: it must not wait for them.
+const FIRST: i32 = -10;
+
 /// Gives the calling thread the priority of a role. Giving way needs no privilege.
 pub(crate) fn of_this_thread(role: Role) {
     match nice(role) {
@@ -27,6 +30,12 @@ pub(crate) fn of_this_thread(role: Role) {
 /// Gives the calling thread a priority below the server's own.
 pub(crate) fn give_way(nice: i32) {
     set(nice);
+}
+
+/// Puts the calling thread before all others of the server, if that is allowed:
+/// it takes a privilege.
+pub(crate) fn go_first() {
+    set(FIRST);
 }
 
 fn set(nice: i32) {

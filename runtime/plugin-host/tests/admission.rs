@@ -117,7 +117,7 @@ async fn a_broken_plugin_admits_nothing_and_says_why() {
         running.review(&config_map("x", json!({}))).await.expect("the next request is not harmed");
     }
     check("trap", "it trapped").await;
-    check("loop", "it ran past its deadline of 20 ms").await;
+    check("loop", "it ran past its deadline of 15 ms").await;
     check("nonsense", "no JSON patch").await;
     check("misplaced", "its patch does not apply").await;
     check("late-patch", "validating phase").await;

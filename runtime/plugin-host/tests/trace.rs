@@ -211,6 +211,34 @@ async fn secrets_stay_out_of_a_trace_that_still_replays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_trace_holds_what_decides_although_the_spec_names_a_candidate() {
+    let memory = Memory::new();
+    memory.create(copier(json!({})));
+    let running = Running::start(memory.clone()).await;
+    let grants = copier(json!({}))["spec"]["grants"].clone();
+    let candidate = guests::variant(&guests::controller(), 1);
+    let plugin = guests::plugin("copier", "Controller", &candidate, json!({}), grants);
+    let mut spec = plugin["spec"].clone();
+    spec["rollout"]["shadow"] = json!({ "decisions": 100_000 });
+    memory.merge("Plugin", "", "copier", json!({ "spec": spec }));
+    eventually_showing("a comparison", || {
+        let status = memory.value("Plugin", "", "copier").unwrap()["status"].clone();
+        if status["phase"] == "Shadowing" { Ok(()) } else { Err(status.to_string()) }
+    })
+    .await;
+    let (recording, written) = running.record("copier", false).await;
+    for index in 0..3 {
+        memory.create(config_map(&format!("map-{index}"), json!({})));
+    }
+    calls(&recording, 3).await;
+    stop(recording).await;
+    // With nothing but what the trace holds.
+    let report = running.replay(written.bytes(), |_| {}).await.unwrap();
+    assert!(report.is_identical() && report.calls >= 3, "{report:?}");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn faults_and_errors_replay_as_they_were() {
     let memory = Memory::new();
     let mut plugin = copier(json!({}));

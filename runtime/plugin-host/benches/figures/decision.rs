@@ -36,6 +36,8 @@ impl Objects for Nothing {
 pub struct Decision {
     pub native: f64,
     pub component: f64,
+    /// Of its calls the longest, in milliseconds: to be set against its deadline.
+    pub longest_call: f64,
     /// By which the process grew while the component worked.
     pub resident_mebibytes: u64,
 }
@@ -55,11 +57,15 @@ pub fn scheduler() -> Component {
 
 pub fn measure(component: &Component, workload: &Workload) -> Decision {
     let before = resident_mebibytes();
+    let mut longest_call: f64 = 0.0;
     let mut instance = component.start(b"{}").expect("the default configuration");
     for things in [&workload.nodes, &workload.bound] {
         for chunk in things.chunks(100) {
             let deltas = chunk.iter().map(|thing| DeltaRecord::Upsert(record(thing)));
-            let answer = ask(&mut instance, &Input::Sync(deltas.collect()));
+            let input = Input::Sync(deltas.collect());
+            let started = native::processor_time();
+            let answer = ask(&mut instance, &input);
+            longest_call = longest_call.max(native::processor_time() - started);
             assert!(!matches!(answer, Answer::Fault(_)), "{answer:?}");
         }
     }
@@ -70,7 +76,9 @@ pub fn measure(component: &Component, workload: &Workload) -> Decision {
         let input = Input::Schedule { context, pods: pods.iter().map(record).collect() };
         let started = native::processor_time();
         let answer = ask(&mut instance, &input);
-        elapsed += native::processor_time() - started;
+        let took = native::processor_time() - started;
+        longest_call = longest_call.max(took);
+        elapsed += took;
         let Answer::Decisions(decisions) = answer else { panic!("{answer:?}") };
         let is_bound = |decision: &&DecisionRecord| matches!(decision, DecisionRecord::Bind { .. });
         bound += decisions.iter().filter(is_bound).count();
@@ -79,7 +87,7 @@ pub fn measure(component: &Component, workload: &Workload) -> Decision {
     let (native, bound_natively) = native::run(workload, BATCH);
     assert_eq!(bound, bound_natively, "{}: they decide alike", workload.what);
     let component = elapsed / workload.pending.len() as f64;
-    Decision { native, component, resident_mebibytes }
+    Decision { native, component, longest_call: longest_call / 1e3, resident_mebibytes }
 }
 
 fn ask(instance: &mut Instance, input: &Input) -> Answer {

@@ -47,9 +47,9 @@ pub fn measure(rounds: usize) -> Vec<Stopped> {
     let schedule = Input::Schedule { context, pods: vec![pod] };
     let spins = json!({ "score": "zone", "fault": "loop", "schedule": "loop" });
     [
-        (Role::Admission, guests::admission(), milliseconds(20), review),
-        (Role::SchedulerExtension, guests::extension(), milliseconds(20), score),
-        (Role::Scheduler, guests::scheduler(), milliseconds(50), schedule),
+        (Role::Admission, guests::admission(), milliseconds(15), review),
+        (Role::SchedulerExtension, guests::extension(), milliseconds(15), score),
+        (Role::Scheduler, guests::scheduler(), milliseconds(18), schedule),
     ]
     .into_iter()
     .map(|(role, component, deadline, input)| {

@@ -16,10 +16,10 @@ use crate::cluster::Cluster;
 use crate::convert;
 use crate::follow::{AdmissionTurn, Follower, FollowerHandle, Followers, Reviewed};
 use crate::plugin;
+use crate::program::Program;
 use crate::program::admission_interface::{
     Operation as Operations, Phase, Request, Response, Rule, Verdict,
 };
-use crate::program::{LoadError, Program};
 use crate::sandbox::{Fault, Sandbox};
 use crate::seed::Seeds;
 use crate::supervise::{Health, Input, On, Previous, Remedy, Rollout, Version, take_warm};
@@ -58,9 +58,10 @@ struct Live {
 }
 
 impl Live {
-    fn start(program: Arc<Program<AdmissionPlugin>>) -> Result<Self, LoadError> {
-        let first = program.start().map_err(LoadError::Start)?;
-        Ok(Self { program, idle: Mutex::new(vec![first]) })
+    /// The first request makes the first instance: that one starts was seen when
+    /// the program was loaded.
+    fn new(program: Arc<Program<AdmissionPlugin>>) -> Self {
+        Self { program, idle: Mutex::default() }
     }
 
     fn version(&self) -> Version {
@@ -94,11 +95,11 @@ impl AdmissionUnit {
         rollout: Rollout,
         cluster: Arc<dyn Cluster>,
         health: Arc<Health>,
-    ) -> Result<Self, LoadError> {
+    ) -> Self {
         let gate = program.budgets().max_instances.map(Gate::new);
-        let live = Live::start(program)?;
+        let live = Live::new(program);
         health.activated(live.version(), None, std::time::Duration::ZERO);
-        Ok(Self {
+        Self {
             name: live.program.name.clone(),
             priority,
             seeds: Seeds::starting_at(cluster.now_unix_ms().unsigned_abs()),
@@ -110,7 +111,7 @@ impl AdmissionUnit {
             parked: ParkedRequests::default(),
             gate,
             max_idle: std::thread::available_parallelism().map_or(2, usize::from),
-        })
+        }
     }
 
     /// A unit of another priority or version that inherits this one as what to roll back to.
@@ -119,9 +120,9 @@ impl AdmissionUnit {
         program: Arc<Program<AdmissionPlugin>>,
         priority: i32,
         rollout: Rollout,
-    ) -> Result<Self, LoadError> {
+    ) -> Self {
         let gate = program.budgets().max_instances.map(Gate::new);
-        let live = Live::start(program)?;
+        let live = Live::new(program);
         let started = Instant::now();
         let before = self.live.load_full();
         let stopped = self.supervision.lock().stopped;
@@ -132,7 +133,7 @@ impl AdmissionUnit {
             previous.as_ref().map(|previous| previous.live.version()),
             started.elapsed(),
         );
-        Ok(Self {
+        Self {
             name: self.name.clone(),
             priority,
             cluster: self.cluster.clone(),
@@ -144,7 +145,7 @@ impl AdmissionUnit {
             parked: ParkedRequests::default(),
             gate,
             max_idle: self.max_idle,
-        })
+        }
     }
 
     /// Whether the plugin asked to see such requests in this phase.

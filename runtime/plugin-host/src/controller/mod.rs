@@ -3,6 +3,7 @@
 
 mod mapping;
 mod queue;
+mod recover;
 mod selecting;
 mod unit;
 mod worker;

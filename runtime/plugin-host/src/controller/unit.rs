@@ -69,7 +69,7 @@ impl ControllerUnit {
         cluster: Arc<dyn Cluster>,
         health: Arc<Health>,
     ) -> Result<Self, LoadError> {
-        let live = Live::start(program)?;
+        let live = Live::new(program)?;
         let shared = Arc::new(Shared {
             identity: PluginIdentity::Plugin(live.program.name.clone()),
             seeds: Seeds::starting_at(cluster.now_unix_ms().unsigned_abs()),
@@ -108,7 +108,7 @@ impl ControllerUnit {
         program: Arc<Program<ControllerPlugin>>,
         rollout: Rollout,
     ) -> Result<(), LoadError> {
-        let live = Live::start(program)?;
+        let live = Live::new(program)?;
         let (taken, handed_over) = hand_over();
         self.shared.inbox.lock().next = Some(Next { live, rollout, taken });
         self.shared.wake.notify_all();

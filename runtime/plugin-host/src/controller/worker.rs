@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use super::mapping::Mapping;
 use super::queue::{Verdict, Work};
+use super::recover::After;
 use super::unit::{Next, Shared};
 use crate::bindings::controller::ControllerPlugin;
 use crate::bindings::types::{Context, ObjectRef};
-use crate::cluster::{ApplyError, ObjectHandle};
+use crate::cluster::ApplyError;
 use crate::convert;
 use crate::follow::{Decided, Worked};
 use crate::plan;
@@ -17,7 +18,7 @@ use crate::priority;
 use crate::program::controller_interface::Request;
 use crate::program::{LoadError, Program};
 use crate::sandbox::{Fault, Sandbox};
-use crate::supervise::{Input, On, Previous, Remedy, Version, take_warm};
+use crate::supervise::{Previous, Version};
 
 /// So many keys' actions are being performed at a time; what comes back late
 /// must not pile up without bound.
@@ -27,22 +28,35 @@ const MAX_IN_FLIGHT: usize = 32;
 /// memory of its past is shorter than the call; then it backs off.
 const MAX_OVERTAKEN: usize = 3;
 
-/// One version with its instance.
+/// One version, and its instance once there is something to decide: most
+/// controllers of a small cluster never have.
 pub(crate) struct Live {
     pub program: Arc<Program<ControllerPlugin>>,
     pub mapping: Arc<Mapping>,
-    sandbox: Sandbox<ControllerPlugin>,
+    sandbox: Option<Sandbox<ControllerPlugin>>,
 }
 
 impl Live {
-    pub fn start(program: Arc<Program<ControllerPlugin>>) -> Result<Self, LoadError> {
+    /// That the program starts and what it says of itself was seen when it was loaded.
+    pub fn new(program: Arc<Program<ControllerPlugin>>) -> Result<Self, LoadError> {
         let mapping = check(&program)?;
-        let sandbox = program.start().map_err(LoadError::Start)?;
-        Ok(Self { program, mapping: Arc::new(mapping), sandbox })
+        Ok(Self { program, mapping: Arc::new(mapping), sandbox: None })
     }
 
-    fn version(&self) -> Version {
+    pub(super) fn version(&self) -> Version {
         Version::of(&self.program)
+    }
+
+    /// The next call gets a fresh instance: a store that trapped is poisoned.
+    pub(super) fn drop_instance(&mut self) {
+        self.sandbox = None;
+    }
+
+    fn instance(&mut self) -> Result<&mut Sandbox<ControllerPlugin>, Fault> {
+        match &mut self.sandbox {
+            Some(sandbox) => Ok(sandbox),
+            none => Ok(none.insert(self.program.start()?)),
+        }
     }
 }
 
@@ -73,19 +87,10 @@ pub(crate) fn reconcile(
 }
 
 pub(crate) struct Worker {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     /// None before the first version, and once the plugin is stopped.
-    live: Option<Live>,
-    previous: Option<Previous<Live>>,
-}
-
-/// What becomes of an input after a fault.
-enum After {
-    /// Another version decides it now.
-    Again,
-    /// It comes again later.
-    Hold,
-    Park,
+    pub(super) live: Option<Live>,
+    pub(super) previous: Option<Previous<Live>>,
 }
 
 enum Job {
@@ -196,16 +201,24 @@ impl Worker {
             let Some(live) = &mut self.live else {
                 return self.finish(work, Verdict::Hold);
             };
+            let program = live.program.clone();
+            let sandbox = match live.instance() {
+                Ok(sandbox) => sandbox,
+                Err(fault) => match self.strike(work, false, &fault) {
+                    After::Again => continue,
+                    After::Hold | After::Park => return self.finish(work, Verdict::Hold),
+                },
+            };
             let context = Context {
                 now_unix_ms: self.shared.cluster.now_unix_ms(),
                 seed: self.shared.seeds.next(),
                 revision: self.shared.cluster.revision(),
             };
-            let decided = reconcile(&live.program, &mut live.sandbox, &request, context);
+            let decided = reconcile(&program, sandbox, &request, context);
             if let Err(Fault::RevisionGone(gone)) = &decided {
                 // Nothing was decided, so nobody is told; the trap ended the instance.
                 tracing::debug!(plugin = self.shared.identity.name(), %gone, "a call was overtaken");
-                self.rebuild();
+                self.drop_instance();
                 overtaken += 1;
                 if overtaken < MAX_OVERTAKEN {
                     continue;
@@ -214,7 +227,7 @@ impl Worker {
             }
             if !self.shared.followers.is_empty() {
                 self.shared.followers.tell(Arc::new(Worked {
-                    digest: live.program.digest.clone(),
+                    digest: program.digest.clone(),
                     context,
                     request: request.clone(),
                     decided: decided.clone(),
@@ -225,97 +238,13 @@ impl Worker {
                     self.shared.health.good_on(std::iter::once_with(|| work.key.id()));
                     return self.perform(work, decided);
                 }
-                Err(fault) => match self.strike(work, &fault) {
+                Err(fault) => match self.strike(work, true, &fault) {
                     After::Again => {}
                     After::Hold => return self.finish(work, Verdict::Hold),
                     After::Park => return self.park(work, context.revision),
                 },
             }
         }
-    }
-
-    /// Leaves the key alone until its object changes, which it may have done
-    /// since the plugin looked at it.
-    fn park(&self, work: &Work, seen: u64) {
-        let key = &work.key;
-        let revision = |object: Option<ObjectHandle>| object.map(|object| object.revision());
-        let cluster = &self.shared.cluster;
-        let present = revision(cluster.get(&key.kind, &key.namespace, &key.name));
-        let then = cluster
-            .pinned(seen)
-            .and_then(|snapshot| snapshot.get(&key.kind, &key.namespace, &key.name));
-        if then.map(revision) != Ok(present) {
-            self.shared.health.unparked(&key.id());
-            return self.finish(work, Verdict::Hold);
-        }
-        self.finish(work, Verdict::Park);
-    }
-
-    fn strike(&mut self, work: &Work, fault: &Fault) -> After {
-        tracing::warn!(
-            plugin = self.shared.identity.name(),
-            kind = %work.key.kind.kind, namespace = work.key.namespace, name = work.key.name, %fault,
-            "a controller misbehaved"
-        );
-        let started = Instant::now();
-        let mut warm = take_warm(&mut self.previous, started);
-        let input = Input {
-            id: work.key.id(),
-            object: convert::target(request(work).ref_),
-            uid: work.uid.clone(),
-        };
-        let rollout = *self.shared.rollout.lock();
-        let on = On::Input(&input);
-        match self.shared.health.strike(on, fault, warm.is_some(), &rollout) {
-            Remedy::RollBack => {
-                let Some(warm) = warm.take() else { return After::Hold };
-                let version = warm.version();
-                self.shared.mapping.store(warm.mapping.clone());
-                self.shared.active.store(Some(warm.program.clone()));
-                self.live = Some(warm);
-                self.shared.health.rolled_back(version, fault, started.elapsed());
-                self.shared.inbox.lock().queue.unpark_all(Instant::now());
-                self.shared.enqueue_present();
-                After::Again
-            }
-            Remedy::Rebuild => {
-                self.rebuild();
-                After::Hold
-            }
-            Remedy::Park => {
-                self.rebuild();
-                After::Park
-            }
-            Remedy::Stop => {
-                self.stop();
-                After::Hold
-            }
-        }
-    }
-
-    /// A store that trapped is poisoned: the same version in a fresh one.
-    fn rebuild(&mut self) {
-        let rollout = *self.shared.rollout.lock();
-        while let Some(live) = &mut self.live {
-            match live.program.start() {
-                Ok(sandbox) => {
-                    live.sandbox = sandbox;
-                    return;
-                }
-                Err(fault) => {
-                    if self.shared.health.strike(On::Nothing, &fault, false, &rollout)
-                        == Remedy::Stop
-                    {
-                        self.stop();
-                    }
-                }
-            }
-        }
-    }
-
-    fn stop(&mut self) {
-        self.live = None;
-        self.shared.active.store(None);
     }
 
     fn perform(&self, work: &Work, decided: Decided) {
@@ -359,12 +288,12 @@ impl Worker {
         }
     }
 
-    fn finish(&self, work: &Work, verdict: Verdict) {
+    pub(super) fn finish(&self, work: &Work, verdict: Verdict) {
         self.shared.inbox.lock().queue.done(&work.key, verdict, None, Instant::now());
     }
 }
 
-fn request(work: &Work) -> Request {
+pub(super) fn request(work: &Work) -> Request {
     Request {
         ref_: ObjectRef {
             kind: convert::kind_ref(&work.key.kind),

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError};
 
+use parking_lot::Mutex;
+
 use super::{Follower, MAX_SIZE, Turn};
 
 /// The active's end of a follower's queue.
@@ -29,6 +31,30 @@ pub(super) struct State {
     pub ended: AtomicBool,
     pub lost: AtomicU64,
     pub size: AtomicUsize,
+    /// Wants to know when it is opened.
+    pub opened: Mutex<Option<Opened>>,
+}
+
+pub(super) type Opened = Box<dyn Fn() + Send + Sync>;
+
+impl State {
+    pub fn new(open: bool) -> Self {
+        Self {
+            open: AtomicBool::new(open),
+            cuts: AtomicU64::default(),
+            ended: AtomicBool::default(),
+            lost: AtomicU64::default(),
+            size: AtomicUsize::default(),
+            opened: Mutex::default(),
+        }
+    }
+
+    pub fn open(&self) {
+        self.open.store(true, Ordering::SeqCst);
+        if let Some(opened) = &*self.opened.lock() {
+            opened();
+        }
+    }
 }
 
 impl<T: Turn> Line<T> {

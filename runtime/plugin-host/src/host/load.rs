@@ -241,7 +241,8 @@ impl Manager {
             Role::Cni => self.check_cni(slot, candidate)?,
         };
         let report = slot.health.read();
-        slot.state.lock().keep_recipe(load, candidate.recipe.clone(), &report);
+        let (recipe, spec) = (candidate.recipe.clone(), candidate.spec.clone());
+        slot.state.lock().keep_recipe(load, recipe, spec, &report);
         Ok(())
     }
 

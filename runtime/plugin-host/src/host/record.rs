@@ -9,6 +9,7 @@ use super::embedded;
 use super::follow::{Active, Attach, FollowError};
 use super::manager::Manager;
 use crate::artifact::Digest;
+use crate::plugin::PluginSpec;
 use crate::program::Program;
 use crate::trace::{
     ExtensionRecorder, RecordError, RecordOptions, Recorder, Recording, SchedulerRecorder, Subject,
@@ -80,16 +81,19 @@ impl Host {
 }
 
 impl Manager {
-    /// The bytes of a component that decides; None if nobody has them any more
-    /// (it was rolled back to, and its source is not the one of the spec).
+    /// The bytes of a component that decides, whatever the spec names by now;
+    /// None if nobody has them any more (it decided before the server started,
+    /// and did not come from a registry).
     fn component(&self, plugin: &str, digest: &Digest) -> Option<Bytes> {
         let embedded = self.embedded.values().map(|embedded| embedded.wasm.clone());
         let known = embedded.into_iter().find(|wasm| Digest::of(wasm) == *digest);
-        known.or_else(|| {
-            let slot = self.slots.lock().get(plugin).cloned()?;
-            let spec = slot.state.lock().spec.clone()?;
-            let sourced = embedded::source(&spec, &self.embedded).ok()?;
-            (Digest::of(&sourced.component) == *digest).then_some(sourced.component)
-        })
+        if known.is_some() {
+            return known;
+        }
+        let slot = self.slots.lock().get(plugin).cloned()?;
+        let specs: Vec<PluginSpec> = slot.state.lock().specs().cloned().collect();
+        let sourced = specs.iter().filter_map(|spec| embedded::source(spec, &self.embedded).ok());
+        let found = sourced.map(|sourced| sourced.component).find(|it| Digest::of(it) == *digest);
+        found.or_else(|| self.supply.components().remembered(digest))
     }
 }

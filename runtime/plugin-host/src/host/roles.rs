@@ -157,14 +157,14 @@ impl Manager {
             (candidate.spec.priority, Rollout::from_spec(&candidate.spec.rollout));
         let mut state = slot.state.lock();
         let unit = match &state.unit {
-            Some(Unit::Admission(unit)) => unit.succeed(program, priority, rollout)?,
+            Some(Unit::Admission(unit)) => unit.succeed(program, priority, rollout),
             _ => AdmissionUnit::start(
                 program,
                 priority,
                 rollout,
                 self.cluster.clone(),
                 slot.health.clone(),
-            )?,
+            ),
         };
         let unit = Arc::new(unit);
         self.admission.put(unit.clone());

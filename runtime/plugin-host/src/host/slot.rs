@@ -105,11 +105,17 @@ impl Remembered {
     pub fn of(plugin: &Plugin) -> Option<Self> {
         let status = &plugin.status;
         let same_spec = status.observed_generation == plugin.metadata.generation;
+        let compared = match status.phase {
+            Phase::Shadowing | Phase::Shadowed => true,
+            // Perhaps it was about to be: another configuration of the same component.
+            Phase::Loading => status.active_config.is_some(),
+            _ => false,
+        };
         Some(Self {
             active: Digest::parse(&status.active_digest)?,
             config: status.active_config.clone(),
             rolled_back_from: Digest::parse(&status.rolled_back_from).filter(|_| same_spec),
-            was_compared: same_spec && matches!(status.phase, Phase::Shadowing | Phase::Shadowed),
+            was_compared: same_spec && compared,
         })
     }
 }
@@ -157,6 +163,8 @@ pub(super) struct SlotState {
     pub remembered: Option<Remembered>,
     /// What the latest versions were made from, by the number of their load.
     recipes: BTreeMap<u64, Recipe>,
+    /// Where their components came from.
+    specs: BTreeMap<u64, PluginSpec>,
     /// What is compared with the version that decides.
     pub trial: Option<Trial>,
     /// The latest comparison, until the spec changes.
@@ -187,8 +195,9 @@ impl SlotState {
 
     /// Forgets the oldest that nobody needs: what decides may have been there
     /// long before many that were rolled back.
-    pub fn keep_recipe(&mut self, load: u64, recipe: Recipe, report: &Report) {
+    pub fn keep_recipe(&mut self, load: u64, recipe: Recipe, spec: PluginSpec, report: &Report) {
         self.recipes.insert(load, recipe);
+        self.specs.insert(load, spec);
         if self.recipes.len() > MAX_RECIPES {
             let in_use = |load: &u64| {
                 let versions = report.active.iter().chain(&report.previous);
@@ -196,8 +205,14 @@ impl SlotState {
             };
             if let Some(oldest) = self.recipes.keys().find(|load| !in_use(load)).copied() {
                 self.recipes.remove(&oldest);
+                self.specs.remove(&oldest);
             }
         }
+    }
+
+    /// The present spec, and those of the latest versions.
+    pub fn specs(&self) -> impl Iterator<Item = &PluginSpec> {
+        self.spec.iter().chain(self.specs.values())
     }
 
     /// Nothing is compared any more, and nothing was.
@@ -209,6 +224,7 @@ impl SlotState {
     pub fn forget_versions(&mut self) {
         self.end_trial();
         self.recipes.clear();
+        self.specs.clear();
     }
 }
 
@@ -235,9 +251,12 @@ mod tests {
             load: 1,
         };
         let report = Report { active: Some(version), ..Report::default() };
+        let spec =
+            serde_json::json!({ "role": "Controller", "source": { "embedded": { "name": "x" } } });
+        let spec: PluginSpec = serde_json::from_value(spec).unwrap();
         let mut state = SlotState::default();
         for load in 1..=20 {
-            state.keep_recipe(load, recipe(&load.to_string()), &report);
+            state.keep_recipe(load, recipe(&load.to_string()), spec.clone(), &report);
             assert_eq!(state.recipe_in_use(&report), Some(&recipe("1")));
             assert!(state.recipes.contains_key(&load) && state.recipes.len() <= MAX_RECIPES);
         }

@@ -184,6 +184,10 @@ fn phase(state: &SlotState, report: &Report) -> (Phase, &'static str, String) {
         (Some(error), _) => (Phase::Failed, error.reason, error.message.clone()),
         (None, Standing::Failed { reason, message }) => (Phase::Failed, reason, message.clone()),
         (None, standing) => match (&state.trial, &state.comparison, standing) {
+            (Some(trial), Some(comparison), _) if trial.is_joining() => {
+                let message = format!("{} is shown the cluster first", comparison.candidate);
+                (Phase::Loading, "Loading", message)
+            }
             (Some(_), Some(comparison), _) => compared(comparison),
             (_, _, Standing::RolledBack { reason, message, .. }) => {
                 (Phase::RolledBack, reason, message.clone())

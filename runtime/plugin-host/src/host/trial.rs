@@ -2,6 +2,7 @@
 //! follows when it is over.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::follow::{Attach, follow};
 use super::load::Candidate;
@@ -22,6 +23,16 @@ pub(super) struct Trial {
     /// Ends the comparison when dropped.
     follower: Option<FollowerHandle>,
 }
+    /// It has been shown the cluster, and decides since. One that could not
+    /// keep up is shown it again, which is no news.
+    joined: Arc<AtomicBool>,
+}
+
+impl Trial {
+    /// The candidate is shown the cluster, and decides nothing yet.
+    pub fn is_joining(&self) -> bool {
+        !self.joined.load(Ordering::SeqCst)
+    }
 
 impl Manager {
     /// Puts the candidate beside what decides. All that is checked of a version
@@ -47,7 +58,17 @@ impl Manager {
             LoadError::Description(format!("what decides cannot be followed: {error}"))
         })?;
         let mut state = slot.state.lock();
-        state.trial = Some(Trial { candidate, follower: Some(follower) });
+        let joined = Arc::new(AtomicBool::default());
+        follower.when_following({
+            let (stirred, name) = (self.stirred.clone(), slot.name.clone());
+            let joined = joined.clone();
+            move || {
+                if !joined.swap(true, Ordering::SeqCst) {
+                    stirred.add(&name);
+                }
+            }
+        });
+        state.trial = Some(Trial { candidate, follower: Some(follower), joined });
         state.comparison = Some(comparison);
         Ok(())
     }
@@ -115,7 +136,7 @@ impl Manager {
             state.loading = comparison.outcome() == Outcome::Passed;
             (trial, comparison)
         };
-        let Trial { candidate, follower } = trial;
+        let Trial { candidate, follower, .. } = trial;
         drop(follower);
         let digest = candidate.digest();
         match comparison.outcome() {

@@ -9,6 +9,7 @@ mod live;
 mod pending;
 mod perform;
 mod pod;
+mod recover;
 mod unit;
 mod worker;
 

@@ -1,19 +1,19 @@
 //! The thread of one scheduler: deltas in, batches of pods in, decisions out.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::decisions;
 use super::joining::{Join, first_turns};
 use super::live::Live;
+use super::recover::After;
 use super::unit::{Next, Shared};
 use crate::bindings::types::Context;
 use crate::cluster::{Object, ObjectHandle};
 use crate::follow::{Scheduled, SchedulerTurn};
 use crate::pace::Pace;
-use crate::program::LoadError;
 use crate::sandbox::Fault;
-use crate::supervise::{Input, On, Previous, Remedy, Rollout, take_warm};
+use crate::supervise::{Input, On, Previous};
 
 /// Pods that are decided in one call at most, if so many wait.
 const BATCH: usize = 128;
@@ -25,21 +25,11 @@ const FIRST_BATCH: usize = 8;
 const MAX_IN_FLIGHT: usize = 512;
 
 pub(crate) struct Worker {
-    shared: Arc<Shared>,
-    live: Option<Live>,
-    previous: Option<Previous<Live>>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) live: Option<Live>,
+    pub(super) previous: Option<Previous<Live>>,
     /// How many pods are decided in one call.
-    pace: Pace,
-}
-
-/// What becomes of pods after a fault.
-enum After {
-    /// Another version decides them now.
-    Again,
-    /// They come again later.
-    Later,
-    /// It was one, and is left alone.
-    Park,
+    pub(super) pace: Pace,
 }
 
 enum Job {
@@ -165,24 +155,8 @@ impl Worker {
         }
     }
 
-    fn refuse(&mut self, refused: &Live, fault: &Fault, pause: Duration) {
-        tracing::warn!(plugin = self.shared.identity.name(), %fault, "a new scheduler failed before it decided anything");
-        match &self.live {
-            Some(live) => {
-                let version = live.version();
-                self.shared.health.activated(refused.version(), None, Duration::ZERO);
-                self.shared.health.rolled_back(version, fault, pause);
-            }
-            None => {
-                let rollout = *self.shared.rollout.lock();
-                let at_once = Rollout { max_strikes: 1, ..rollout };
-                self.shared.health.strike(On::Nothing, fault, false, &at_once);
-            }
-        }
-    }
-
     /// Lists the pods that wait, if they are others than before.
-    fn answer_to(&self, names: Vec<String>) {
+    pub(super) fn answer_to(&self, names: Vec<String>) {
         {
             let mut inbox = self.shared.inbox.lock();
             if inbox.scheduler_names == names {
@@ -194,7 +168,7 @@ impl Worker {
     }
 
     /// Bindings that are decided and not yet seen in the event stream.
-    fn assumed(&self) -> Vec<(ObjectHandle, String)> {
+    pub(super) fn assumed(&self) -> Vec<(ObjectHandle, String)> {
         self.shared.inbox.lock().assumed.values().cloned().collect()
     }
 
@@ -206,7 +180,7 @@ impl Worker {
 
     /// Another instance decides from now on: it has a view of its own, which
     /// those who follow have to be shown.
-    fn put(&mut self, live: Live) -> Option<Live> {
+    pub(super) fn put(&mut self, live: Live) -> Option<Live> {
         self.shared.active.store(Some(live.program().clone()));
         // Those that wait to be let in as well: what they were shown may be less
         // than this version watches.
@@ -317,96 +291,9 @@ impl Worker {
             }
         }
     }
-
-    /// Until they change, which they may have done since they were asked about.
-    fn leave_alone(&self, pods: &[ObjectHandle]) {
-        for pod in pods {
-            let now = Instant::now();
-            let mut inbox = self.shared.inbox.lock();
-            let left = inbox.pending.poisonous(pod.uid(), pod.revision(), now);
-            drop(inbox);
-            if !left {
-                self.shared.health.unparked(pod.uid());
-            }
-        }
-    }
-
-    fn strike(&mut self, on: On<'_>, fault: &Fault) -> After {
-        tracing::warn!(plugin = self.shared.identity.name(), %fault, "a scheduler misbehaved");
-        let started = Instant::now();
-        let rollout = *self.shared.rollout.lock();
-        let mut warm = take_warm(&mut self.previous, started);
-        match self.shared.health.strike(on, fault, warm.is_some(), &rollout) {
-            Remedy::RollBack => {
-                let Some(mut warm) = warm.take() else { return After::Later };
-                let assumed = self.assumed();
-                let fed = warm.instance.assume(&assumed).and_then(|()| warm.catch_up(None));
-                let version = warm.version();
-                let names = warm.program().description.scheduler_names.clone();
-                self.put(warm);
-                self.pace = pace();
-                self.shared.health.rolled_back(version, fault, started.elapsed());
-                self.shared.inbox.lock().pending.trust_all(Instant::now());
-                if let Err(fault) = fed {
-                    return self.strike(On::Nothing, &fault);
-                }
-                self.answer_to(names);
-                After::Again
-            }
-            Remedy::Rebuild => {
-                self.rebuild();
-                After::Later
-            }
-            Remedy::Park => {
-                self.rebuild();
-                After::Park
-            }
-            Remedy::Stop => {
-                self.stop();
-                After::Later
-            }
-        }
-    }
-
-    /// The same version in a fresh instance that replays the cluster.
-    fn rebuild(&mut self) {
-        let rollout = *self.shared.rollout.lock();
-        while let Some(live) = self.live.take() {
-            let assumed = self.assumed();
-            let fresh = match Live::start(live.program().clone(), &self.shared) {
-                Ok(mut fresh) => fresh
-                    .instance
-                    .assume(&assumed)
-                    .and_then(|()| fresh.catch_up(None))
-                    .map(|()| fresh),
-                Err(LoadError::Start(fault)) => Err(fault),
-                Err(error) => Err(Fault::BadReply(error.to_string())),
-            };
-            match fresh {
-                Ok(fresh) => {
-                    self.put(fresh);
-                    return;
-                }
-                Err(fault) => {
-                    let remedy = self.shared.health.strike(On::Nothing, &fault, false, &rollout);
-                    if remedy == Remedy::Stop {
-                        self.stop();
-                    } else {
-                        self.live = Some(live);
-                    }
-                }
-            }
-        }
-    }
-
-    fn stop(&mut self) {
-        self.live = None;
-        self.shared.active.store(None);
-        self.shared.followers.interrupt();
-    }
 }
 
-fn pace() -> Pace {
+pub(super) fn pace() -> Pace {
     Pace::new(FIRST_BATCH, BATCH)
 }
 
