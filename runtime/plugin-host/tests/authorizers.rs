@@ -124,19 +124,19 @@ async fn a_question_that_faults_again_and_again_is_parked_until_something_change
     let running = start(vec![authorizer("a", &guests::authorizer(), json!({}), json!({}))]).await;
     running.memory.create(map("jane", json!({"get": "allow"})));
     for _ in 0..4 {
-        assert!(matches!(ask(&running, "jane", "trap").await, Verdict::NoOpinion(_)));
+        assert!(matches!(ask(&running, "jane", "trap").await, Verdict::NoAnswer(_)));
         assert!(matches!(ask(&running, "jane", "get").await, Verdict::Allow(_)));
     }
     let status = running.status("a", "a parked question", |status| status["parked"][0].is_object());
     let status = status.await;
     assert_eq!(status["parked"][0]["object"], "SubjectAccessReview default/jane trap pods p");
-    let Verdict::NoOpinion(reason) = ask(&running, "jane", "trap").await else {
-        panic!("an opinion")
+    let Verdict::NoAnswer(reason) = ask(&running, "jane", "trap").await else {
+        panic!("an answer")
     };
     assert!(reason.contains("is not asked again until"), "{reason}");
     running.memory.create(map("joe", json!({})));
-    let Verdict::NoOpinion(reason) = ask(&running, "jane", "trap").await else {
-        panic!("an opinion")
+    let Verdict::NoAnswer(reason) = ask(&running, "jane", "trap").await else {
+        panic!("an answer")
     };
     assert!(reason.contains("gave no answer: it trapped"), "{reason}");
     running.stop().await;
@@ -163,6 +163,7 @@ async fn an_authorizer_that_is_not_granted_what_it_watches_is_not_loaded() {
     let running = start(vec![plugin]).await;
     let status = running.status("a", "the refusal", |status| status["reason"] == "NeedsNotGranted");
     status.await;
-    assert_eq!(ask(&running, "jane", "get").await, Verdict::NoOpinion(String::new()));
+    let Verdict::NoAnswer(reason) = ask(&running, "jane", "get").await else { panic!("an answer") };
+    assert!(reason.contains("the plugin needs what spec.grants does not give it"), "{reason}");
     running.stop().await;
 }

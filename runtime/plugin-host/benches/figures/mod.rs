@@ -3,6 +3,7 @@
 
 #![allow(dead_code)] // each bench uses its own part
 
+pub mod authorizer;
 pub mod decision;
 pub mod extension;
 pub mod instance;

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
-use super::request::{self, AccessRequest, AccessUser, Question, RuleSet, Verdict};
-use super::unit::{AuthorizerUnit, NoAnswer};
+use super::request::{self, AccessRequest, AccessUser, Key, Question, RuleSet, Verdict};
+use super::unit::{AuthorizerUnit, NoAnswer, Terms};
 use crate::cluster::Cluster;
 use crate::events::Hub;
 use crate::plugin::FailurePolicy;
@@ -20,73 +20,147 @@ use crate::program::authorizer_interface::Decision;
 const LONGEST_WAIT: Duration = Duration::from_millis(200);
 
 pub struct AuthorizerChain {
-    units: ArcSwap<Vec<Arc<AuthorizerUnit>>>,
+    members: ArcSwap<Vec<Member>>,
     cluster: Arc<dyn Cluster>,
     hub: Arc<Hub>,
 }
 
+/// An authorizer that there is to be.
+#[derive(Clone)]
+enum Member {
+    Present(Arc<AuthorizerUnit>),
+    /// No version of it could be loaded. Nobody knows what it would have said.
+    Absent {
+        name: Arc<str>,
+        terms: Terms,
+        cause: Arc<str>,
+    },
+}
+
+impl Member {
+    fn name(&self) -> &str {
+        match self {
+            Self::Present(unit) => &unit.name,
+            Self::Absent { name, .. } => name,
+        }
+    }
+
+    fn priority(&self) -> i32 {
+        match self {
+            Self::Present(unit) => unit.priority(),
+            Self::Absent { terms, .. } => terms.priority,
+        }
+    }
+}
+
 impl AuthorizerChain {
     pub(crate) fn new(cluster: Arc<dyn Cluster>, hub: Arc<Hub>) -> Self {
-        Self { units: ArcSwap::default(), cluster, hub }
+        Self { members: ArcSwap::default(), cluster, hub }
     }
 
     /// Puts a unit where its priority and name say, in place of its namesake.
     pub(crate) fn put(&self, unit: Arc<AuthorizerUnit>) {
-        self.units.rcu(|units| {
-            let mut units: Vec<_> =
-                units.iter().filter(|other| other.name != unit.name).cloned().collect();
-            units.push(unit.clone());
-            units.sort_by(|a, b| (a.priority(), &a.name).cmp(&(b.priority(), &b.name)));
-            units
+        self.place(&Member::Present(unit));
+    }
+
+    /// There is to be one, and it could not be loaded. Unless it is there: then
+    /// the version before goes on.
+    pub(crate) fn put_absent(&self, name: &Arc<str>, terms: Terms, cause: &str) {
+        let members = self.members.load();
+        let is_there =
+            |member: &Member| matches!(member, Member::Present(unit) if unit.name == *name);
+        if !members.iter().any(is_there) {
+            self.place(&Member::Absent { name: name.clone(), terms, cause: cause.into() });
+        }
+    }
+
+    fn place(&self, member: &Member) {
+        self.members.rcu(|members| {
+            let others = members.iter().filter(|other| other.name() != member.name());
+            let mut members: Vec<_> = others.cloned().collect();
+            members.push(member.clone());
+            members.sort_by(|a, b| (a.priority(), a.name()).cmp(&(b.priority(), b.name())));
+            members
         });
     }
 
     pub(crate) fn remove(&self, name: &str) {
-        self.units.rcu(|units| {
-            units.iter().filter(|unit| &*unit.name != name).cloned().collect::<Vec<_>>()
+        self.members.rcu(|members| {
+            members.iter().filter(|member| member.name() != name).cloned().collect::<Vec<_>>()
         });
+    }
+
+    /// Whether one of that name is to be asked.
+    pub fn has(&self, name: &str) -> bool {
+        self.members.load().iter().any(|member| member.name() == name)
     }
 
     /// Asks one after the other.
     pub async fn authorize(&self, request: &AccessRequest<'_>) -> Verdict {
-        let units = self.units.load_full();
-        if units.is_empty() {
+        let members = self.members.load_full();
+        if members.is_empty() {
             return Verdict::NoOpinion(String::new());
         }
-        let question = Arc::new(Question::new(request));
         self.up_to_date().await;
-        let mut reasons = Vec::new();
-        for unit in units.iter() {
-            match ask(unit, &question).await {
+        let key = Key::of(request);
+        // Made for the first who has to think about it.
+        let mut question: Option<Arc<Question>> = None;
+        let (mut reasons, mut unanswered) = (Vec::new(), false);
+        for member in members.iter() {
+            let answer = match member {
+                Member::Present(unit) => match unit.remembered(&key) {
+                    Some(decision) => Ok(decision),
+                    None => {
+                        let question = question
+                            .get_or_insert_with(|| Arc::new(Question::new(request, key.clone())));
+                        ask(unit, question).await
+                    }
+                },
+                Member::Absent { terms, cause, .. } => {
+                    Err(NoAnswer { cause: cause.to_string(), policy: terms.failure_policy })
+                }
+            };
+            match answer {
                 Ok(Decision::Allow(reason)) => return Verdict::Allow(reason),
                 Ok(Decision::Deny(reason)) => return Verdict::Deny(reason),
                 Ok(Decision::NoOpinion(reason)) => reasons.push(reason),
                 Err(no_answer) => {
-                    let reason = broken(unit, &no_answer.cause);
+                    let reason = broken(member.name(), &no_answer.cause);
                     if no_answer.policy == FailurePolicy::Fail {
                         return Verdict::Deny(reason);
                     }
                     reasons.push(reason);
+                    unanswered = true;
                 }
             }
         }
         reasons.retain(|reason| !reason.is_empty());
-        Verdict::NoOpinion(reasons.join("; "))
+        let reasons = reasons.join("; ");
+        if unanswered { Verdict::NoAnswer(reasons) } else { Verdict::NoOpinion(reasons) }
     }
 
     /// What the user may do in a namespace, by all of them.
     pub async fn rules(&self, user: &AccessUser<'_>, namespace: &str) -> RuleSet {
-        let units = self.units.load_full();
+        let members = self.members.load_full();
         let user = request::user(user);
         self.up_to_date().await;
         let mut rules = RuleSet::default();
-        for unit in units.iter() {
-            let (asked, user, namespace) = (unit.clone(), user.clone(), namespace.to_owned());
-            let answer = tokio::task::spawn_blocking(move || asked.rules(&user, &namespace)).await;
+        for member in members.iter() {
+            let unit = match member {
+                Member::Present(unit) => unit.clone(),
+                Member::Absent { name, cause, .. } => {
+                    rules.incomplete.push(broken(name, cause));
+                    continue;
+                }
+            };
+            let (user, namespace) = (user.clone(), namespace.to_owned());
+            let answer = tokio::task::spawn_blocking(move || unit.rules(&user, &namespace)).await;
             match answer {
                 Ok(Ok(answer)) => rules.add(answer),
-                Ok(Err(no_answer)) => rules.incomplete.push(broken(unit, &no_answer.cause)),
-                Err(error) => rules.incomplete.push(broken(unit, &error.to_string())),
+                Ok(Err(no_answer)) => {
+                    rules.incomplete.push(broken(member.name(), &no_answer.cause));
+                }
+                Err(error) => rules.incomplete.push(broken(member.name(), &error.to_string())),
             }
         }
         rules
@@ -115,6 +189,6 @@ async fn ask(unit: &Arc<AuthorizerUnit>, question: &Arc<Question>) -> Result<Dec
     }
 }
 
-fn broken(unit: &AuthorizerUnit, cause: &str) -> String {
-    format!("authorizer plugin {:?} gave no answer: {cause}", unit.name)
+fn broken(name: &str, cause: &str) -> String {
+    format!("authorizer plugin {name:?} gave no answer: {cause}")
 }

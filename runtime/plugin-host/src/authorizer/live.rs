@@ -1,44 +1,43 @@
-//! One version of an authorizer with its instance, the feed that keeps the
-//! instance's view up to date, and what it has answered at that view.
+//! One version of an authorizer that decides, or did: its instance, and the feed
+//! that keeps the instance's view up to date.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::Mutex;
 use pintle_api::meta::GroupVersionKind;
 
-use super::request::Question;
+use super::instance::Instance;
+use super::joining::Present;
+use super::keeper::Bell;
 use crate::bindings::authorizer::AuthorizerPlugin;
-use crate::bindings::types::{self, Context};
 use crate::cluster::{Cluster, EventBatch, ListQuery, ObjectHandle};
 use crate::convert;
 use crate::events::{Hub, Sink, Subscription};
+use crate::follow::{AuthorizerTurn, Followers};
 use crate::grants::Grants;
-use crate::program::authorizer_interface::{Decision, RuleSet, User};
 use crate::program::{LoadError, Program};
-use crate::sandbox::{Fault, Sandbox, Usage};
+use crate::sandbox::Fault;
 use crate::scheduler::{Delta, Feed};
 use crate::supervise::Version;
 
-/// So many objects cross in one call, and so many bytes of them: any of them
-/// stays far below its budgets.
-const MOST_PER_CALL: usize = 250;
-const MOST_BYTES_PER_CALL: usize = 64 << 10;
+/// So many changes are told at a time.
+const MOST_PER_TURN: usize = 250;
 
-/// A feed that nobody drains, because nothing is asked, ends here; the next
-/// question begins with a list.
-const LONGEST_FEED: usize = 20_000;
+/// With so many changes in it the feed is told without waiting for a question.
+const LONG_FEED: usize = 2000;
 
-/// Answers that are kept.
-const MOST_ANSWERS: usize = 8192;
-
-const LONGEST_REASON_BYTES: usize = 1024;
+/// A feed that is told too slowly ends here; the instance begins anew with a list.
+const LONGEST_FEED: usize = 40_000;
 
 /// The events that concern the instance, until it is told.
 struct Intake {
     feed: Feed,
     kinds: Vec<GroupVersionKind>,
     grants: Arc<Grants>,
+    bell: Arc<Bell>,
+    /// Up to which revision events were delivered; held while some are.
+    delivered: Mutex<u64>,
     /// Something is missing in the feed.
     broken: AtomicBool,
 }
@@ -48,6 +47,11 @@ impl Intake {
         self.kinds.contains(object.kind())
             && self.grants.may_read_in(object.kind(), object.namespace())
     }
+
+    fn breaks(&self) {
+        self.broken.store(true, Ordering::Release);
+        self.feed.take_all();
+    }
 }
 
 impl Sink for Intake {
@@ -55,28 +59,57 @@ impl Sink for Intake {
         if self.broken.load(Ordering::Acquire) {
             return;
         }
+        let mut delivered = self.delivered.lock();
+        let mut pushed = false;
         for event in batch.events.iter().filter(|event| self.takes(&event.object)) {
             self.feed.push(event);
+            pushed = true;
         }
-        if self.feed.len() > LONGEST_FEED {
-            self.broken.store(true, Ordering::Release);
-            self.feed.take_all();
+        *delivered = batch.revision.max(*delivered);
+        drop(delivered);
+        if !pushed {
+            return;
+        }
+        match self.feed.len() {
+            length if length > LONGEST_FEED => self.breaks(),
+            length if length > LONG_FEED => self.bell.drain(),
+            _ => {}
         }
     }
 
     fn resync(&self, _: u64) {
-        self.broken.store(true, Ordering::Release);
-        self.feed.take_all();
+        self.breaks();
     }
 }
 
 pub(super) struct Live {
-    pub program: Arc<Program<AuthorizerPlugin>>,
-    sandbox: Sandbox<AuthorizerPlugin>,
+    pub instance: Instance,
     intake: Arc<Intake>,
     _subscription: Subscription,
-    /// At the present view.
-    answers: HashMap<String, Decision>,
+    /// At which revision the instance has had a full list of each kind.
+    listed: Vec<(GroupVersionKind, u64)>,
+}
+
+/// What the instance is told of.
+pub(crate) fn watches(program: &Program<AuthorizerPlugin>) -> Vec<GroupVersionKind> {
+    let mut kinds: Vec<GroupVersionKind> = Vec::new();
+    for kind in program.description.watches.iter().cloned().map(convert::kind) {
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    kinds
+}
+
+/// Whether it is granted all that it watches.
+pub(crate) fn check(program: &Program<AuthorizerPlugin>) -> Result<(), LoadError> {
+    match watches(program).iter().find(|kind| !program.grants.may_watch(Some(kind))) {
+        None => Ok(()),
+        Some(kind) => Err(LoadError::Description(format!(
+            "the authorizer is not granted to watch {}",
+            kind.kind
+        ))),
+    }
 }
 
 impl Live {
@@ -86,41 +119,45 @@ impl Live {
         program: Arc<Program<AuthorizerPlugin>>,
         cluster: &dyn Cluster,
         hub: &Arc<Hub>,
+        bell: &Arc<Bell>,
     ) -> Result<Self, LoadError> {
-        let watches: Vec<GroupVersionKind> =
-            program.description.watches.iter().cloned().map(convert::kind).collect();
-        for kind in &watches {
-            if !program.grants.may_watch(Some(kind)) {
-                return Err(LoadError::Description(format!(
-                    "the authorizer is not granted to watch {}",
-                    kind.kind
-                )));
-            }
-        }
+        check(&program)?;
+        let kinds = watches(&program);
         let sandbox = program.start().map_err(LoadError::Start)?;
         let intake = Arc::new(Intake {
             feed: Feed::default(),
-            kinds: watches.clone(),
+            kinds: kinds.clone(),
             grants: program.grants.clone(),
+            bell: bell.clone(),
+            delivered: Mutex::default(),
             broken: AtomicBool::new(false),
         });
-        let (subscription, _) = hub.add(intake.clone());
-        let mut live =
-            Self { program, sandbox, intake, _subscription: subscription, answers: HashMap::new() };
-        for kind in &watches {
-            let listing =
-                cluster.list(&ListQuery { kind: Some(kind.clone()), ..ListQuery::default() });
-            live.intake.feed.listed(kind, listing.revision);
+        let (subscription, delivered) = hub.add(intake.clone());
+        {
+            let mut known = intake.delivered.lock();
+            *known = delivered.max(*known);
+        }
+        let instance = Instance::new(program, sandbox);
+        let mut live = Self { instance, intake, _subscription: subscription, listed: Vec::new() };
+        for kind in kinds {
+            let query = ListQuery { kind: Some(kind.clone()), ..ListQuery::default() };
+            let listing = cluster.list(&query);
+            live.intake.feed.listed(&kind, listing.revision);
             let objects = listing.objects.into_iter().filter(|object| live.intake.takes(object));
             let deltas: Vec<Delta> = objects.map(Delta::Upsert).collect();
-            live.tell(deltas).map_err(LoadError::Start)?;
+            live.instance.sync(&deltas).map_err(LoadError::Start)?;
+            live.listed.push((kind, listing.revision));
         }
-        live.catch_up().map_err(LoadError::Start)?;
+        live.catch_up(None).map_err(LoadError::Start)?;
         Ok(live)
     }
 
+    pub fn program(&self) -> &Arc<Program<AuthorizerPlugin>> {
+        &self.instance.program
+    }
+
     pub fn version(&self) -> Version {
-        Version::of(&self.program)
+        Version::of(&self.instance.program)
     }
 
     /// Its view cannot be brought up to date: another instance has to begin anew.
@@ -133,88 +170,44 @@ impl Live {
         self.intake.feed.len()
     }
 
-    /// Tells it everything that has happened; whether anything has.
-    pub fn catch_up(&mut self) -> Result<bool, Fault> {
-        let mut told = false;
-        loop {
-            let deltas = self.intake.feed.take(MOST_PER_CALL);
-            if deltas.is_empty() {
-                return Ok(told);
-            }
-            told = true;
-            self.tell(deltas)?;
+    /// Tells it, and those who follow it, everything that has happened; whether
+    /// anything has.
+    pub fn catch_up(&mut self, told: Option<&Followers<AuthorizerTurn>>) -> Result<bool, Fault> {
+        let mut any = false;
+        while self.catch_up_some(told)? {
+            any = true;
         }
+        Ok(any)
     }
 
-    fn tell(&mut self, deltas: Vec<Delta>) -> Result<(), Fault> {
-        self.answers.clear();
-        let mut deltas = deltas.into_iter().peekable();
-        while deltas.peek().is_some() {
-            let (mut objects, mut bytes) = (0, 0);
-            let chunk: Vec<types::Delta> = std::iter::from_fn(|| {
-                deltas.next_if(|next| {
-                    let fits = objects < MOST_PER_CALL && bytes < MOST_BYTES_PER_CALL;
-                    objects += 1;
-                    bytes += next.object().json().len();
-                    fits
-                })
-            })
-            .map(|delta| match delta {
-                Delta::Upsert(object) => types::Delta::Upsert(convert::object(&*object, true)),
-                Delta::Remove(object) => types::Delta::Remove(convert::object(&*object, true)),
-            })
-            .collect();
-            let (result, usage) = self
-                .sandbox
-                .call(|world, store| world.pintle_plugin_authorizer().call_sync(store, &chunk));
-            self.count(&usage);
-            result?;
-        }
-        Ok(())
-    }
-
-    /// What it has said before, if nothing has happened since.
-    pub fn remembered(&self, question: &Question) -> Option<Decision> {
-        self.answers.get(&question.key).cloned()
-    }
-
-    pub fn authorize(&mut self, context: Context, question: &Question) -> Result<Decision, Fault> {
-        self.sandbox.set_context(&context);
-        let (result, usage) = self.sandbox.call(|world, store| {
-            world.pintle_plugin_authorizer().call_authorize(store, context, &question.attributes)
-        });
-        self.count(&usage);
-        let decision = result?;
-        let (Decision::Allow(reason) | Decision::Deny(reason) | Decision::NoOpinion(reason)) =
-            &decision;
-        if reason.len() > LONGEST_REASON_BYTES {
-            return Err(Fault::BadReply(format!(
-                "it gave a reason of {} bytes, more than the {LONGEST_REASON_BYTES} allowed",
-                reason.len()
-            )));
-        }
-        if self.answers.len() >= MOST_ANSWERS {
-            self.answers.clear();
-        }
-        self.answers.insert(question.key.clone(), decision.clone());
-        Ok(decision)
-    }
-
-    pub fn rules(
+    /// One turn's worth. False if there was nothing to be told.
+    pub fn catch_up_some(
         &mut self,
-        context: Context,
-        user: &User,
-        namespace: &str,
-    ) -> Result<RuleSet, Fault> {
-        self.sandbox.set_context(&context);
-        let (result, usage) = self.sandbox.call(|world, store| {
-            world.pintle_plugin_authorizer().call_rules(store, context, user, namespace)
-        });
-        self.count(&usage);
-        result
+        told: Option<&Followers<AuthorizerTurn>>,
+    ) -> Result<bool, Fault> {
+        let deltas = self.intake.feed.take(MOST_PER_TURN);
+        if deltas.is_empty() {
+            return Ok(false);
+        }
+        self.instance.sync(&deltas)?;
+        if let Some(followers) = told.filter(|followers| !followers.is_empty()) {
+            followers.tell(AuthorizerTurn::Sync(deltas.into()));
+        }
+        Ok(true)
     }
 
-    fn count(&self, usage: &Usage) {
-        self.program.metrics.call(usage);
+    /// What the instance knows; None if something lies in its feed.
+    pub fn present(&self) -> Option<Present> {
+        // Held against the event stream, which fills the feed under it.
+        let delivered = self.intake.delivered.lock();
+        if self.behind() > 0 || self.is_broken() {
+            return None;
+        }
+        let at =
+            |(kind, listed): &(GroupVersionKind, u64)| (kind.clone(), (*listed).max(*delivered));
+        Some(Present {
+            watches: self.listed.iter().map(at).collect(),
+            grants: self.program().grants.clone(),
+        })
     }
 }

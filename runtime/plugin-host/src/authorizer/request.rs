@@ -39,8 +39,10 @@ pub struct AccessRequest<'a> {
 pub enum Verdict {
     Allow(String),
     Deny(String),
-    /// Nobody had anything to say.
+    /// All were asked, and nobody allowed it.
     NoOpinion(String),
+    /// Nobody allowed it, and one that might have had an opinion could not say so.
+    NoAnswer(String),
 }
 
 /// What a user may do, as far as the authorizers can list it.
@@ -75,18 +77,74 @@ pub(super) fn user(user: &AccessUser<'_>) -> User {
     }
 }
 
+/// Equal for equal attributes, and for no others.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Key(Vec<u8>);
+
+impl Key {
+    pub fn of(request: &AccessRequest<'_>) -> Self {
+        let AccessRequest {
+            user,
+            verb,
+            group,
+            version,
+            resource,
+            subresource,
+            namespace,
+            name,
+            path,
+            required_fields,
+        } = request;
+        // Every text and every list after its length, so that no two requests look the same.
+        let mut key = Self(Vec::with_capacity(256));
+        for text in [
+            verb,
+            group,
+            version,
+            resource,
+            subresource,
+            namespace,
+            name,
+            path,
+            &user.name,
+            &user.uid,
+        ] {
+            key.text(text);
+        }
+        key.length(user.groups.len());
+        user.groups.iter().for_each(|group| key.text(group));
+        key.length(required_fields.len());
+        for (field, value) in *required_fields {
+            key.text(field);
+            key.text(value);
+        }
+        for (name, values) in user.extra {
+            key.text(name);
+            key.length(values.len());
+            values.iter().for_each(|value| key.text(value));
+        }
+        key
+    }
+
+    fn length(&mut self, length: usize) {
+        self.0.extend_from_slice(&(length as u64).to_le_bytes());
+    }
+
+    fn text(&mut self, text: &str) {
+        self.length(text.len());
+        self.0.extend_from_slice(text.as_bytes());
+    }
+}
+
 /// A request as authorizers are asked about it.
-pub(super) struct Question {
+pub(crate) struct Question {
     pub attributes: Attributes,
-    /// Equal for equal attributes, and for no others.
-    pub key: String,
+    pub key: Key,
 }
 
 impl Question {
-    pub fn new(request: &AccessRequest<'_>) -> Self {
-        let attributes = attributes(request);
-        let key = format!("{attributes:?}");
-        Self { attributes, key }
+    pub fn new(request: &AccessRequest<'_>, key: Key) -> Self {
+        Self { attributes: attributes(request), key }
     }
 }
 
@@ -124,8 +182,24 @@ impl RuleSet {
     }
 }
 
-/// A question as strikes and the status name it.
-pub(super) fn input(attributes: &Attributes) -> Input {
+/// The question of what a user may do in a namespace, as strikes name it.
+pub(super) fn listing(user: &User, namespace: &str) -> Input {
+    input(&Attributes {
+        user: user.clone(),
+        verb: "list-rules".to_owned(),
+        group: String::new(),
+        version: String::new(),
+        resource: String::new(),
+        subresource: String::new(),
+        namespace: namespace.to_owned(),
+        name: String::new(),
+        path: String::new(),
+        required_fields: Vec::new(),
+    })
+}
+
+/// What is asked about, as an object that people recognize.
+pub(crate) fn target(attributes: &Attributes) -> Target {
     let Attributes { user, verb, group, resource, subresource, path, name, .. } = attributes;
     let mut what = format!("{} {verb} ", user.name);
     if resource.is_empty() {
@@ -140,7 +214,12 @@ pub(super) fn input(attributes: &Attributes) -> Input {
         }
     }
     let kind = GroupVersionKind::new("authorization.k8s.io", "v1", "SubjectAccessReview");
-    let object = Target { kind, namespace: attributes.namespace.clone(), name: what };
+    Target { kind, namespace: attributes.namespace.clone(), name: what.trim_end().to_owned() }
+}
+
+/// A question as strikes and the status name it.
+pub(super) fn input(attributes: &Attributes) -> Input {
+    let object = target(attributes);
     Input { id: object.to_string(), object, uid: String::new() }
 }
 
@@ -148,23 +227,23 @@ pub(super) fn input(attributes: &Attributes) -> Input {
 mod tests {
     use super::*;
 
+    const EMPTY: AccessRequest<'static> = AccessRequest {
+        user: AccessUser { name: "jane", uid: "", groups: &[], extra: &BTreeMap::new() },
+        verb: "get",
+        group: "apps",
+        version: "v1",
+        resource: "",
+        subresource: "",
+        namespace: "",
+        name: "",
+        path: "",
+        required_fields: &[],
+    };
+
     #[test]
     fn questions_have_names_that_people_understand() {
-        let (extra, groups) = (BTreeMap::new(), ["dev".to_owned()]);
-        let user = AccessUser { name: "jane", uid: "", groups: &groups, extra: &extra };
         let check = |resource, subresource, namespace, name, path, expect: &str| {
-            let request = AccessRequest {
-                user,
-                verb: "get",
-                group: "apps",
-                version: "v1",
-                resource,
-                subresource,
-                namespace,
-                name,
-                path,
-                required_fields: &[],
-            };
+            let request = AccessRequest { resource, subresource, namespace, name, path, ..EMPTY };
             assert_eq!(input(&attributes(&request)).id, expect);
         };
         check(
@@ -176,5 +255,28 @@ mod tests {
             "SubjectAccessReview a/jane get deployments.apps/scale web",
         );
         check("", "", "", "", "/metrics", "SubjectAccessReview jane get /metrics");
+    }
+
+    #[test]
+    fn different_requests_have_different_keys() {
+        let (one, two) = (["a".to_owned(), "b".to_owned()], ["ab".to_owned()]);
+        let extra = BTreeMap::from([("a".to_owned(), vec!["b".to_owned()])]);
+        let user = |groups| AccessUser { groups, ..EMPTY.user };
+        let requests = [
+            EMPTY,
+            AccessRequest { resource: "pods", ..EMPTY },
+            AccessRequest { subresource: "pods", ..EMPTY },
+            AccessRequest { namespace: "pods", ..EMPTY },
+            AccessRequest { resource: "po", subresource: "ds", ..EMPTY },
+            AccessRequest { user: user(&one), ..EMPTY },
+            AccessRequest { user: user(&two), ..EMPTY },
+            AccessRequest { user: AccessUser { extra: &extra, ..EMPTY.user }, ..EMPTY },
+            AccessRequest { required_fields: &[("a", "b")], ..EMPTY },
+            AccessRequest { required_fields: &[("ab", "")], ..EMPTY },
+        ];
+        for (index, request) in requests.iter().enumerate() {
+            let same = requests.iter().filter(|other| Key::of(other) == Key::of(request)).count();
+            assert_eq!(same, 1, "request {index}");
+        }
     }
 }

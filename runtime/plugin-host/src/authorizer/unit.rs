@@ -1,21 +1,26 @@
 //! One authorizer as the manager holds it: the version that answers and the one
-//! before, on the threads of those who ask.
+//! before, on the threads of those who ask, and a thread that looks after both.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 
-use super::live::Live;
-use super::request::{self, Question};
+use super::joining::Joining;
+use super::keeper::{self, Bell};
+use super::live::{Live, watches};
+use super::request::{self, Key, Question};
 use crate::bindings::authorizer::AuthorizerPlugin;
 use crate::bindings::types::Context;
 use crate::cluster::Cluster;
 use crate::events::Hub;
-use crate::plugin::FailurePolicy;
-use crate::program::authorizer_interface::{Attributes, Decision, RuleSet, User};
+use crate::follow::{AuthorizerTurn, Follower, FollowerHandle, Followers, Judged, RulesListed};
+use crate::plugin::{FailurePolicy, PluginSpec};
+use crate::program::authorizer_interface::{Decision, RuleSet, User};
 use crate::program::{LoadError, Program};
 use crate::sandbox::Fault;
 use crate::seed::Seeds;
@@ -36,20 +41,35 @@ pub(crate) struct Terms {
     pub failure_policy: FailurePolicy,
 }
 
+impl Terms {
+    pub fn of(spec: &PluginSpec) -> Self {
+        Self { priority: spec.priority, failure_policy: spec.failure_policy.unwrap_or_default() }
+    }
+}
+
 pub(crate) struct AuthorizerUnit {
     pub name: Arc<str>,
     priority: AtomicI32,
-    cluster: Arc<dyn Cluster>,
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+pub(super) struct Shared {
+    pub cluster: Arc<dyn Cluster>,
     hub: Arc<Hub>,
     health: Arc<Health>,
     seeds: Seeds,
-    seat: Mutex<Seat>,
+    pub bell: Arc<Bell>,
+    /// None while it is stopped.
+    active: ArcSwapOption<Program<AuthorizerPlugin>>,
+    pub followers: Arc<Followers<AuthorizerTurn>>,
+    pub seat: Mutex<Seat>,
 }
 
-struct Seat {
+pub(super) struct Seat {
     program: Arc<Program<AuthorizerPlugin>>,
     /// None: it faulted; whoever asks next builds another one.
-    live: Option<Live>,
+    pub live: Option<Live>,
     previous: Option<Previous<Live>>,
     rollout: Rollout,
     failure_policy: FailurePolicy,
@@ -66,8 +86,13 @@ pub(super) struct NoAnswer {
     pub policy: FailurePolicy,
 }
 
-/// What is asked of an instance.
-type Call<'a, T> = &'a dyn Fn(&mut Live, Context) -> Result<(T, bool), Fault>;
+/// What is asked of an instance, and what those who follow it are told of that.
+struct Call<'a, T> {
+    input: &'a dyn Fn() -> Input,
+    /// The answer, and whether the instance was called for it.
+    make: &'a dyn Fn(&mut Live, Context) -> Result<(T, bool), Fault>,
+    turn: &'a dyn Fn(&Live, Context, bool, Result<T, Fault>) -> AuthorizerTurn,
+}
 
 impl AuthorizerUnit {
     pub fn start(
@@ -78,15 +103,17 @@ impl AuthorizerUnit {
         hub: Arc<Hub>,
         health: Arc<Health>,
     ) -> Result<Self, LoadError> {
-        let live = Live::start(program.clone(), &*cluster, &hub)?;
-        health.activated(live.version(), None, Duration::ZERO);
-        Ok(Self {
-            name: program.name.clone(),
-            priority: AtomicI32::new(terms.priority),
+        let bell = Arc::new(Bell::default());
+        let live = Live::start(program.clone(), &*cluster, &hub, &bell)?;
+        let (name, version) = (program.name.clone(), live.version());
+        let shared = Arc::new(Shared {
             seeds: Seeds::starting_at(cluster.now_unix_ms().unsigned_abs()),
             cluster,
             hub,
             health,
+            bell,
+            active: ArcSwapOption::from(Some(program.clone())),
+            followers: Arc::default(),
             seat: Mutex::new(Seat {
                 program,
                 live: Some(live),
@@ -96,6 +123,20 @@ impl AuthorizerUnit {
                 stopped: false,
                 parked: BTreeMap::new(),
             }),
+        });
+        let thread = std::thread::Builder::new()
+            .name(format!("plugin-{name}"))
+            .spawn({
+                let shared = shared.clone();
+                move || keeper::run(&shared)
+            })
+            .map_err(|error| LoadError::Source(format!("cannot start a thread: {error}")))?;
+        shared.health.activated(version, None, Duration::ZERO);
+        Ok(Self {
+            name,
+            priority: AtomicI32::new(terms.priority),
+            shared,
+            thread: Mutex::new(Some(thread)),
         })
     }
 
@@ -107,9 +148,10 @@ impl AuthorizerUnit {
         rollout: Rollout,
         terms: Terms,
     ) -> Result<(), LoadError> {
-        let live = Live::start(program.clone(), &*self.cluster, &self.hub)?;
+        let shared = &*self.shared;
+        let live = Live::start(program.clone(), &*shared.cluster, &shared.hub, &shared.bell)?;
         let started = Instant::now();
-        let mut seat = self.seat.lock();
+        let mut seat = shared.seat.lock();
         let version = live.version();
         let before = seat.live.replace(live);
         seat.previous = before.map(|live| Previous { live, until: started + rollout.window });
@@ -118,22 +160,55 @@ impl AuthorizerUnit {
         seat.parked.clear();
         self.priority.store(terms.priority, Ordering::Relaxed);
         let previous = seat.previous.as_ref().map(|previous| previous.live.version());
-        self.health.activated(version, previous, started.elapsed());
+        shared.note(&seat);
+        shared.health.activated(version, previous, started.elapsed());
         Ok(())
     }
 
     pub fn set_rollout(&self, rollout: Rollout) {
-        self.seat.lock().rollout = rollout;
+        self.shared.seat.lock().rollout = rollout;
     }
 
     pub fn priority(&self) -> i32 {
         self.priority.load(Ordering::Relaxed)
     }
 
+    /// What answers at present; None when it was stopped.
+    pub fn active(&self) -> Option<Arc<Program<AuthorizerPlugin>>> {
+        self.shared.active.load_full()
+    }
+
+    /// What the version that answers is told of.
+    pub fn watches(&self) -> Vec<pintle_api::meta::GroupVersionKind> {
+        watches(&self.shared.seat.lock().program)
+    }
+
+    /// Shows `follower` the present, and from then on all that the active
+    /// version is told, asked and says.
+    pub fn follow(
+        &self,
+        follower: Box<dyn Follower<AuthorizerTurn>>,
+    ) -> std::io::Result<FollowerHandle> {
+        let shared = self.shared.clone();
+        self.shared.followers.add(|id| Box::new(Joining { id, shared, follower }))
+    }
+
     /// Until when requests have to wait because the plugin has used up its share
     /// of the processors.
     pub fn in_debt_until(&self, now: Instant) -> Option<Instant> {
-        self.seat.try_lock()?.program.in_debt_until(now)
+        self.shared.seat.try_lock()?.program.in_debt_until(now)
+    }
+
+    /// What it has said before, if nothing has happened since and nobody has to
+    /// be told.
+    pub(super) fn remembered(&self, key: &Key) -> Option<Decision> {
+        if !self.shared.followers.is_empty() {
+            return None;
+        }
+        let seat = self.shared.seat.try_lock()?;
+        let live = seat.live.as_ref().filter(|live| !seat.stopped && !live.is_broken())?;
+        let decision = live.instance.remembered(key)?;
+        (live.behind() == 0).then(|| decision.clone())
     }
 
     /// The answer, if it can be given without holding up the thread.
@@ -141,65 +216,77 @@ impl AuthorizerUnit {
         &self,
         question: &Arc<Question>,
     ) -> Option<Result<Decision, NoAnswer>> {
-        let mut seat = self.seat.try_lock()?;
+        let mut seat = self.shared.seat.try_lock()?;
         let quick = seat.live.as_ref().is_some_and(|live| {
-            !live.is_broken() && live.behind() <= QUICK && !live.program.is_wasi()
+            !live.is_broken() && live.behind() <= QUICK && !live.program().is_wasi()
         });
-        quick.then(|| self.authorize_in(&mut seat, question))
+        quick.then(|| self.shared.authorize(&mut seat, question))
     }
 
     /// The answer, however long that takes.
     pub(super) fn authorize(&self, question: &Arc<Question>) -> Result<Decision, NoAnswer> {
-        self.authorize_in(&mut self.seat.lock(), question)
-    }
-
-    fn authorize_in(
-        &self,
-        seat: &mut Seat,
-        question: &Arc<Question>,
-    ) -> Result<Decision, NoAnswer> {
-        self.ask(seat, &|| request::input(&question.attributes), &|live, context| match live
-            .remembered(question)
-        {
-            Some(decision) => Ok((decision, false)),
-            None => live.authorize(context, question).map(|decision| (decision, true)),
-        })
+        self.shared.authorize(&mut self.shared.seat.lock(), question)
     }
 
     /// What the user may do in a namespace.
     pub(super) fn rules(&self, user: &User, namespace: &str) -> Result<RuleSet, NoAnswer> {
-        let input = || {
-            request::input(&Attributes {
-                user: user.clone(),
-                verb: "list-rules".to_owned(),
-                group: String::new(),
-                version: String::new(),
-                resource: String::new(),
-                subresource: String::new(),
-                namespace: namespace.to_owned(),
-                name: String::new(),
-                path: String::new(),
-                required_fields: Vec::new(),
-            })
+        let call = Call {
+            input: &|| request::listing(user, namespace),
+            make: &|live, context| {
+                live.instance.rules(context, user, namespace).map(|rules| (rules, true))
+            },
+            turn: &|live, context, _, answered| {
+                AuthorizerTurn::Rules(Arc::new(RulesListed {
+                    digest: live.program().digest.clone(),
+                    context,
+                    user: user.clone(),
+                    namespace: namespace.to_owned(),
+                    answered,
+                }))
+            },
         };
-        self.ask(&mut self.seat.lock(), &input, &|live, context| {
-            live.rules(context, user, namespace).map(|rules| (rules, true))
-        })
+        self.shared.ask(&mut self.shared.seat.lock(), &call)
+    }
+}
+
+impl Drop for AuthorizerUnit {
+    fn drop(&mut self) {
+        self.shared.bell.stop();
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!(plugin = %self.name, "the thread of an authorizer panicked");
+        }
+    }
+}
+
+impl Shared {
+    fn authorize(&self, seat: &mut Seat, question: &Arc<Question>) -> Result<Decision, NoAnswer> {
+        let call = Call {
+            input: &|| request::input(&question.attributes),
+            make: &|live, context| match live.instance.remembered(&question.key) {
+                Some(decision) => Ok((decision.clone(), false)),
+                None => live.instance.authorize(context, question).map(|decision| (decision, true)),
+            },
+            turn: &|live, context, called, answered| {
+                AuthorizerTurn::Asked(Arc::new(Judged {
+                    digest: live.program().digest.clone(),
+                    context,
+                    question: question.clone(),
+                    called,
+                    answered,
+                }))
+            },
+        };
+        self.ask(seat, &call)
     }
 
     /// Asks until there is an answer, or a fault that nobody stands in for.
-    /// `call` also says whether the instance was called.
-    fn ask<T>(
-        &self,
-        seat: &mut Seat,
-        input: &dyn Fn() -> Input,
-        call: Call<'_, T>,
-    ) -> Result<T, NoAnswer> {
+    fn ask<T: Clone>(&self, seat: &mut Seat, call: &Call<'_, T>) -> Result<T, NoAnswer> {
         let policy = seat.failure_policy;
         let no_answer = |cause: String| Err(NoAnswer { cause, policy });
-        if seat.previous.take_if(|previous| previous.until <= Instant::now()).is_some() {
-            self.health.previous_dropped();
-        }
+        self.drop_expired(seat, Instant::now());
         loop {
             if seat.stopped {
                 return no_answer(
@@ -215,7 +302,7 @@ impl AuthorizerUnit {
                 }
             }
             if !seat.parked.is_empty()
-                && let Some(told) = seat.parked.get(&input().id)
+                && let Some(told) = seat.parked.get(&(call.input)().id)
             {
                 return no_answer(told.clone());
             }
@@ -225,15 +312,22 @@ impl AuthorizerUnit {
                 seed: self.seeds.next(),
                 revision: self.cluster.revision(),
             };
-            match call(live, context) {
+            let made = (call.make)(live, context);
+            if !self.followers.is_empty() {
+                let called = made.as_ref().map_or(true, |(_, called)| *called);
+                let answered = made.as_ref().map(|(answer, _)| answer.clone());
+                let answered = answered.map_err(Clone::clone);
+                self.followers.tell((call.turn)(live, context, called, answered));
+            }
+            match made {
                 Ok((answer, called)) => {
                     if called {
-                        self.health.good_on(std::iter::once_with(|| input().id));
+                        self.health.good_on(std::iter::once_with(|| (call.input)().id));
                     }
                     return Ok(answer);
                 }
                 Err(fault) => {
-                    if !self.strike(seat, Some(&input()), &fault) {
+                    if !self.strike(seat, Some(&(call.input)()), &fault) {
                         return no_answer(fault.to_string());
                     }
                 }
@@ -244,17 +338,47 @@ impl AuthorizerUnit {
     /// An instance that knows everything that was delivered.
     fn bring_up_to_date(&self, seat: &mut Seat) -> Result<(), Outdated> {
         if let Some(live) = seat.live.as_mut().filter(|live| !live.is_broken()) {
-            if live.catch_up().map_err(Outdated::Fault)? {
+            if live.catch_up(Some(&self.followers)).map_err(Outdated::Fault)? {
                 self.unpark(seat);
             }
             return Ok(());
         }
-        let live = Live::start(seat.program.clone(), &*self.cluster, &self.hub);
+        let live = Live::start(seat.program.clone(), &*self.cluster, &self.hub, &self.bell);
         seat.live = Some(live.map_err(|error| match error {
             LoadError::Start(fault) => Outdated::Fault(fault),
             error => Outdated::Load(error),
         })?);
+        self.note(seat);
         Ok(())
+    }
+
+    /// One turn's worth of what has happened, into both versions. False if
+    /// nothing is left, or nobody is there to be told.
+    pub fn catch_up_some(&self, seat: &mut Seat) -> bool {
+        let mut more = false;
+        if let Some(live) = seat.live.as_mut().filter(|live| !live.is_broken()) {
+            match live.catch_up_some(Some(&self.followers)) {
+                Ok(told) => {
+                    more |= told;
+                    if told {
+                        self.unpark(seat);
+                    }
+                }
+                Err(fault) => {
+                    self.strike(seat, None, &fault);
+                }
+            }
+        }
+        if let Some(previous) = &mut seat.previous {
+            match previous.live.catch_up_some(None) {
+                Ok(told) => more |= told,
+                Err(_) => {
+                    seat.previous = None;
+                    self.health.previous_dropped();
+                }
+            }
+        }
+        more
     }
 
     /// What it tripped over may be another question now.
@@ -264,9 +388,31 @@ impl AuthorizerUnit {
         }
     }
 
+    pub fn previous_until(&self) -> Option<Instant> {
+        self.seat.lock().previous.as_ref().map(|previous| previous.until)
+    }
+
+    pub fn drop_previous(&self, now: Instant) {
+        self.drop_expired(&mut self.seat.lock(), now);
+    }
+
+    fn drop_expired(&self, seat: &mut Seat, now: Instant) {
+        if seat.previous.take_if(|previous| previous.until <= now).is_some() {
+            self.health.previous_dropped();
+        }
+    }
+
+    /// Another instance answers from now on, or none.
+    fn note(&self, seat: &Seat) {
+        self.active.store((!seat.stopped).then(|| seat.program.clone()));
+        // It has a view of its own, which those who follow have to be shown.
+        self.followers.interrupt();
+        self.bell.look();
+    }
+
     /// True if another version is in place and is to be asked the same.
     fn strike(&self, seat: &mut Seat, input: Option<&Input>, fault: &Fault) -> bool {
-        tracing::warn!(plugin = %self.name, %fault, "an authorizer misbehaved");
+        tracing::warn!(plugin = %seat.program.name, %fault, "an authorizer misbehaved");
         let started = Instant::now();
         seat.live = None;
         let warm = take_warm(&mut seat.previous, started);
@@ -275,9 +421,10 @@ impl AuthorizerUnit {
             Remedy::RollBack => {
                 let Some(warm) = warm else { return false };
                 let version = warm.version();
-                seat.program = warm.program.clone();
+                seat.program = warm.program().clone();
                 seat.live = Some(warm);
                 seat.parked.clear();
+                self.note(seat);
                 self.health.rolled_back(version, fault, started.elapsed());
                 return true;
             }
@@ -294,7 +441,10 @@ impl AuthorizerUnit {
                     seat.parked.insert(input.id.clone(), told);
                 }
             }
-            Remedy::Stop => seat.stopped = true,
+            Remedy::Stop => {
+                seat.stopped = true;
+                self.note(seat);
+            }
         }
         false
     }

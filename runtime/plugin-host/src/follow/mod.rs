@@ -23,8 +23,8 @@ use crate::priority::LOWEST;
 
 use line::{Line, State, follow};
 pub(crate) use turns::{
-    AdmissionTurn, Asked, ControllerTurn, Decided, ExtensionTurn, Reviewed, Scheduled,
-    SchedulerTurn, Worked,
+    AdmissionTurn, Asked, AuthorizerTurn, ControllerTurn, Decided, ExtensionTurn, Judged, Reviewed,
+    RulesListed, Scheduled, SchedulerTurn, Worked,
 };
 
 /// Turns that wait for one follower.

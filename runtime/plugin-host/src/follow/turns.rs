@@ -7,10 +7,12 @@ use std::time::Duration;
 use super::Turn;
 use crate::action::Action;
 use crate::artifact::Digest;
+use crate::authorizer::{self, Question};
 use crate::bindings::types::Context;
 use crate::cluster::ObjectHandle;
 use crate::extension::{Heard, Names, News, NodeNews, Present, Stated};
 use crate::program::admission_interface::{Request as Review, Response};
+use crate::program::authorizer_interface::{Decision as Access, RuleSet, User};
 use crate::program::controller_interface::Request;
 use crate::program::scheduler_interface::Decision;
 use crate::sandbox::Fault;
@@ -154,6 +156,55 @@ impl Turn for ExtensionTurn {
             Self::SyncNodes(nodes) => nodes.len(),
             Self::Sync(news) => news.len(),
             Self::Asked(_) => 1,
+        }
+    }
+}
+
+/// What an authorizer is told and asked. The stream begins with `Start`, then the
+/// whole present as `Sync`, and goes on from there without a gap; another
+/// `Start` begins it anew.
+#[derive(Clone)]
+pub(crate) enum AuthorizerTurn {
+    /// A fresh instance is wanted, for this view.
+    Start(Arc<authorizer::Present>),
+    /// Goes into `sync`.
+    Sync(Arc<[Delta]>),
+    Asked(Arc<Judged>),
+    Rules(Arc<RulesListed>),
+}
+
+/// One request that an authorizer was asked about.
+pub(crate) struct Judged {
+    /// Of the version that answered.
+    pub digest: Digest,
+    pub context: Context,
+    pub question: Arc<Question>,
+    /// The answer is not from memory.
+    pub called: bool,
+    pub answered: Result<Access, Fault>,
+}
+
+/// One list of what a user may do.
+pub(crate) struct RulesListed {
+    /// Of the version that answered.
+    pub digest: Digest,
+    pub context: Context,
+    pub user: User,
+    pub namespace: String,
+    pub answered: Result<RuleSet, Fault>,
+}
+
+impl Turn for AuthorizerTurn {
+    const GAPLESS: bool = true;
+
+    fn decisions(&self) -> u64 {
+        u64::from(matches!(self, Self::Asked(_)))
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Self::Sync(deltas) => deltas.len(),
+            Self::Start(_) | Self::Asked(_) | Self::Rules(_) => 1,
         }
     }
 }

@@ -6,11 +6,13 @@ use std::sync::{Arc, Weak};
 use super::Host;
 use super::slot::Unit;
 use crate::bindings::admission::AdmissionPlugin;
+use crate::bindings::authorizer::AuthorizerPlugin;
 use crate::bindings::controller::ControllerPlugin;
 use crate::bindings::scheduler::SchedulerPlugin;
 use crate::bindings::scheduler_extension::SchedulerExtensionPlugin;
 use crate::follow::{
-    AdmissionTurn, ControllerTurn, ExtensionTurn, Follower, FollowerHandle, SchedulerTurn,
+    AdmissionTurn, AuthorizerTurn, ControllerTurn, ExtensionTurn, Follower, FollowerHandle,
+    SchedulerTurn,
 };
 use crate::plugin::Role;
 use crate::program::{Program, World};
@@ -21,6 +23,7 @@ pub(crate) enum Active {
     Scheduler(Arc<Program<SchedulerPlugin>>),
     Admission(Arc<Program<AdmissionPlugin>>),
     Extension(Arc<Program<SchedulerExtensionPlugin>>),
+    Authorizer(Arc<Program<AuthorizerPlugin>>),
 }
 
 /// A follower for a plugin, by role.
@@ -29,6 +32,7 @@ pub(crate) enum Attach {
     Scheduler(Box<dyn Follower<SchedulerTurn>>),
     Admission(Box<dyn Follower<AdmissionTurn>>),
     Extension(Box<dyn Follower<ExtensionTurn>>),
+    Authorizer(Box<dyn Follower<AuthorizerTurn>>),
 }
 
 impl Attach {
@@ -38,6 +42,7 @@ impl Attach {
             Self::Scheduler(_) => Role::Scheduler,
             Self::Admission(_) => Role::Admission,
             Self::Extension(_) => Role::SchedulerExtension,
+            Self::Authorizer(_) => Role::Authorizer,
         }
     }
 }
@@ -51,8 +56,6 @@ pub enum FollowError {
     Stopped(String),
     #[error("plugin {0} has role {1}, which nodes run for themselves")]
     OnNodes(String, Role),
-    #[error("plugin {0} has role {1}, whose decisions cannot be followed")]
-    NotOfThisRole(String, Role),
     #[error("plugin {plugin} has role {role}, not {wanted}")]
     OtherRole { plugin: String, role: Role, wanted: Role },
     #[error("cannot start a thread")]
@@ -67,6 +70,7 @@ impl Active {
             Self::Scheduler(own) => Arc::as_ptr(own).cast(),
             Self::Admission(own) => Arc::as_ptr(own).cast(),
             Self::Extension(own) => Arc::as_ptr(own).cast(),
+            Self::Authorizer(own) => Arc::as_ptr(own).cast(),
         };
         own == program.as_ptr().cast()
     }
@@ -79,7 +83,8 @@ pub(super) fn active(unit: &Unit) -> Option<Active> {
         Unit::Scheduler { unit, .. } => unit.active().map(Active::Scheduler),
         Unit::Admission(unit) => unit.active().map(Active::Admission),
         Unit::Extension(unit) => unit.active().map(Active::Extension),
-        Unit::Authorizer(_) | Unit::Cni => None,
+        Unit::Authorizer(unit) => unit.active().map(Active::Authorizer),
+        Unit::Cni => None,
     }
 }
 
@@ -88,9 +93,6 @@ impl Host {
     pub(crate) fn active(&self, plugin: &str) -> Result<Active, FollowError> {
         match self.manager.unit(plugin) {
             None => Err(FollowError::NotRunning(plugin.to_owned())),
-            Some(unit @ Unit::Authorizer(_)) => {
-                Err(FollowError::NotOfThisRole(plugin.to_owned(), unit.role()))
-            }
             Some(unit @ Unit::Cni) => Err(FollowError::OnNodes(plugin.to_owned(), unit.role())),
             Some(unit) => active(&unit).ok_or_else(|| FollowError::Stopped(plugin.to_owned())),
         }
@@ -128,6 +130,7 @@ pub(super) fn follow(unit: &Unit, follower: Attach) -> Result<FollowerHandle, No
         (Unit::Scheduler { unit, .. }, Attach::Scheduler(follower)) => unit.follow(follower)?,
         (Unit::Admission(unit), Attach::Admission(follower)) => unit.follow(follower)?,
         (Unit::Extension(unit), Attach::Extension(follower)) => unit.follow(follower)?,
+        (Unit::Authorizer(unit), Attach::Authorizer(follower)) => unit.follow(follower)?,
         (unit, follower) => {
             return Err(NotFollowed::OtherRole { role: unit.role(), wanted: follower.role() });
         }

@@ -18,7 +18,7 @@ use super::slot::{NotLoaded, Remembered, Slot, SlotState, Unit};
 use super::watch::{Names, PluginEvents};
 use crate::admission::AdmissionChain;
 use crate::artifact::Artifacts;
-use crate::authorizer::AuthorizerChain;
+use crate::authorizer::{self, AuthorizerChain};
 use crate::cluster::{Cluster, ListQuery};
 use crate::events::{Hub, Subscription};
 use crate::extension::Extensions;
@@ -298,6 +298,10 @@ impl Manager {
             if let Err(error) = &result {
                 state.load_error = Some(NotLoaded::new(error));
             }
+        }
+        if let (Err(error), Role::Authorizer) = (&result, plugin.spec.role) {
+            let terms = authorizer::Terms::of(&plugin.spec);
+            self.authorizers.put_absent(&slot.name, terms, &chain(error));
         }
         match result {
             Ok(digest) => tracing::info!(

@@ -12,8 +12,8 @@ use crate::artifact::Digest;
 use crate::plugin::PluginSpec;
 use crate::program::Program;
 use crate::trace::{
-    ExtensionRecorder, RecordError, RecordOptions, Recorder, Recording, SchedulerRecorder, Subject,
-    TraceSink,
+    AuthorizerRecorder, ExtensionRecorder, RecordError, RecordOptions, Recorder, Recording,
+    SchedulerRecorder, Subject, TraceSink,
 };
 
 impl Host {
@@ -54,6 +54,13 @@ impl Host {
                 let progress = recorder.progress();
                 let follower = Box::new(ExtensionRecorder::new(recorder));
                 let handle = self.follow(plugin, Attach::Extension(follower))?;
+                Ok(Recording { handle, progress })
+            }
+            Active::Authorizer(program) => {
+                let recorder = self.recorder(plugin, program, options, sink);
+                let progress = recorder.progress();
+                let follower = Box::new(AuthorizerRecorder::new(recorder));
+                let handle = self.follow(plugin, Attach::Authorizer(follower))?;
                 Ok(Recording { handle, progress })
             }
         }

@@ -180,10 +180,7 @@ impl Manager {
         let program = self.program(slot, candidate, slot.metrics.clone())?;
         let load = program.load;
         let rollout = Rollout::from_spec(&candidate.spec.rollout);
-        let terms = authorizer::Terms {
-            priority: candidate.spec.priority,
-            failure_policy: candidate.spec.failure_policy.unwrap_or_default(),
-        };
+        let terms = authorizer::Terms::of(&candidate.spec);
         // The replay takes its time; the status may be read meanwhile.
         let running = slot.state.lock().unit.clone();
         let unit = match running {

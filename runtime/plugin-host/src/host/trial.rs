@@ -14,7 +14,8 @@ use crate::metrics::Metrics;
 use crate::plugin::{AfterShadow, Role, ShadowSpec};
 use crate::program::LoadError;
 use crate::shadow::{
-    AdmissionShadow, Comparison, ControllerShadow, ExtensionShadow, Outcome, SchedulerShadow,
+    AdmissionShadow, AuthorizerShadow, Comparison, ControllerShadow, ExtensionShadow, Outcome,
+    SchedulerShadow,
 };
 
 /// A candidate that is compared, or was and waits for a person.
@@ -22,7 +23,6 @@ pub(super) struct Trial {
     pub candidate: Candidate,
     /// Ends the comparison when dropped.
     follower: Option<FollowerHandle>,
-}
     /// It has been shown the cluster, and decides since. One that could not
     /// keep up is shown it again, which is no news.
     joined: Arc<AtomicBool>,
@@ -33,6 +33,7 @@ impl Trial {
     pub fn is_joining(&self) -> bool {
         !self.joined.load(Ordering::SeqCst)
     }
+}
 
 impl Manager {
     /// Puts the candidate beside what decides. All that is checked of a version
@@ -53,11 +54,10 @@ impl Manager {
             Box::new(move || changed.add(&name))
         };
         let comparison = Arc::new(Comparison::new(candidate.digest().clone(), spec, counted, over));
-        let attach = self.shadow(slot, &candidate, &comparison)?;
+        let attach = self.shadow(slot, &candidate, &comparison, unit)?;
         let follower = follow(unit, attach).map_err(|error| {
             LoadError::Description(format!("what decides cannot be followed: {error}"))
         })?;
-        let mut state = slot.state.lock();
         let joined = Arc::new(AtomicBool::default());
         follower.when_following({
             let (stirred, name) = (self.stirred.clone(), slot.name.clone());
@@ -68,6 +68,7 @@ impl Manager {
                 }
             }
         });
+        let mut state = slot.state.lock();
         state.trial = Some(Trial { candidate, follower: Some(follower), joined });
         state.comparison = Some(comparison);
         Ok(())
@@ -78,6 +79,7 @@ impl Manager {
         slot: &Arc<Slot>,
         candidate: &Candidate,
         comparison: &Arc<Comparison>,
+        unit: &Unit,
     ) -> Result<Attach, LoadError> {
         // What a shadow uses up is not what the plugin used.
         let metrics: Arc<Metrics> = Arc::default();
@@ -100,7 +102,15 @@ impl Manager {
                 let program = self.program(slot, candidate, metrics)?;
                 Attach::Extension(Box::new(ExtensionShadow::new(program, comparison)?))
             }
-            role => {
+            Role::Authorizer => {
+                let program = self.program(slot, candidate, metrics)?;
+                let known = match unit {
+                    Unit::Authorizer(unit) => unit.watches(),
+                    _ => Vec::new(),
+                };
+                Attach::Authorizer(Box::new(AuthorizerShadow::new(program, &known, comparison)?))
+            }
+            role @ Role::Cni => {
                 return Err(LoadError::Description(format!(
                     "a plugin of role {role} cannot be compared before it decides; \
                      remove spec.rollout.shadow"

@@ -10,6 +10,7 @@ use crate::action::{Action, Target};
 use crate::extension::Opinion;
 use crate::follow::Decided;
 use crate::program::admission_interface::{Request, Response, Verdict};
+use crate::program::authorizer_interface::Decision as Access;
 use crate::program::scheduler_interface::Decision;
 
 /// Nodes that are shown of those on which two extensions differ.
@@ -108,6 +109,16 @@ impl View {
             Self { shown, compared: json!(compared) }
         };
         (view(&active), view(&candidate))
+    }
+
+    /// What an authorizer answered. Reasons are for people.
+    pub fn of_authorizer(decision: &Access) -> Self {
+        let (what, reason) = match decision {
+            Access::Allow(reason) => ("allow", reason),
+            Access::Deny(reason) => ("deny", reason),
+            Access::NoOpinion(reason) => ("noOpinion", reason),
+        };
+        Self { shown: json!({ what: reason }), compared: json!(what) }
     }
 
     /// What an admission plugin answered. Patches are the same if they make the

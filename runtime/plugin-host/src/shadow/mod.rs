@@ -7,6 +7,7 @@
 //! Does not know what follows from that: the manager swaps, waits or refuses.
 
 mod admission;
+mod authorizer;
 mod compare;
 mod controller;
 mod extension;
@@ -26,6 +27,7 @@ use crate::program::{LoadError, Program, World};
 use crate::sandbox::{Fault, Sandbox};
 
 pub(crate) use admission::AdmissionShadow;
+pub(crate) use authorizer::AuthorizerShadow;
 pub(crate) use controller::ControllerShadow;
 pub(crate) use extension::ExtensionShadow;
 pub(crate) use scheduler::SchedulerShadow;

@@ -11,6 +11,7 @@
 //! Read first: [`model`] (what is written), then [`format`] (how), then
 //! [`replay()`].
 
+mod authorizer;
 mod compare;
 mod extension;
 mod feed;
@@ -32,6 +33,7 @@ mod tests;
 mod wire;
 mod writer;
 
+pub(crate) use authorizer::AuthorizerRecorder;
 pub(crate) use extension::ExtensionRecorder;
 pub(crate) use feed::SchedulerRecorder;
 pub use format::TraceError;

@@ -204,6 +204,8 @@ pub enum Input {
     SyncNodes(Vec<NumberedNodeRecord>),
     Filter { context: ContextRecord, pod: ObjectRecord },
     Score { context: ContextRecord, pod: ObjectRecord },
+    Authorize { context: ContextRecord, attributes: AttributesRecord },
+    Rules { context: ContextRecord, user: UserRecord, namespace: String },
 }
 
 impl Input {
@@ -213,7 +215,9 @@ impl Input {
             | Self::Schedule { context, .. }
             | Self::Review { context, .. }
             | Self::Filter { context, .. }
-            | Self::Score { context, .. } => Some(context),
+            | Self::Score { context, .. }
+            | Self::Authorize { context, .. }
+            | Self::Rules { context, .. } => Some(context),
             Self::Sync(_) | Self::Forget(_) | Self::SyncNodes(_) => None,
         }
     }
@@ -229,6 +233,8 @@ impl Input {
             Self::SyncNodes(_) => "sync-nodes",
             Self::Filter { .. } => "filter",
             Self::Score { .. } => "score",
+            Self::Authorize { .. } => "authorize",
+            Self::Rules { .. } => "rules",
         }
     }
 }
@@ -251,6 +257,28 @@ pub struct RequestRecord {
     pub groups: Vec<String>,
     pub json: Blob,
     pub old_json: Blob,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserRecord {
+    pub name: String,
+    pub uid: String,
+    pub groups: Vec<String>,
+    pub extra: Vec<(String, Vec<String>)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttributesRecord {
+    pub user: UserRecord,
+    pub verb: String,
+    pub group: String,
+    pub version: String,
+    pub resource: String,
+    pub subresource: String,
+    pub namespace: String,
+    pub name: String,
+    pub path: String,
+    pub required_fields: Vec<(String, String)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -339,6 +367,12 @@ pub enum Answer {
     Rejections(Vec<RejectionRecord>),
     Scores(Vec<u8>),
     Fault(FaultRecord),
+    Access(AccessRecord),
+    Rules {
+        resource_rules: Vec<ResourceRuleRecord>,
+        non_resource_rules: Vec<NonResourceRuleRecord>,
+        incomplete: Option<String>,
+    },
 }
 
 /// How a call ended without an answer.
@@ -421,4 +455,26 @@ pub enum VerdictRecord {
     Allow,
     Patch(Blob),
     Deny { code: u16, reason: String, message: String },
+}
+
+/// Each with its reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AccessRecord {
+    Allow(String),
+    Deny(String),
+    NoOpinion(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceRuleRecord {
+    pub verbs: Vec<String>,
+    pub api_groups: Vec<String>,
+    pub resources: Vec<String>,
+    pub resource_names: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NonResourceRuleRecord {
+    pub verbs: Vec<String>,
+    pub non_resource_urls: Vec<String>,
 }

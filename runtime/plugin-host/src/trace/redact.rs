@@ -36,7 +36,9 @@ impl Redactor {
 
     pub fn input(&self, input: &mut Input) {
         match input {
-            Input::Reconcile { context, .. } => self.seed(context, false),
+            Input::Reconcile { context, .. }
+            | Input::Authorize { context, .. }
+            | Input::Rules { context, .. } => self.seed(context, false),
             Input::Sync(deltas) => {
                 for delta in deltas {
                     let (DeltaRecord::Upsert(object) | DeltaRecord::Remove(object)) = delta;

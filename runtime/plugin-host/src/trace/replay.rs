@@ -18,6 +18,7 @@ use super::subject::{Subject, fault_record};
 use super::tape::{Deviation, Script, ScriptedAnswers};
 use crate::artifact::{Artifact, ArtifactError, Artifacts, CacheError};
 use crate::bindings::admission::AdmissionPlugin;
+use crate::bindings::authorizer::AuthorizerPlugin;
 use crate::bindings::controller::ControllerPlugin;
 use crate::bindings::scheduler::SchedulerPlugin;
 use crate::bindings::scheduler_extension::SchedulerExtensionPlugin;
@@ -92,7 +93,8 @@ pub fn replay(trace: impl Read, options: &Replay) -> Result<Report, ReplayError>
         Role::Scheduler => Run::<SchedulerPlugin>::of(reader, options),
         Role::Admission => Run::<AdmissionPlugin>::of(reader, options),
         Role::SchedulerExtension => Run::<SchedulerExtensionPlugin>::of(reader, options),
-        _ => Err(ReplayError::UnknownRole { role: role.to_string() }),
+        Role::Authorizer => Run::<AuthorizerPlugin>::of(reader, options),
+        Role::Cni => Err(ReplayError::UnknownRole { role: role.to_string() }),
     }
 }
 

@@ -4,8 +4,8 @@
 use serde_json::{Value, json};
 
 use super::model::{
-    ActionRecord, Answer, Blob, DecisionRecord, Input, KindRecord, ObjectRecord, QueryRecord,
-    Question, RefRecord, RejectionRecord, VerdictRecord,
+    AccessRecord, ActionRecord, Answer, Blob, DecisionRecord, Input, KindRecord, ObjectRecord,
+    QueryRecord, Question, RefRecord, RejectionRecord, VerdictRecord,
 };
 
 /// Which object a call is about.
@@ -51,6 +51,21 @@ pub(super) fn subject(input: &Input, item: usize) -> Subject {
             .find_map(|node| node.node.as_ref())
             .map_or_else(|| nobody("Node", String::new()), object),
         Input::Forget(uids) => nobody("Pod", uids.first().cloned().unwrap_or_default()),
+        Input::Authorize { context, attributes } => {
+            let asked = crate::authorizer::target(&super::authorizer::to_attributes(attributes));
+            Subject {
+                kind: asked.kind.kind.clone(),
+                namespace: asked.namespace,
+                name: asked.name,
+                revision: context.revision,
+            }
+        }
+        Input::Rules { context, user, namespace } => Subject {
+            kind: "SelfSubjectRulesReview".to_owned(),
+            namespace: namespace.clone(),
+            name: user.name.clone(),
+            revision: context.revision,
+        },
     }
 }
 
@@ -108,6 +123,14 @@ pub(super) fn answer(answer: &Answer) -> Value {
         }
         Answer::Rejections(rejections) => rejections.iter().map(rejection).collect(),
         Answer::Scores(scores) => json!({ "scores": scores }),
+        Answer::Access(AccessRecord::Allow(reason)) => json!({ "allow": reason }),
+        Answer::Access(AccessRecord::Deny(reason)) => json!({ "deny": reason }),
+        Answer::Access(AccessRecord::NoOpinion(reason)) => json!({ "noOpinion": reason }),
+        Answer::Rules { resource_rules, non_resource_rules, incomplete } => json!({
+            "resourceRules": resource_rules,
+            "nonResourceRules": non_resource_rules,
+            "incomplete": incomplete,
+        }),
         Answer::Fault(fault) => json!({ "fault": fault.reason, "message": fault.message }),
     }
 }

@@ -1,5 +1,7 @@
 //! Allows what the ConfigMap of the user's name says (`data.VERB: allow` or
-//! `deny`), and misbehaves as the verb says unless its configuration forbids it.
+//! `deny`), and misbehaves as the verb says unless its configuration forbids it. What
+//! no map speaks of is allowed if the configuration is `generous`. Its reasons count
+//! its calls, unless it is `plain`.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -74,8 +76,10 @@ impl Guest for Maps {
             map[&asked.verb].as_str().map(str::to_owned)
         });
         match said.as_deref() {
+            Some("allow") if config["plain"] == true => Decision::Allow("its map says so".into()),
             Some("allow") => Decision::Allow(format!("call {calls}")),
             Some("deny") => Decision::Deny("its map says so".into()),
+            _ if config["generous"] == true => Decision::Allow(String::new()),
             _ => Decision::NoOpinion(String::new()),
         }
     }
