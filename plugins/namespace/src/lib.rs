@@ -1,13 +1,13 @@
 //! Furnishes new namespaces and empties the ones that go.
 //!
-//! An active namespace gets its `default` ServiceAccount and the ConfigMap
-//! `kube-root-ca.crt`, again if somebody removes them. A terminating one loses
-//! its pods first and then everything else; each step waits for the watch, as
+//! An active namespace gets its `default` ServiceAccount, again if somebody
+//! removes it. A terminating one loses its pods first and then everything else; each step waits for the watch, as
 //! pods have their grace and objects their finalizers. When nothing is left,
 //! the `kubernetes` finalizer goes, through the `finalize` subresource.
 //!
-//! Watches Namespaces and the deletion of anything in them. Config: `rootCA`
-//! (PEM; without it no ConfigMap is written).
+//! Watches Namespaces and the deletion of anything in them.
+//!
+//! No configuration.
 //!
 //! Does not know: which kinds exist (it lists what is there). Read first:
 //! [`terminate::plan`].
@@ -17,22 +17,13 @@ pub mod terminate;
 
 use pintle_sdk::prelude::*;
 
-#[derive(Debug, Clone, Default, serde::Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Config {
-    #[serde(rename = "rootCA")]
-    pub root_ca: Option<String>,
-}
-
-pub struct Plugin {
-    config: Config,
-}
+pub struct Plugin;
 
 impl Controller for Plugin {
-    type Config = Config;
+    type Config = NoConfig;
 
-    fn new(config: Config) -> Result<Self, String> {
-        Ok(Plugin { config })
+    fn new(_: NoConfig) -> Result<Self, String> {
+        Ok(Plugin)
     }
 
     fn describe(&self) -> Description {
@@ -53,11 +44,6 @@ impl Controller for Plugin {
                     SERVICE_ACCOUNT,
                     &["get", "watch", "create"],
                     "the account `default` of every namespace",
-                )
-                .needs(
-                    CONFIG_MAP,
-                    &["get", "watch", "create", "patch"],
-                    "`kube-root-ca.crt` in every namespace",
                 ),
         )
         .watch(Watch::of(NAMESPACE))
@@ -67,12 +53,6 @@ impl Controller for Plugin {
                 .on(Change::MODIFIED)
                 .having("metadata.deletionTimestamp")
                 .when_changed(&["metadata.finalizers"])
-                .enqueue(its_namespace()),
-        )
-        .watch(
-            Watch::of(CONFIG_MAP)
-                .on(Change::MODIFIED)
-                .when_changed(&["data"])
                 .enqueue(its_namespace()),
         )
     }
@@ -92,7 +72,7 @@ impl Controller for Plugin {
         if namespace.metadata.is_being_deleted() {
             terminate::plan(context, lister, &namespace, json)
         } else {
-            furnish::plan(lister, &namespace, self.config.root_ca.as_deref())
+            Ok(furnish::plan(lister, &namespace))
         }
     }
 }

@@ -72,6 +72,16 @@ pub fn namespace(name: &str) -> Builder {
     object(&NAMESPACE, "", name)
 }
 
+/// A CertificateSigningRequest for what `pem` asks (`openssl req -new`), of a user
+/// `jane`, for the signer of users' certificates.
+pub fn certificate_request(name: &str, pem: &str) -> Builder {
+    object(&CERTIFICATE_SIGNING_REQUEST, "", name)
+        .set("spec.request", pintle_sdk::api::x509::field_text(pem.as_bytes()))
+        .signer("kubernetes.io/kube-apiserver-client")
+        .usages(&["client auth"])
+        .requester("jane", &["system:authenticated"])
+}
+
 impl Builder {
     /// Puts it into another namespace.
     pub fn namespace(self, namespace: &str) -> Self {
@@ -108,6 +118,21 @@ impl Builder {
         let place = path.split('.').fold(&mut self.0, |place, field| &mut place[field]);
         *place = value.into();
         self
+    }
+
+    /// For a certificate request: who is to sign it.
+    pub fn signer(self, name: &str) -> Self {
+        self.set("spec.signerName", name)
+    }
+
+    /// For a certificate request: what the certificate is for.
+    pub fn usages(self, usages: &[&str]) -> Self {
+        self.set("spec.usages", json!(usages))
+    }
+
+    /// For a certificate request: who asks.
+    pub fn requester(self, name: &str, groups: &[&str]) -> Self {
+        self.set("spec.username", name).set("spec.groups", json!(groups))
     }
 
     /// For a pod: it runs on this node.

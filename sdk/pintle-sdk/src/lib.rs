@@ -74,6 +74,7 @@ extern crate self as pintle_sdk;
 pub mod action;
 pub mod admission;
 pub mod authorizer;
+pub mod certificates;
 pub mod cni;
 pub mod conditions;
 pub mod config;

@@ -45,3 +45,8 @@ pub enum X509Error {
 pub fn field_bytes(base64: &str) -> Result<Vec<u8>, X509Error> {
     STANDARD.decode(base64).map_err(|_| X509Error::Base64)
 }
+
+/// The other way round.
+pub fn field_text(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}

@@ -65,6 +65,9 @@ const RULES: &[(&[&str], &str, &str, Scope)] = &[
     (READ,                          "",                   "serviceaccounts", Scope::WhereItHasPods),
     (READ,                          "",                   "persistentvolumeclaims", Scope::WhereItHasPods),
     (&["get"],                      "",                   "persistentvolumes", Scope::ClaimedWhereItHasPods),
+    // Certificates that are asked for through the API, as other node agents do.
+    (&["create", "get", "list", "watch"],
+                                    "certificates.k8s.io", "certificatesigningrequests", Scope::All),
     // What it tells people.
     (&["create", "update", "patch"], "",                  "events",          Scope::All),
     (&["create", "update", "patch"], "events.k8s.io",     "events",          Scope::All),
