@@ -71,7 +71,7 @@ impl Authorizing {
         let description = authorizer.describe();
         let mut world = world;
         world.take_changes();
-        world.announce(world.snapshot());
+        world.announce_all();
         Authorizing { world, authorizer, description }
     }
 

@@ -121,7 +121,7 @@ impl Objects for Frozen {
 
 impl Asked {
     fn ask(&self, input: Input, world: &World) -> Answer {
-        let answer = self.0.borrow_mut().ask(&input, Arc::new(Frozen(world.clone())));
+        let answer = self.0.borrow_mut().ask(&input, Arc::new(Frozen(world.view())));
         match answer {
             Some(Answer::Fault(fault)) => {
                 panic!("{}: {}: {}", input.export(), fault.reason, fault.message)

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use pintle_sdk::controller::{Enqueue, Watch};
-use pintle_sdk::lister::{Lister, Query};
 use pintle_sdk::{KindRef, ObjectRef};
 use serde_json::Value;
 
@@ -16,7 +15,7 @@ pub fn keys(watch: &Watch, change: &Change, world: &World) -> BTreeSet<(ObjectRe
     if !concerns(watch, change) {
         return keys;
     }
-    let forms = || change.previous.iter().chain([&change.object]);
+    let forms = || change.previous.iter().chain([&change.object]).map(|object| &**object);
     let namespace = &change.reference.namespace;
     let mut add = |reference: ObjectRef, uid: &str| keys.insert((reference, uid.to_owned()));
     match &watch.enqueue {
@@ -52,8 +51,8 @@ pub fn keys(watch: &Watch, change: &Change, world: &World) -> BTreeSet<(ObjectRe
             }
         }
         Enqueue::SelectedBy(kind, field) => {
-            for candidate in world.list(&Query::of(kind.clone()).namespace(namespace.clone())) {
-                let Some(object) = world.object(&candidate.reference) else { continue };
+            let there = |(at, _): &(&ObjectRef, &Value)| at.namespace == *namespace;
+            for (candidate, object) in world.of_kind(kind).filter(there) {
                 let selector = labels(object, field);
                 let selects = |object: &Value| {
                     let labels = labels(object, "metadata.labels");
@@ -61,15 +60,15 @@ pub fn keys(watch: &Watch, change: &Change, world: &World) -> BTreeSet<(ObjectRe
                         && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
                 };
                 if forms().any(selects) {
-                    add(candidate.reference, &candidate.uid);
+                    add(candidate.clone(), text(object, "metadata.uid"));
                 }
             }
         }
         Enqueue::AllOf(kind) => {
-            for candidate in world.list(&Query::of(kind.clone())) {
-                let theirs = &candidate.reference.namespace;
+            for (candidate, object) in world.of_kind(kind) {
+                let theirs = &candidate.namespace;
                 if theirs.is_empty() || namespace.is_empty() || theirs == namespace {
-                    add(candidate.reference, &candidate.uid);
+                    add(candidate.clone(), text(object, "metadata.uid"));
                 }
             }
         }

@@ -95,7 +95,7 @@ impl Extending {
         let description = extension.describe();
         let mut world = world;
         world.take_changes();
-        world.announce(world.snapshot());
+        world.announce_all();
         Extending { world, extension, description, numbers: BTreeMap::new() }
     }
 

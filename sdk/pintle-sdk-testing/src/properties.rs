@@ -52,7 +52,7 @@ use crate::scheduling::{Scheduling, overcommitted};
 use crate::subject::{
     AdmissionSubject, ControllerSubject, ExtensionSubject, SchedulerSubject, Subject,
 };
-use crate::world::{Change, ChangeKind, World};
+use crate::world::World;
 
 /// Faults per run of [`converges`].
 const FAULTS: usize = 25;
@@ -97,8 +97,7 @@ pub fn is_deterministic(subject: &Subject<dyn ControllerSubject>, config: &Value
     let context = Context { now_unix_ms: world.now_unix_ms, seed: 7, revision: world.revision() };
     let description = used.describe();
     assert_eq!(description, subject.start(config).describe(), "{subject:?} describes itself anew");
-    for (reference, object) in world.snapshot() {
-        let change = Change { kind: ChangeKind::Added, reference, previous: None, object };
+    for change in world.present() {
         for watch in &description.watches {
             for (reference, uid) in enqueue::keys(watch, &change, world) {
                 let request = Request { reference, uid, attempt: 0 };

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 
-use pintle_sdk::scheduler::{Decision, Delta, Description, Scheduler};
+use pintle_sdk::scheduler::{Decision, Scheduler};
 use pintle_sdk::types::{NODE, Node, POD, Pod};
 use pintle_sdk::{Extensions, NoExtensions, Object, ObjectRef};
 use serde_json::{Value, json};
 
-use crate::fields::{at, text};
+use crate::desk::Desk;
+use crate::fields::text;
 use crate::subject::{self, SchedulerSubject, Subject};
-use crate::world::{ChangeKind, World};
+use crate::world::World;
 
 /// A world whose pending pods a scheduler decides about. Dereferences to its
 /// [`World`]: what a test does to the world reaches the scheduler as deltas
@@ -21,8 +22,7 @@ use crate::world::{ChangeKind, World};
 /// node that does not exist, more or fewer decisions than pods) panics.
 pub struct Scheduling {
     world: World,
-    scheduler: Box<dyn SchedulerSubject>,
-    description: Description,
+    desk: Desk,
 }
 
 impl Deref for Scheduling {
@@ -47,18 +47,11 @@ impl Scheduling {
 
     /// A scheduler, whatever it is made of, which starts with `world` present.
     pub fn of(subject: &Subject<dyn SchedulerSubject>, config: Value, world: World) -> Self {
-        let mut scheduler = subject.start(&config);
-        let description = scheduler.describe();
         let mut world = world;
         world.take_changes();
-        let present = world.snapshot();
-        let upserts: Vec<Delta> = present
-            .iter()
-            .filter(|(reference, object)| is_wanted(&description, reference, object))
-            .filter_map(|(reference, _)| world.envelope(reference).map(Delta::Upsert))
-            .collect();
-        scheduler.sync(upserts);
-        Scheduling { world, scheduler, description }
+        let mut desk = Desk::of(subject, config);
+        desk.tell(&world.present());
+        Scheduling { world, desk }
     }
 
     /// Decides about all pending pods and performs the decisions; by pod.
@@ -74,25 +67,23 @@ impl Scheduling {
         extensions: &dyn Extensions,
         mut accept: impl FnMut(&ObjectRef) -> bool,
     ) -> BTreeMap<ObjectRef, Decision> {
-        self.feed();
-        let pods = self.pending();
-        if pods.is_empty() {
+        let changes = self.world.take_changes();
+        self.desk.tell(&changes);
+        self.desk.sync();
+        if self.pending().is_empty() {
             return BTreeMap::new();
         }
         let context = self.world.context();
-        let decisions = self.scheduler.schedule(&context, extensions, pods.clone());
-        assert_eq!(decisions.len(), pods.len(), "one decision per pod");
+        let decisions = self.desk.decide(&context, &self.world, extensions);
         let mut forgotten = Vec::new();
         let mut result = BTreeMap::new();
-        for (pod, decision) in pods.into_iter().zip(decisions) {
+        for (pod, decision) in decisions {
             if !self.perform(&pod, &decision, &mut accept) {
                 forgotten.push(pod.uid.clone());
             }
             result.insert(pod.reference, decision);
         }
-        if !forgotten.is_empty() {
-            self.scheduler.forget(forgotten);
-        }
+        self.desk.forget(forgotten);
         result
     }
 
@@ -104,50 +95,7 @@ impl Scheduling {
 
     /// Pods that wait for this scheduler, the oldest first.
     pub fn pending(&self) -> Vec<Object> {
-        let mut pods: Vec<Object> = self
-            .world
-            .all(&POD)
-            .into_iter()
-            .filter(|pod| {
-                text(pod, "spec.nodeName").is_empty()
-                    && at(pod, "metadata.deletionTimestamp").is_none()
-                    && self.is_mine(text(pod, "spec.schedulerName"))
-            })
-            .filter_map(|pod| {
-                let place = POD.named(text(pod, "metadata.namespace"), text(pod, "metadata.name"));
-                self.world.envelope(&place)
-            })
-            .collect();
-        pods.sort_by_key(|pod| pod.revision);
-        pods
-    }
-
-    fn is_mine(&self, name: &str) -> bool {
-        let name = if name.is_empty() { "default-scheduler" } else { name };
-        self.description.scheduler_names.iter().any(|mine| mine == name)
-    }
-
-    /// Tells the scheduler what changed since the last time.
-    fn feed(&mut self) {
-        let mut deltas = Vec::new();
-        for change in self.world.take_changes() {
-            if !is_wanted(&self.description, &change.reference, &change.object) {
-                continue;
-            }
-            let object = Object {
-                uid: text(&change.object, "metadata.uid").to_owned(),
-                revision: text(&change.object, "metadata.resourceVersion").parse().unwrap_or(0),
-                json: change.object.to_string().into_bytes(),
-                reference: change.reference,
-            };
-            deltas.push(match change.kind {
-                ChangeKind::Deleted => Delta::Remove(object),
-                _ => Delta::Upsert(object),
-            });
-        }
-        if !deltas.is_empty() {
-            self.scheduler.sync(deltas);
-        }
+        self.desk.pending(&self.world)
     }
 
     /// False: the pod was not bound after all.
@@ -158,16 +106,14 @@ impl Scheduling {
         accept: &mut impl FnMut(&ObjectRef) -> bool,
     ) -> bool {
         match decision {
-            Decision::Bind { pod_uid, node } => {
-                assert_eq!(*pod_uid, pod.uid, "decisions come in the order of the pods");
+            Decision::Bind { node, .. } => {
                 self.assert_node(node);
                 if !accept(&pod.reference) {
                     return false;
                 }
                 self.world.patch(&pod.reference, json!({"spec": {"nodeName": node}}));
             }
-            Decision::Preempt { pod_uid, node, victims, .. } => {
-                assert_eq!(*pod_uid, pod.uid, "decisions come in the order of the pods");
+            Decision::Preempt { node, victims, .. } => {
                 self.assert_node(node);
                 for victim in victims {
                     let place = self.pod_with(victim);
@@ -175,10 +121,7 @@ impl Scheduling {
                 }
                 self.world.patch_status(&pod.reference, json!({"nominatedNodeName": node}));
             }
-            Decision::Unschedulable { pod_uid, .. } => {
-                assert_eq!(*pod_uid, pod.uid, "decisions come in the order of the pods");
-            }
-            Decision::Ignore(_) => {}
+            Decision::Unschedulable { .. } | Decision::Ignore(_) => {}
         }
         true
     }
@@ -194,13 +137,6 @@ impl Scheduling {
         };
         POD.named(text(pod, "metadata.namespace"), text(pod, "metadata.name"))
     }
-}
-
-fn is_wanted(description: &Description, reference: &ObjectRef, object: &Value) -> bool {
-    let is_bound = || !text(object, "spec.nodeName").is_empty();
-    reference.kind == NODE
-        || (reference.kind == POD && is_bound())
-        || description.watches.contains(&reference.kind)
 }
 
 /// What is promised on nodes beyond what they have, one line each: the sum of

@@ -1,16 +1,17 @@
 //! Objects in memory, with the API server's generic behaviour.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use pintle_sdk::action::{Action, Create, Delete, Event, Patch, PatchType, Propagation, Update};
-use pintle_sdk::api::selector::LabelSelector;
 use pintle_sdk::api::time;
 use pintle_sdk::lister::{Lister, Query};
 use pintle_sdk::names::Random;
 use pintle_sdk::{Context, KindRef, Object, ObjectRef};
 use serde_json::{Value, json};
 
-use crate::fields::{at, labels, merge_patch, text};
+use crate::fields::{at, merge_patch, text};
+use crate::shelf::{Shelf, revision_of};
 
 /// 2026-01-01T00:00:00Z.
 const START_UNIX_MS: i64 = 1_767_225_600_000;
@@ -32,9 +33,9 @@ pub struct Change {
     /// To which object.
     pub reference: ObjectRef,
     /// The object before.
-    pub previous: Option<Value>,
+    pub previous: Option<Arc<Value>>,
     /// The object now; its last form if it is gone.
-    pub object: Value,
+    pub object: Arc<Value>,
 }
 
 /// Why an action was not performed.
@@ -48,12 +49,19 @@ pub enum Refused {
     Conflict(ObjectRef),
     /// It makes no sense.
     Invalid(String),
+    /// An admission plugin, or the namespace on its way out, forbids it.
+    Denied {
+        /// The HTTP code.
+        code: u16,
+        /// For the person who asked.
+        message: String,
+    },
 }
 
 /// A cluster's objects; also a [`Lister`]. Starts at 2026-01-01T00:00:00Z.
 #[derive(Debug, Clone, Default)]
 pub struct World {
-    objects: BTreeMap<ObjectRef, Value>,
+    shelf: Shelf,
     revision: u64,
     /// The present moment; moves when a test moves it.
     pub now_unix_ms: i64,
@@ -76,7 +84,7 @@ impl World {
 
     /// For the next call: the present moment and another seed.
     pub fn context(&mut self) -> Context {
-        let seed = self.random.get_or_insert_with(|| Random::new(1)).next_u64();
+        let seed = self.draw();
         Context { now_unix_ms: self.now_unix_ms, seed, revision: self.revision }
     }
 
@@ -84,11 +92,43 @@ impl World {
         time::format_seconds(self.now_unix_ms)
     }
 
-    /// Notes objects as new, so that watches see them.
-    pub(crate) fn announce(&mut self, present: BTreeMap<ObjectRef, Value>) {
-        for (reference, object) in present {
-            self.note(ChangeKind::Added, reference, None, object);
+    /// Notes what is there as new, so that watches see it.
+    pub(crate) fn announce_all(&mut self) {
+        let present = self.present();
+        self.changes.extend(present);
+    }
+
+    /// What is there, as the start of a watch shows it.
+    pub(crate) fn present(&self) -> Vec<Change> {
+        self.shelf
+            .iter()
+            .map(|(reference, object)| Change {
+                kind: ChangeKind::Added,
+                reference: reference.clone(),
+                previous: None,
+                object: object.clone(),
+            })
+            .collect()
+    }
+
+    /// The objects as they are now, for somebody who reads them later.
+    pub(crate) fn view(&self) -> World {
+        World {
+            shelf: self.shelf.clone(),
+            revision: self.revision,
+            now_unix_ms: self.now_unix_ms,
+            ..World::default()
         }
+    }
+
+    /// Every kind by itself, in order.
+    pub(crate) fn of_kind(&self, kind: &KindRef) -> impl Iterator<Item = (&ObjectRef, &Value)> {
+        self.shelf.of_kind(kind)
+    }
+
+    /// The next number of the world's own sequence.
+    pub(crate) fn draw(&mut self) -> u64 {
+        self.random.get_or_insert_with(|| Random::new(1)).next_u64()
     }
 
     /// Every change since the last call.
@@ -98,21 +138,25 @@ impl World {
 
     /// One object.
     pub fn object(&self, reference: &ObjectRef) -> Option<&Value> {
-        self.objects.get(reference)
+        self.shelf.get(reference)
     }
 
     /// All objects of a kind, by namespace and name.
     pub fn all(&self, kind: &KindRef) -> Vec<&Value> {
-        self.objects
-            .iter()
-            .filter(|(reference, _)| reference.kind == *kind)
-            .map(|(_, object)| object)
-            .collect()
+        self.shelf.of_kind(kind).map(|(_, object)| object).collect()
+    }
+
+    /// Where every object is.
+    pub fn references(&self) -> Vec<ObjectRef> {
+        self.shelf.iter().map(|(reference, _)| reference.clone()).collect()
     }
 
     /// All objects.
     pub fn snapshot(&self) -> BTreeMap<ObjectRef, Value> {
-        self.objects.clone()
+        let whole = |(reference, object): (&ObjectRef, &Arc<Value>)| {
+            (reference.clone(), Value::clone(object))
+        };
+        self.shelf.iter().map(whole).collect()
     }
 
     /// Adds an object as a person would; panics when it is refused, for tests.
@@ -166,11 +210,11 @@ impl World {
 
     /// Takes an object away whatever holds it, as a node does with a pod that ended.
     pub fn remove(&mut self, reference: &ObjectRef) {
-        if let Some(previous) = self.objects.remove(reference) {
+        if let Some(previous) = self.shelf.take(reference) {
             self.revision += 1;
-            let mut object = previous.clone();
+            let mut object = Value::clone(&previous);
             object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
-            self.note(ChangeKind::Deleted, reference.clone(), Some(previous), object);
+            self.note(ChangeKind::Deleted, reference.clone(), Some(previous), Arc::new(object));
         }
     }
 
@@ -189,6 +233,12 @@ impl World {
     }
 
     fn apply_create(&mut self, create: &Create) -> Result<ObjectRef, Refused> {
+        let (reference, object) = self.prepared(create)?;
+        self.create_prepared(reference, object)
+    }
+
+    /// The object with its kind and its name, as admission sees it.
+    pub(crate) fn prepared(&mut self, create: &Create) -> Result<(ObjectRef, Value), Refused> {
         let mut object = decode(&create.json)?;
         // The host refuses what does not say which kind it is of.
         if text(&object, "kind") != create.kind.kind {
@@ -203,22 +253,30 @@ impl World {
             let name = self.random.get_or_insert_with(|| Random::new(1)).name(&generate);
             object["metadata"]["name"] = json!(name);
         }
-        let reference = create.kind.named(create.namespace.clone(), text(&object, "metadata.name"));
-        if self.objects.contains_key(&reference) {
-            return Err(Refused::AlreadyExists(reference));
+        if !create.namespace.is_empty() {
+            object["metadata"]["namespace"] = json!(create.namespace);
         }
         object["apiVersion"] = json!(create.kind.api_version());
         object["kind"] = json!(create.kind.kind);
+        let reference = create.kind.named(create.namespace.clone(), text(&object, "metadata.name"));
+        Ok((reference, object))
+    }
+
+    pub(crate) fn create_prepared(
+        &mut self,
+        reference: ObjectRef,
+        mut object: Value,
+    ) -> Result<ObjectRef, Refused> {
+        if self.shelf.contains(&reference) {
+            return Err(Refused::AlreadyExists(reference));
+        }
         let uid = format!("uid-{}", self.revision + 1);
         let now = self.now();
         let metadata = &mut object["metadata"];
-        if !create.namespace.is_empty() {
-            metadata["namespace"] = json!(create.namespace);
-        }
         metadata["uid"] = json!(uid);
         metadata["creationTimestamp"] = json!(now);
         metadata["generation"] = json!(1);
-        if &*create.kind.kind == "Namespace" {
+        if &*reference.kind.kind == "Namespace" {
             object["spec"]["finalizers"] = json!(["kubernetes"]);
             object["status"]["phase"] = json!("Active");
         }
@@ -228,7 +286,7 @@ impl World {
 
     fn existing(&self, reference: &ObjectRef, revision: Option<u64>) -> Result<&Value, Refused> {
         let object =
-            self.objects.get(reference).ok_or_else(|| Refused::NotFound(reference.clone()))?;
+            self.shelf.get(reference).ok_or_else(|| Refused::NotFound(reference.clone()))?;
         match revision {
             Some(wanted) if wanted != revision_of(object) => {
                 Err(Refused::Conflict(reference.clone()))
@@ -237,14 +295,32 @@ impl World {
         }
     }
 
+    /// The object before and after a patch or an update, as admission sees it.
+    pub(crate) fn changed_by(&self, action: &Action) -> Result<(Value, Value), Refused> {
+        match action {
+            Action::Update(update) => self.updated(update),
+            Action::Patch(patch) => self.patched(patch),
+            _ => Err(Refused::Invalid("it changes no object".to_owned())),
+        }
+    }
+
     fn apply_update(&mut self, update: &Update) -> Result<(), Refused> {
-        let object = decode(&update.json)?;
-        let revision = text(&object, "metadata.resourceVersion").parse().ok();
-        let known = self.existing(&update.reference, revision)?.clone();
+        let (known, object) = self.updated(update)?;
         self.change(&update.reference, &update.subresource, known, object)
     }
 
+    fn updated(&self, update: &Update) -> Result<(Value, Value), Refused> {
+        let object = decode(&update.json)?;
+        let revision = text(&object, "metadata.resourceVersion").parse().ok();
+        Ok((self.existing(&update.reference, revision)?.clone(), object))
+    }
+
     fn apply_patch(&mut self, patch: &Patch) -> Result<(), Refused> {
+        let (known, object) = self.patched(patch)?;
+        self.change(&patch.reference, &patch.subresource, known, object)
+    }
+
+    fn patched(&self, patch: &Patch) -> Result<(Value, Value), Refused> {
         let known = self.existing(&patch.reference, patch.revision)?.clone();
         let body = decode(&patch.body)?;
         let mut object = known.clone();
@@ -260,11 +336,11 @@ impl World {
                 return Err(Refused::Invalid("strategic patches need a schema".to_owned()));
             }
         }
-        self.change(&patch.reference, &patch.subresource, known, object)
+        Ok((known, object))
     }
 
     /// Stores the part of `object` that the subresource may change.
-    fn change(
+    pub(crate) fn change(
         &mut self,
         reference: &ObjectRef,
         subresource: &str,
@@ -373,7 +449,8 @@ impl World {
     fn store(&mut self, reference: ObjectRef, mut object: Value) {
         self.revision += 1;
         object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
-        let previous = self.objects.insert(reference.clone(), object.clone());
+        let object = Arc::new(object);
+        let previous = self.shelf.put(reference.clone(), object.clone());
         let kind = if previous.is_some() { ChangeKind::Modified } else { ChangeKind::Added };
         self.note(kind, reference, previous, object);
     }
@@ -382,18 +459,14 @@ impl World {
         &mut self,
         kind: ChangeKind,
         reference: ObjectRef,
-        previous: Option<Value>,
-        object: Value,
+        previous: Option<Arc<Value>>,
+        object: Arc<Value>,
     ) {
         self.changes.push(Change { kind, reference, previous, object });
     }
 }
 
 /// Is nothing left that an object on its way out waits for?
-fn revision_of(object: &Value) -> u64 {
-    text(object, "metadata.resourceVersion").parse().unwrap_or(0)
-}
-
 fn is_released(object: &Value) -> bool {
     let empty = |path| at(object, path).and_then(Value::as_array).is_none_or(Vec::is_empty);
     let namespace_held = text(object, "kind") == "Namespace" && !empty("spec.finalizers");
@@ -406,49 +479,6 @@ fn is_released(object: &Value) -> bool {
 }
 
 fn decode(json: &[u8]) -> Result<Value, Refused> {
-fn as_object(reference: &ObjectRef, object: &Value, metadata_only: bool) -> Object {
-    Object {
-        reference: reference.clone(),
-        uid: text(object, "metadata.uid").to_owned(),
-        revision: revision_of(object),
-        json: if metadata_only { Vec::new() } else { object.to_string().into_bytes() },
-    }
-}
-
-/// The document with only these fields and their parents, as the host cuts it.
-fn cut(object: &Value, fields: &[String]) -> Value {
-    let mut kept = json!({});
-    for path in fields {
-        let Some(value) = at(object, path) else { continue };
-        let mut place = &mut kept;
-        for name in path.split('.') {
-            if !place.is_object() {
-                *place = json!({});
-            }
-            place = &mut place[name];
-        }
-        *place = value.clone();
-    }
-    kept
-}
-
-fn matches(query: &Query, reference: &ObjectRef, object: &Value) -> bool {
-    let owners =
-        || at(object, "metadata.ownerReferences").and_then(Value::as_array).into_iter().flatten();
-    query.kind.as_ref().is_none_or(|kind| *kind == reference.kind)
-        && query.namespace.as_ref().is_none_or(|namespace| *namespace == reference.namespace)
-        && query
-            .owner_uid
-            .as_ref()
-            .is_none_or(|uid| owners().any(|owner| owner["uid"] == json!(uid)))
-        && query.field.as_ref().is_none_or(|(path, value)| text(object, path) == value)
-        && query.label_selector.as_ref().is_none_or(|selector| {
-            let labels = labels(object, "metadata.labels");
-            LabelSelector::parse(selector)
-                .is_ok_and(|selector| selector.matches(|key| labels.get(key).map(String::as_str)))
-        })
-}
-
     serde_json::from_slice(json).map_err(|error| Refused::Invalid(error.to_string()))
 }
 
@@ -462,26 +492,14 @@ fn strip_nulls(object: &mut Value) {
 
 impl Lister for World {
     fn get(&self, reference: &ObjectRef) -> Option<Object> {
-        Some(as_object(reference, self.objects.get(reference)?, false))
+        Lister::get(&self.shelf, reference)
     }
 
     fn list(&self, query: &Query) -> Vec<Object> {
-        let limit = if query.limit == 0 { usize::MAX } else { query.limit as usize };
-        self.objects
-            .iter()
-            .filter(|(reference, object)| matches(query, reference, object))
-            .take(limit)
-            .map(|(reference, object)| match query.fields.as_slice() {
-                [] => as_object(reference, object, query.metadata_only),
-                fields => Object {
-                    json: cut(object, fields).to_string().into_bytes(),
-                    ..as_object(reference, object, true)
-                },
-            })
-            .collect()
+        self.shelf.list(query)
     }
 
     fn count(&self, query: &Query) -> u32 {
-        self.list(query).len() as u32
+        self.shelf.count(query)
     }
 }
