@@ -52,8 +52,9 @@ impl Controller for Plugin {
             .watch(Watch::every_kind().on(Change::DELETED))
             .watch(Watch::every_kind().on(Change::ADDED).having("metadata.ownerReferences"))
             .watch(
+                // Added: what a host that ended left half deleted.
                 Watch::every_kind()
-                    .on(Change::MODIFIED)
+                    .on(Change::ADDED.or(Change::MODIFIED))
                     .having("metadata.deletionTimestamp")
                     .when_changed(&[
                         "metadata.deletionTimestamp",
