@@ -10,8 +10,12 @@ use std::{env, fs};
 
 /// What the binary carries: crate `pintle-plugin-<name>` in `plugins/<name>`,
 /// and the role it plays.
-const DEFAULTS: [(&str, &str); 33] = [
+const DEFAULTS: [(&str, &str); 38] = [
     ("always-pull-images", "Admission"),
+    ("authorizer-abac", "Authorizer"),
+    ("authorizer-node", "Authorizer"),
+    ("authorizer-rbac", "Authorizer"),
+    ("clusterrole-aggregation", "Controller"),
     ("cni-routed", "Cni"),
     ("cronjob", "Controller"),
     ("daemonset", "Controller"),
@@ -35,6 +39,7 @@ const DEFAULTS: [(&str, &str); 33] = [
     ("pod-gc", "Controller"),
     ("pod-security", "Admission"),
     ("priority", "Admission"),
+    ("rbac-escalation", "Admission"),
     ("replicaset", "Controller"),
     ("replicationcontroller", "Controller"),
     ("resource-quota", "Admission"),

@@ -13,7 +13,8 @@ type Key = (String, String);
 
 #[derive(Debug, Default)]
 pub struct Graph {
-    pods: BTreeMap<Key, (String, BTreeSet<Used>)>,
+    /// There are many: the node, and no more than what it uses.
+    pods: BTreeMap<Key, (Box<str>, Box<[Used]>)>,
     /// How many pods of a node use an object: node, resource, namespace, name.
     edges: BTreeMap<(String, &'static str, String, String), usize>,
     /// Secrets that a service account brings to its pods.
@@ -109,13 +110,14 @@ impl Graph {
             let edge = (spec.node_name.clone(), *resource, key.0.clone(), name.clone());
             *self.edges.entry(edge).or_default() += 1;
         }
-        self.pods.insert(key, (spec.node_name.clone(), used));
+        let used = used.into_iter().collect();
+        self.pods.insert(key, (spec.node_name.as_str().into(), used));
     }
 
     fn remove_pod(&mut self, key: &Key) {
         let Some((node, used)) = self.pods.remove(key) else { return };
         for (resource, name) in used {
-            let edge = (node.clone(), resource, key.0.clone(), name);
+            let edge = (node.to_string(), resource, key.0.clone(), name);
             if let Some(count) = self.edges.get_mut(&edge) {
                 *count -= 1;
                 if *count == 0 {

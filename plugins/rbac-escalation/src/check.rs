@@ -48,13 +48,16 @@ pub fn role(request: &Request, view: impl FnOnce() -> View) -> Result<(), String
     }
     let owned = owned(&view, request);
     if wanted.aggregation_rule.is_some() {
-        let everything = PolicyRule {
-            verbs: vec!["*".to_owned()],
-            api_groups: vec!["*".to_owned()],
-            resources: vec!["*".to_owned()],
+        let all = || vec!["*".to_owned()];
+        let resources = PolicyRule {
+            verbs: all(),
+            api_groups: all(),
+            resources: all(),
             ..PolicyRule::default()
         };
-        if !rbac::uncovered(&owned, &[everything]).is_empty() {
+        let paths =
+            PolicyRule { verbs: all(), non_resource_urls: all(), ..PolicyRule::default() };
+        if !rbac::uncovered(&owned, &[resources, paths]).is_empty() {
             return Err("must have cluster-admin privileges to use the aggregationRule".to_owned());
         }
     }

@@ -60,7 +60,7 @@ impl Admission for Plugin {
         };
         match refused {
             Ok(()) => Response::allow(),
-            Err(why) => Response::forbid(format!("{} is forbidden: {why}", request.reference)),
+            Err(why) => Response::forbid(why),
         }
     }
 }

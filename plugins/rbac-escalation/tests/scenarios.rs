@@ -35,7 +35,10 @@ fn cluster() -> Reviewing {
     let mut cluster = Reviewing::with::<Plugin>(json!({}));
     for object in [
         cluster_role("reader", vec![rule(&["get"], "", "pods")]),
-        cluster_role("everything", vec![rule(&["*"], "*", "*")]),
+        cluster_role(
+            "everything",
+            vec![rule(&["*"], "*", "*"), json!({"verbs": ["*"], "nonResourceURLs": ["*"]})],
+        ),
         cluster_role("escalate", vec![rule(&["escalate"], "rbac.authorization.k8s.io", "*")]),
         cluster_role(
             "bind",

@@ -31,13 +31,18 @@ pub fn spec(plugin: &Default) -> Value {
         "resource-quota" => spec["budgets"] = json!({"maxInstances": 1}),
         // Whoever wants it pays with a pull per container.
         "always-pull-images" => spec["suspended"] = true.into(),
+        // Without policy lines it allows nothing.
+        "authorizer-abac" => spec["suspended"] = true.into(),
+        // It knows all pods; a hundred thousand of them fit.
+        "authorizer-node" => spec["budgets"] = json!({"memoryBytes": 256 << 20}),
         _ => {}
     }
     spec
 }
 
-/// Lower is asked first. What others add lies at 0 by default, so that it sees
-/// what the defaults have filled in, and quotas count what is left in the end.
+/// Lower is asked first. What others add lies at 0 by default: an admission plugin
+/// sees what the defaults have filled in, and quotas count what is left in the end;
+/// an authorizer may deny what roles would allow.
 fn priority(name: &str) -> Option<i32> {
     let order = [
         "limit-ranger",
@@ -52,7 +57,9 @@ fn priority(name: &str) -> Option<i32> {
     ];
     match (order.iter().position(|known| *known == name), name) {
         (Some(place), _) => i32::try_from(place).ok().map(|place| 100 * place - 1000),
-        (None, "resource-quota") => Some(1000),
+        (None, "authorizer-node") => Some(-1000),
+        (None, "authorizer-abac") => Some(900),
+        (None, "authorizer-rbac" | "resource-quota") => Some(1000),
         (None, _) => None,
     }
 }

@@ -4,13 +4,16 @@ use anyhow::Result;
 use pintle_plugin_host::plugin::Role;
 
 use crate::figures::decision::{self, Decision, workload};
-use crate::figures::{extension, instance, microseconds, middle, runaway};
+use crate::figures::{authorizer, extension, instance, microseconds, middle, runaway};
 use crate::report::{Report, ms};
 use crate::support::guests;
 
 /// Pods that a decision is measured on, and how often.
 const PODS: usize = 4000;
 const ROUNDS: usize = 3;
+
+/// Roles, and bindings, that a request is decided by.
+const ROLES: usize = 1000;
 
 pub fn run(report: &mut Report, nodes: usize) -> Result<()> {
     let directory = tempfile::tempdir()?;
@@ -46,6 +49,15 @@ pub fn run(report: &mut Report, nodes: usize) -> Result<()> {
             format!("{inside:.1} µs, {:.2} × native", inside / native),
             "≤ 60 µs, ≤ 1.5 ×",
             format!("native {native:.1} µs; peer's wasm 3.3 × native"),
+        );
+    }
+
+    if let Some(took) = authorizer::measure(ROLES) {
+        report.row(
+            &format!("request decided by {ROLES} roles: known / never asked"),
+            format!("{:.1} / {:.1} µs", took.remembered, took.asked),
+            "few µs",
+            format!("decision alone, native {:.1} µs", took.native),
         );
     }
 

@@ -103,6 +103,45 @@ pub struct RuleSet {
     pub incomplete: Vec<String>,
 }
 
+impl RuleSet {
+    /// Each path once per list of verbs, and each rule once: two authorizers, or
+    /// two roles, may say the same.
+    pub fn once(&mut self) {
+        let mut seen: Vec<(Vec<String>, String)> = Vec::new();
+        for rule in &mut self.non_resource_rules {
+            let verbs = &rule.verbs;
+            rule.non_resource_urls.retain(|url| {
+                let own = (verbs.clone(), url.clone());
+                let first = !seen.contains(&own);
+                if first {
+                    seen.push(own);
+                }
+                first
+            });
+        }
+        self.non_resource_rules.retain(|rule| !rule.non_resource_urls.is_empty());
+        let mut kept: Vec<ResourceRule> = Vec::new();
+        for rule in std::mem::take(&mut self.resource_rules) {
+            // One rule may be a part of another.
+            if !kept.iter().any(|other| other.covers(&rule)) {
+                kept.push(rule);
+            }
+        }
+        self.resource_rules = kept;
+    }
+}
+
+impl ResourceRule {
+    /// Whether it says word by word all that the other one says.
+    fn covers(&self, other: &ResourceRule) -> bool {
+        let all = |other: &[String], own: &[String]| other.iter().all(|text| own.contains(text));
+        all(&other.verbs, &self.verbs)
+            && all(&other.api_groups, &self.api_groups)
+            && all(&other.resources, &self.resources)
+            && self.resource_names == other.resource_names
+    }
+}
+
 /// Verbs on resources; `*` is everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -145,6 +184,30 @@ pub trait Authorizer: Send + Sync + 'static {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_twice_is_listed_once() {
+        let texts =
+            |texts: &[&str]| -> Vec<String> { texts.iter().map(|&text| text.to_owned()).collect() };
+        let paths = |urls: &[&str]| NonResourceRule {
+            verbs: texts(&["get"]),
+            non_resource_urls: texts(urls),
+        };
+        let create = |resources: &[&str]| ResourceRule {
+            verbs: texts(&["create"]),
+            api_groups: texts(&["g"]),
+            resources: texts(resources),
+            ..ResourceRule::default()
+        };
+        let mut rules = RuleSet {
+            resource_rules: vec![create(&["a", "b"]), create(&["b"]), create(&["c"])],
+            non_resource_rules: vec![paths(&["/a", "/b"]), paths(&["/b"]), paths(&["/b", "/c"])],
+            incomplete: Vec::new(),
+        };
+        rules.once();
+        assert_eq!(rules.resource_rules, [create(&["a", "b"]), create(&["c"])]);
+        assert_eq!(rules.non_resource_rules, [paths(&["/a", "/b"]), paths(&["/c"])]);
+    }
 
     #[test]
     fn refusals_read_like_kubernetes() {

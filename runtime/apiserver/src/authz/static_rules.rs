@@ -70,9 +70,12 @@ impl Authorizer for StaticAuthorizer {
             return rules;
         }
         if user.in_group(GROUP_AUTHENTICATED) {
-            for (group, resource) in SELF_REVIEWS {
-                rules.resource_rules.push(resources(&["create"], group, &[resource]));
-            }
+            // In the words of the role that says the same.
+            let group = "authorization.k8s.io";
+            let reviews = ["selfsubjectaccessreviews", "selfsubjectrulesreviews"];
+            rules.resource_rules.push(resources(&["create"], group, &reviews));
+            let group = "authentication.k8s.io";
+            rules.resource_rules.push(resources(&["create"], group, &["selfsubjectreviews"]));
             for root in DISCOVERY {
                 rules.non_resource_rules.push(paths(&["get"], &[root, &format!("{root}/*")]));
             }

@@ -8,12 +8,15 @@ use pintle_api::status::StatusError;
 use super::authorize;
 use crate::ApiServer;
 use crate::authz::Attributes;
-use crate::user::User;
+use crate::user::{ANONYMOUS, User};
 
 const USER: &str = "impersonate-user";
 const GROUP: &str = "impersonate-group";
 const UID: &str = "impersonate-uid";
 const EXTRA_PREFIX: &str = "impersonate-extra-";
+
+const SERVICE_ACCOUNT_PREFIX: &str = "system:serviceaccount:";
+const GROUP_SERVICE_ACCOUNTS: &str = "system:serviceaccounts";
 
 /// The user in whose name the request is done.
 pub async fn effective(
@@ -39,13 +42,26 @@ pub async fn effective(
     let groups: Vec<&str> =
         headers.get_all(GROUP).iter().filter_map(|value| value.to_str().ok()).collect();
     let mut asked = Attributes::path(&user, "impersonate", "");
-    (asked.resource, asked.name) = ("users", name);
+    let account = service_account(name);
+    (asked.resource, asked.namespace, asked.name) = match account {
+        Some((namespace, account)) => ("serviceaccounts", namespace, account),
+        None => ("users", "", name),
+    };
     authorize(server, &asked).await?;
+    asked.namespace = "";
     for group in &groups {
         (asked.resource, asked.name) = ("groups", group);
         authorize(server, &asked).await?;
     }
-    let mut effective = User::new(name, groups);
+    let mut effective = match account {
+        _ if name == ANONYMOUS && groups.is_empty() => User::anonymous(),
+        // What it would be in if it came itself.
+        Some((namespace, _)) if groups.is_empty() => {
+            let own = format!("{GROUP_SERVICE_ACCOUNTS}:{namespace}");
+            User::new(name, [GROUP_SERVICE_ACCOUNTS, own.as_str()])
+        }
+        _ => User::new(name, groups),
+    };
     if let Some(uid) = text(UID)? {
         (asked.group, asked.resource, asked.name) = ("authentication.k8s.io", "uids", uid);
         authorize(server, &asked).await?;
@@ -62,4 +78,27 @@ pub async fn effective(
         effective.extra.entry(key.to_string()).or_default().push(value.to_string());
     }
     Ok(Arc::new(effective))
+}
+
+/// Namespace and name of the service account that the user is, if it is one.
+fn service_account(user: &str) -> Option<(&str, &str)> {
+    let (namespace, name) = user.strip_prefix(SERVICE_ACCOUNT_PREFIX)?.split_once(':')?;
+    (!namespace.is_empty() && !name.is_empty() && !name.contains(':')).then_some((namespace, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn service_accounts_are_users_of_a_certain_name() {
+        let check = |user: &str, expect: Option<(&str, &str)>| {
+            assert_eq!(service_account(user), expect, "{user}");
+        };
+        check("system:serviceaccount:shop:robot", Some(("shop", "robot")));
+        check("system:serviceaccount:shop:", None);
+        check("system:serviceaccount::robot", None);
+        check("system:serviceaccount:shop:a:b", None);
+        check("jane", None);
+    }
 }

@@ -2,6 +2,7 @@
 
 use http::{Method, Response, StatusCode};
 use pintle_api::meta::{GroupResource, GroupVersionKind};
+use pintle_api::selector::FieldSelector;
 use pintle_api::status::StatusError;
 use serde_json::{Value, json};
 
@@ -152,7 +153,26 @@ fn within(namespace: Option<&str>, spec: &Value) -> Result<(), StatusError> {
     Ok(())
 }
 
+/// What a list or watch that is asked about selects. What cannot be read selects
+/// nothing, which allows no more.
+fn selected(attributes: &Value) -> Option<FieldSelector> {
+    let selector = attributes.get("fieldSelector")?;
+    if let Some(raw) = selector["rawSelector"].as_str() {
+        return FieldSelector::parse(raw).ok();
+    }
+    let required: Vec<String> = selector["requirements"]
+        .as_array()?
+        .iter()
+        .filter_map(|one| match (one["operator"].as_str()?, one["values"].as_array()?.as_slice()) {
+            ("In", [value]) => Some(format!("{}={}", one["key"].as_str()?, value.as_str()?)),
+            _ => None,
+        })
+        .collect();
+    FieldSelector::parse(&required.join(",")).ok()
+}
+
 async fn access(call: &Call<'_>, user: &User, spec: &Value) -> Result<Value, StatusError> {
+    let fields = selected(&spec["resourceAttributes"]);
     let text = |pointer: &str| spec.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let attributes =
         match (spec["resourceAttributes"].is_object(), spec["nonResourceAttributes"].is_object()) {
@@ -166,7 +186,7 @@ async fn access(call: &Call<'_>, user: &User, spec: &Value) -> Result<Value, Sta
                 namespace: text("/resourceAttributes/namespace"),
                 name: text("/resourceAttributes/name"),
                 path: "",
-                field_selector: None,
+                field_selector: fields.as_ref(),
             },
             (false, true) => Attributes::path(
                 user,
@@ -203,4 +223,29 @@ async fn rules(call: &Call<'_>, spec: &Value) -> Result<Value, StatusError> {
         status["evaluationError"] = rules.incomplete.join(", ").into();
     }
     Ok(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_review_may_be_about_selected_objects() {
+        let check = |selector: Value, expect: Option<&str>| {
+            let found = selected(&json!({ "fieldSelector": selector }));
+            let name = found.as_ref().and_then(|fields| fields.required("metadata.name"));
+            assert_eq!(name, expect, "{selector}");
+        };
+        let one = |operator: &str, values: Value| {
+            json!({"requirements": [
+                {"key": "metadata.name", "operator": operator, "values": values},
+            ]})
+        };
+        check(json!({"rawSelector": "metadata.name=a"}), Some("a"));
+        check(json!({"rawSelector": "===,"}), None);
+        check(one("In", json!(["a"])), Some("a"));
+        check(one("In", json!(["a", "b"])), None);
+        check(one("NotIn", json!(["a"])), None);
+        check(json!({}), None);
+    }
 }

@@ -4,7 +4,7 @@
 //! Administrators, and what everybody may ask, need no plugin, so that a cluster
 //! whose authorizers are broken can be repaired. What a node may do ends where
 //! its fixed scope ends; where that is coarser than the pods of the node, an
-//! authorizer may deny more.
+//! authorizer may deny more, and one that gives no answer is taken to deny.
 
 use std::sync::{Arc, OnceLock};
 
@@ -32,9 +32,9 @@ impl HostAuthorizer {
         let _ = self.chain.set(chain);
     }
 
-    async fn ask(&self, attributes: &Attributes<'_>) -> Decision {
+    async fn ask(&self, attributes: &Attributes<'_>) -> Verdict {
         let Some(chain) = self.chain.get() else {
-            return Decision::NoOpinion("the authorizers are not loaded yet".to_owned());
+            return Verdict::NoAnswer("the authorizers are not loaded yet".to_owned());
         };
         let required: Vec<(&str, &str)> = attributes
             .field_selector
@@ -52,11 +52,7 @@ impl HostAuthorizer {
             path: attributes.path,
             required_fields: &required,
         };
-        match chain.authorize(&request).await {
-            Verdict::Allow(reason) => Decision::Allow(reason),
-            Verdict::Deny(reason) => Decision::Deny(reason),
-            Verdict::NoOpinion(reason) => Decision::NoOpinion(reason),
-        }
+        chain.authorize(&request).await
     }
 }
 
@@ -72,11 +68,17 @@ impl Authorizer for HostAuthorizer {
         match fixed {
             Decision::Allow(_) if is_node && self.fixed.is_coarse(attributes) => {
                 match self.ask(attributes).await {
-                    Decision::Deny(reason) => Decision::Deny(reason),
-                    Decision::Allow(_) | Decision::NoOpinion(_) => fixed,
+                    Verdict::Deny(reason) | Verdict::NoAnswer(reason) => Decision::Deny(reason),
+                    Verdict::Allow(_) | Verdict::NoOpinion(_) => fixed,
                 }
             }
-            Decision::NoOpinion(_) if !is_node => self.ask(attributes).await,
+            Decision::NoOpinion(_) if !is_node => match self.ask(attributes).await {
+                Verdict::Allow(reason) => Decision::Allow(reason),
+                Verdict::Deny(reason) => Decision::Deny(reason),
+                Verdict::NoOpinion(reason) | Verdict::NoAnswer(reason) => {
+                    Decision::NoOpinion(reason)
+                }
+            },
             fixed => fixed,
         }
     }
@@ -99,6 +101,7 @@ impl Authorizer for HostAuthorizer {
             NonResourceRule { verbs: rule.verbs, non_resource_urls: rule.non_resource_urls }
         }));
         rules.incomplete.extend(incomplete);
+        rules.once();
         rules
     }
 

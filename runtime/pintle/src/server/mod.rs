@@ -9,6 +9,7 @@ mod connect;
 mod events;
 mod maintenance;
 mod nodes;
+mod roles;
 pub mod tokens;
 
 use std::net::{IpAddr, SocketAddr};
@@ -91,6 +92,7 @@ pub async fn start(settings: &Settings, stop: watch::Receiver<bool>) -> Result<R
     });
     api.bootstrap().await.map_err(|e| anyhow::anyhow!("the first objects: {}", e.message()))?;
     bootstrap::plugins(&api).await?;
+    roles::reconcile(&api).await?;
 
     let cluster =
         Arc::new(cluster::LocalCluster::new(api.clone(), bus.clone(), registry, clock.clone()));
