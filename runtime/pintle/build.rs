@@ -10,11 +10,15 @@ use std::{env, fs};
 
 /// What the binary carries: crate `pintle-plugin-<name>` in `plugins/<name>`,
 /// and the role it plays.
-const DEFAULTS: [(&str, &str); 38] = [
+const DEFAULTS: [(&str, &str); 45] = [
     ("always-pull-images", "Admission"),
     ("authorizer-abac", "Authorizer"),
     ("authorizer-node", "Authorizer"),
     ("authorizer-rbac", "Authorizer"),
+    ("certificate-approver", "Controller"),
+    ("certificate-cleaner", "Controller"),
+    ("certificate-restriction", "Admission"),
+    ("certificate-signer", "Controller"),
     ("clusterrole-aggregation", "Controller"),
     ("cni-routed", "Cni"),
     ("cronjob", "Controller"),
@@ -44,9 +48,12 @@ const DEFAULTS: [(&str, &str); 38] = [
     ("replicationcontroller", "Controller"),
     ("resource-quota", "Admission"),
     ("resource-quota-controller", "Controller"),
+    ("root-ca-publisher", "Controller"),
     ("runtime-class", "Admission"),
     ("scheduler", "Scheduler"),
     ("service-account", "Admission"),
+    ("service-addresses", "Admission"),
+    ("service-cidrs", "Controller"),
     ("statefulset", "Controller"),
     ("ttl-after-finished", "Controller"),
 ];

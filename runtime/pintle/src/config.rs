@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
+use pintle_api::cidr::Cidr;
 use pintle_api::names;
 use pintle_storage::EngineKind;
 use serde::Deserialize;
@@ -78,6 +79,15 @@ pub struct Settings {
     /// Addresses of all pods; every node gets a part [default: 10.244.0.0/16]
     #[arg(long, env = "PINTLE_CLUSTER_CIDR", value_name = "CIDR", help_heading = "Server")]
     pub cluster_cidr: Option<String>,
+    /// Addresses of services: one range, or one of each IP family [default: 10.96.0.0/16]
+    #[arg(
+        long,
+        env = "PINTLE_SERVICE_CIDR",
+        value_name = "CIDR",
+        value_delimiter = ',',
+        help_heading = "Server"
+    )]
+    pub service_cidr: Option<Vec<String>>,
 
     /// Name of this node [default: the host's name]
     #[arg(long, env = "PINTLE_NODE_NAME", value_name = "NAME", help_heading = "Node")]
@@ -142,6 +152,7 @@ impl Settings {
             storage,
             tls_san,
             cluster_cidr,
+            service_cidr,
             node_name,
             node_ip,
             node_labels,
@@ -209,6 +220,12 @@ impl Settings {
             is_range(range),
             "--cluster-cidr {range:?} is not a range of addresses such as 10.244.0.0/16"
         );
+        if let Ok(pods) = range.parse::<Cidr>()
+            && let Some(both) =
+                self.service_cidr()?.iter().find(|one| one.covers(&pods) || pods.covers(one))
+        {
+            bail!("--service-cidr {both} and --cluster-cidr {pods} have addresses in common");
+        }
         for name in self.tls_san.iter().flatten() {
             let host = name.strip_prefix("*.").unwrap_or(name);
             let known = host.parse::<IpAddr>().is_ok() || names::dns_subdomain(host).is_none();
@@ -301,6 +318,8 @@ mod tests {
         let none = Settings::default;
         check(Settings { cluster_cidr: some("bad"), ..none() }, "--cluster-cidr \"bad\"");
         check(Settings { cluster_cidr: some("10.0.0.0/33"), ..none() }, "--cluster-cidr");
+        check(Settings { service_cidr: list("bad"), ..none() }, "--service-cidr \"bad\"");
+        check(Settings { service_cidr: list("10.244.8.0/24"), ..none() }, "addresses in common");
         check(Settings { tls_san: list("bad name"), ..none() }, "--tls-san \"bad name\"");
         check(Settings { node_name: some("Bad_Name"), ..none() }, "cannot be a node's name");
         check(Settings { node_labels: list("bad key=1"), ..none() }, "node label \"bad key=1\"");

@@ -35,6 +35,8 @@ pub fn spec(plugin: &Default) -> Value {
         "authorizer-abac" => spec["suspended"] = true.into(),
         // It knows all pods; a hundred thousand of them fit.
         "authorizer-node" => spec["budgets"] = json!({"memoryBytes": 256 << 20}),
+        // It may have to go through a whole range that is used up.
+        "service-addresses" => spec["budgets"] = json!({"deadlineMilliseconds": 100}),
         _ => {}
     }
     spec
@@ -58,7 +60,7 @@ fn priority(name: &str) -> Option<i32> {
     match (order.iter().position(|known| *known == name), name) {
         (Some(place), _) => i32::try_from(place).ok().map(|place| 100 * place - 1000),
         (None, "authorizer-node") => Some(-1000),
-        (None, "authorizer-abac") => Some(900),
+        (None, "authorizer-abac" | "service-addresses") => Some(900),
         (None, "authorizer-rbac" | "resource-quota") => Some(1000),
         (None, _) => None,
     }
@@ -70,10 +72,11 @@ pub fn component(name: &str) -> Option<&'static [u8]> {
 
 /// The plugins with what this server's settings and identity make of their
 /// configuration; `spec.config` of the Plugin object is laid over it.
-pub fn with_defaults(settings: &Settings, ca_pem: &str) -> Vec<Embedded> {
+pub fn with_defaults(settings: &Settings, ca_pem: &str, services: Value) -> Vec<Embedded> {
     let config = |name: &str| match name {
+        "service-cidrs" => services.clone(),
         "node-ipam" => json!({"clusterCIDR": settings.cluster_cidr()}),
-        "namespace" => json!({"rootCA": ca_pem}),
+        "root-ca-publisher" => json!({"rootCA": ca_pem}),
         _ => Value::Null,
     };
     PLUGINS

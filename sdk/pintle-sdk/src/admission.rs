@@ -33,6 +33,7 @@
 //! pintle_sdk::export_admission!(Labelled);
 //! ```
 
+pub use pintle_api::status::FieldError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -214,7 +215,7 @@ pub enum Verdict {
     /// A JSON patch (RFC 6902); only in the mutating phase.
     Patch(Vec<u8>),
     /// HTTP code (403 when 0), status reason (`Forbidden` when empty), message;
-    /// see [`Response::deny`] and [`Response::forbid`].
+    /// see [`Response::deny`], [`Response::forbid`] and [`Response::invalid`].
     Deny {
         /// HTTP code, 403 when 0.
         code: u16,
@@ -263,6 +264,26 @@ impl Response {
     pub fn forbid(message: impl Into<String>) -> Self {
         let verdict =
             Verdict::Deny { code: 403, reason: "Forbidden".to_owned(), message: message.into() };
+        Response { verdict, warnings: Vec::new() }
+    }
+
+    /// It is refused with status 422, in the words of the API server's own validation:
+    /// `Service "web" is invalid: spec.clusterIPs: Invalid value: …`.
+    pub fn invalid(errors: &[FieldError]) -> Self {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        let verdict =
+            Verdict::Deny { code: 422, reason: "Invalid".to_owned(), message: lines.join("\n") };
+        Response { verdict, warnings: Vec::new() }
+    }
+
+    /// It fails with status 500, in the API server's own words:
+    /// `Internal error occurred: MESSAGE`.
+    pub fn internal(message: impl Into<String>) -> Self {
+        let verdict = Verdict::Deny {
+            code: 500,
+            reason: "InternalError".to_owned(),
+            message: message.into(),
+        };
         Response { verdict, warnings: Vec::new() }
     }
 

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde_json::{Value, json};
 
 use super::json::{age_cell, is_set, items, name_cell, str_at, value_at};
+use super::selectable::SelectableField;
 use super::validation::{Check, IMMUTABLE};
 use super::{Column, Hooks, Resource, Scope, Subresource};
 use crate::cidr::Cidr;
@@ -52,6 +53,8 @@ pub(super) const ADDRESS_ROW: Resource = Resource {
         Column::string("ParentRef").help("The object that the address is given to."),
         Column::AGE,
     ],
+    // Beyond Kubernetes: whoever looks after an object finds its addresses at once.
+    selectable: &[SelectableField::new("spec.parentRef.name", "/spec/parentRef/name").indexed()],
     schema: "networking.v1.IPAddress",
     spec_generation: true,
     hooks: Hooks {

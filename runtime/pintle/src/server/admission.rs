@@ -5,9 +5,9 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use pintle_api::kinds::Resource;
 use pintle_api::meta::GroupVersionKind;
-use pintle_api::status::StatusError;
+use pintle_api::status::{FieldError, StatusError};
 use pintle_apiserver::{Admission, AdmissionRequest, AdmissionResponse, Operation};
-use pintle_plugin_host::admission::{self, AdmissionChain, Document};
+use pintle_plugin_host::admission::{self, AdmissionChain, Document, Refusal};
 
 /// The host's chain. It exists only after the API server, which the host's
 /// cluster is made of; what is written before is the server's own bootstrap,
@@ -32,6 +32,23 @@ fn operation(operation: Operation) -> admission::Operation {
 
 fn kind(resource: &Resource) -> GroupVersionKind {
     GroupVersionKind::new(resource.group, resource.version, resource.kind)
+}
+
+/// A refusal that reads like one of the API server itself.
+fn own_words(request: &AdmissionRequest<'_>, refusal: &Refusal) -> StatusError {
+    let message = refusal.message.as_str();
+    match refusal.code {
+        422 => {
+            // A line that names no field still says what is wrong.
+            let read = |line: &str| {
+                FieldError::parse(line).unwrap_or_else(|| FieldError::forbidden("", line))
+            };
+            let errors = message.lines().map(read).collect();
+            StatusError::invalid(request.resource.group_kind(), request.name, errors)
+        }
+        500 => StatusError::internal(message),
+        _ => StatusError::forbidden(request.resource.group_resource(), request.name, message),
+    }
 }
 
 #[async_trait]
@@ -68,11 +85,7 @@ impl Admission for HostAdmission {
             Ok(admitted) => {
                 Ok(AdmissionResponse { object: admitted.object, warnings: admitted.warnings })
             }
-            Err(refusal) if refusal.is_cause => Err(StatusError::forbidden(
-                request.resource.group_resource(),
-                request.name,
-                &refusal.message,
-            )),
+            Err(refusal) if refusal.is_cause => Err(own_words(&request, &refusal)),
             Err(refusal) => Err(StatusError::new(refusal.code, &refusal.reason, refusal.message)),
         }
     }

@@ -45,13 +45,14 @@ fn user() -> User {
     User::system("system:pintle:bootstrap")
 }
 
-fn row(kind: &str) -> Result<&'static Resource> {
+pub fn row(kind: &str) -> Result<&'static Resource> {
     let registry = Registry::builtin();
     registry
         .by_kind("", "v1", kind)
         .or_else(|| registry.by_kind("plugins.pintle.dev", "v1alpha1", kind))
         .or_else(|| registry.by_kind("scheduling.k8s.io", "v1", kind))
         .or_else(|| registry.by_kind("storage.k8s.io", "v1", kind))
+        .or_else(|| registry.by_kind("networking.k8s.io", "v1", kind))
         .with_context(|| format!("the table of kinds has no {kind}"))
 }
 
@@ -59,7 +60,7 @@ fn failed(what: impl std::fmt::Display) -> impl FnOnce(StatusError) -> anyhow::E
     move |error| anyhow!("{what} cannot be created: {}", error.message())
 }
 
-async fn create(api: &ApiServer, kind: &str, namespace: &str, object: Value) -> Result<()> {
+pub async fn create(api: &ApiServer, kind: &str, namespace: &str, object: Value) -> Result<()> {
     let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let row = row(kind)?;
     match api.verbs().create(&user(), row, namespace, object, &WriteOptions::default()).await {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use pintle_api::kinds::{Registry, Resource, Scope, Subresource};
+use pintle_api::kinds::{Registry, Resource, SIGNATURE, Scope, Subresource};
 use pintle_api::meta::GroupVersionKind;
 use pintle_api::selector::LabelSelector;
 use pintle_api::status::StatusError;
@@ -21,6 +21,7 @@ use pintle_watch::{Bus, EventKind, From, Pinned, Query};
 use serde_json::{Value, json};
 
 use super::events;
+use super::signing::Signing;
 
 /// The kinds of the registry as the plugin host names them, by `ResourceId`.
 struct Kinds(Vec<Arc<GroupVersionKind>>);
@@ -41,6 +42,7 @@ pub struct LocalCluster {
     bus: Bus,
     registry: &'static Registry,
     clock: Arc<dyn Clock>,
+    signing: Signing,
     kinds: Arc<Kinds>,
 }
 
@@ -50,8 +52,9 @@ impl LocalCluster {
         bus: Bus,
         registry: &'static Registry,
         clock: Arc<dyn Clock>,
+        signing: Signing,
     ) -> Self {
-        Self { api, bus, registry, clock, kinds: Arc::new(Kinds::new(registry)) }
+        Self { api, bus, registry, clock, signing, kinds: Arc::new(Kinds::new(registry)) }
     }
 
     fn row(&self, kind: &GroupVersionKind) -> Option<&'static Resource> {
@@ -283,6 +286,11 @@ impl LocalCluster {
                 let row = self.known(&kind)?;
                 let object = parse(&object)?;
                 verbs.create(user, row, &namespace, object, &options).await
+            }
+            Action::Update { target, subresource, object } if subresource == SIGNATURE => {
+                let row = self.known(&target.kind)?;
+                let Target { namespace, name, .. } = &target;
+                self.signing.sign(verbs, user, row, namespace, name, &object).await
             }
             Action::Update { target, subresource, object } => {
                 let row = self.known(&target.kind)?;

@@ -10,6 +10,8 @@ mod events;
 mod maintenance;
 mod nodes;
 mod roles;
+mod services;
+mod signing;
 pub mod tokens;
 
 use std::net::{IpAddr, SocketAddr};
@@ -91,16 +93,26 @@ pub async fn start(settings: &Settings, stop: watch::Receiver<bool>) -> Result<R
         address: reachable(api_address).to_string(),
     });
     api.bootstrap().await.map_err(|e| anyhow::anyhow!("the first objects: {}", e.message()))?;
+    services::ranges(&api, settings).await?;
     bootstrap::plugins(&api).await?;
     roles::reconcile(&api).await?;
 
-    let cluster =
-        Arc::new(cluster::LocalCluster::new(api.clone(), bus.clone(), registry, clock.clone()));
+    let cluster = Arc::new(cluster::LocalCluster::new(
+        api.clone(),
+        bus.clone(),
+        registry,
+        clock.clone(),
+        signing::Signing::new(ca.clone()),
+    ));
     let host = Host::new(
         HostConfig {
             cache_directory: data_dir.join("plugin-cache"),
             compiler: compiler::own(),
-            embedded: embedded::with_defaults(settings, ca.certificate_pem()),
+            embedded: embedded::with_defaults(
+                settings,
+                ca.certificate_pem(),
+                services::config(settings, api_address)?,
+            ),
             sources: sources::with_public_keys(settings.plugin_public_keys.as_deref())?,
         },
         cluster,
@@ -120,7 +132,7 @@ pub async fn start(settings: &Settings, stop: watch::Receiver<bool>) -> Result<R
     streams.set(host.clone());
     info!(elapsed_ms = began.elapsed().as_millis() as u64, "plugins loaded");
 
-    let names = certificate_names(settings, api_address.ip());
+    let names = certificate_names(settings, api_address.ip())?;
     let served = ca.issue_server(&names)?;
     let tls = Arc::new(pki::server_config(ca.certificate(), &served)?);
     tasks.push(api.serve(listener, tls, stopped(stop.clone())));
@@ -192,7 +204,7 @@ pub fn private_dir(dir: &Path) -> Result<()> {
 }
 
 /// What people and pods call this server.
-fn certificate_names(settings: &Settings, listen: IpAddr) -> Vec<String> {
+fn certificate_names(settings: &Settings, listen: IpAddr) -> Result<Vec<String>> {
     let mut names: Vec<String> = [
         "localhost",
         "127.0.0.1",
@@ -215,9 +227,10 @@ fn certificate_names(settings: &Settings, listen: IpAddr) -> Vec<String> {
         names.push(listen.to_string());
     }
     names.extend(settings.tls_san.iter().flatten().cloned());
+    names.extend(services::first_addresses(settings)?.iter().map(IpAddr::to_string));
     names.sort();
     names.dedup();
-    names
+    Ok(names)
 }
 
 fn own_addresses() -> Vec<String> {

@@ -198,9 +198,10 @@ fn clip(mut warning: String) -> String {
 }
 
 /// In the words Kubernetes uses for a webhook that denies, which name it; or, when
-/// the plugin says `Forbidden` itself, for a rule of the API server's own.
+/// the plugin gives a reason that the API server's own rules have, in theirs.
 fn denied(denial: Denial, plugin: &str, warnings: Vec<String>) -> Refusal {
-    if denial.code == 403 && denial.reason == "Forbidden" {
+    let own = [(403, "Forbidden"), (422, "Invalid"), (500, "InternalError")];
+    if own.contains(&(denial.code, denial.reason.as_str())) {
         let Denial { code, reason, message } = denial;
         return Refusal { code, reason, message, is_cause: true, warnings };
     }
