@@ -56,27 +56,11 @@ fn is_ready(service: &Service, pod: &Pod) -> bool {
 }
 
 fn ports_of(spec: &ServiceSpec, pod: &Pod) -> Vec<Port> {
-    let mut ports: Vec<Port> = spec
-        .ports
-        .iter()
-        .filter_map(|wanted| {
-            let protocol = wanted.protocol.clone().unwrap_or_else(|| "TCP".to_owned());
-            let number = match &wanted.target_port {
-                Some(IntOrString::String(name)) if !name.is_empty() => pod
-                    .spec
-                    .containers
-                    .iter()
-                    .flat_map(|container| &container.ports)
-                    .find(|port| {
-                        port.name == *name && port.protocol.as_deref().unwrap_or("TCP") == protocol
-                    })
-                    .map(|port| port.container_port)?,
-                Some(IntOrString::Int(number)) if *number != 0 => *number,
-                _ => wanted.port,
-            };
-            Some((wanted.name.clone(), protocol, number, wanted.app_protocol.clone()))
-        })
-        .collect();
+    let port = |wanted: &ServicePort| {
+        let protocol = wanted.protocol().to_owned();
+        Some((wanted.name.clone(), protocol, wanted.on(pod)?, wanted.app_protocol.clone()))
+    };
+    let mut ports: Vec<Port> = spec.ports.iter().filter_map(port).collect();
     ports.sort_unstable();
     ports
 }

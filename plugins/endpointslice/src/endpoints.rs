@@ -73,35 +73,16 @@ fn address_of(pod: &Pod, family: &str) -> Option<String> {
 /// pod to pod, and be missing.
 fn ports_of(spec: &ServiceSpec, pod: &Pod) -> Vec<EndpointPort> {
     let port = |wanted: &ServicePort| {
-        let protocol = wanted.protocol.clone().unwrap_or_else(|| "TCP".to_owned());
-        let number = match &wanted.target_port {
-            Some(IntOrString::String(name)) if !name.is_empty() => {
-                named_port(pod, name, &protocol)?
-            }
-            Some(IntOrString::Int(number)) if *number != 0 => *number,
-            _ => wanted.port,
-        };
         Some(EndpointPort {
             name: wanted.name.clone(),
-            protocol: Some(protocol),
-            port: Some(number),
+            protocol: Some(wanted.protocol().to_owned()),
+            port: Some(wanted.on(pod)?),
             app_protocol: wanted.app_protocol.clone(),
         })
     };
     let mut ports: Vec<EndpointPort> = spec.ports.iter().filter_map(port).collect();
     ports.sort_unstable();
     ports
-}
-
-fn named_port(pod: &Pod, name: &str, protocol: &str) -> Option<i64> {
-    let sidecars = pod.spec.init_containers.iter();
-    let sidecars =
-        sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
-    let containers = pod.spec.containers.iter().chain(sidecars);
-    let mut ports = containers.flat_map(|container| &container.ports);
-    ports
-        .find(|port| port.name == name && port.protocol.as_deref().unwrap_or("TCP") == protocol)
-        .map(|port| port.container_port)
 }
 
 fn endpoint(

@@ -23,8 +23,10 @@ pub use toolchain::Toolchain;
 pub const TARGET: &str = "wasm32-unknown-unknown";
 
 /// Vector instructions of the fixed kind: the same results on every machine,
-/// and passes over columns cost about what they cost natively.
-const RUSTFLAGS: &str = "-Ctarget-feature=+simd128";
+/// and passes over columns cost about what they cost natively. Four vectors per
+/// turn: at each turn of a loop the sandbox counts fuel and looks whether time is
+/// up, which would cost more than the turn itself.
+const RUSTFLAGS: &str = "-Ctarget-feature=+simd128 -Cllvm-args=-force-vector-interleave=4";
 
 /// Joins the core module with its interface description while linking, so that
 /// what cargo leaves behind is a component already.

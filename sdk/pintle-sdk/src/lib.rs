@@ -85,6 +85,8 @@ pub mod extension;
 pub mod lister;
 pub mod log;
 pub mod manifest;
+#[cfg(target_arch = "wasm32")]
+mod memory;
 pub mod names;
 pub mod node_rule;
 pub mod object;
@@ -93,6 +95,7 @@ pub mod placement;
 pub mod quota;
 pub mod ranking;
 pub mod rbac;
+mod reading;
 pub mod replicas;
 pub mod revisions;
 pub mod scheduler;

@@ -7,11 +7,39 @@ use serde_json::{Value, json};
 
 use crate::action::Outcome;
 use crate::context::Context;
+use crate::controller::{Change, Description, Enqueue, Watch};
 use crate::error::Error;
 use crate::lister::{Lister, METADATA, Query, Typed};
+use crate::object::KindRef;
 use crate::owners;
 use crate::selector::LabelSelector;
 use crate::types::Pod;
+
+/// Changes of a pod that every controller of pods has to know of.
+const SEEN: &[&str] = &[
+    "metadata.labels",
+    "metadata.ownerReferences",
+    "metadata.deletionTimestamp",
+    "status.phase",
+    "status.conditions",
+];
+
+impl Description {
+    /// Watches the pods that objects of this kind own, and those that their
+    /// selector, the label map at the path, comes to match. `fields` matter
+    /// besides the usual ones.
+    pub fn watch_pods_of(self, kind: KindRef, selector: &str, fields: &[&str]) -> Self {
+        let seen: Vec<&str> = SEEN.iter().chain(fields).copied().collect();
+        let selected = Enqueue::SelectedBy(kind.clone(), selector.to_owned());
+        let pod = || Watch::of(crate::types::POD);
+        self.watch(pod().when_changed(&seen).enqueue(Enqueue::ControllerOwner(kind))).watch(
+            pod()
+                .on(Change::ADDED.or(Change::MODIFIED))
+                .when_changed(&["metadata.labels", "metadata.ownerReferences"])
+                .enqueue(selected),
+        )
+    }
+}
 
 /// What controllers look at in the pods they have, besides the metadata. Most of a
 /// pod is its containers, which were theirs to begin with.

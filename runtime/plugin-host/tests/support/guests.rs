@@ -57,6 +57,12 @@ pub fn rule() -> Bytes {
     Bytes::from(std::fs::read(&built[0]).expect("a built guest can be read"))
 }
 
+/// The same, and it names the fields of pods that it looks at.
+pub fn rule_of_fields() -> Bytes {
+    let built = build(&["guest-rule-of-fields"]);
+    Bytes::from(std::fs::read(&built[0]).expect("a built guest can be read"))
+}
+
 pub fn authorizer() -> Bytes {
     let built = build(&["guest-authorizer"]);
     Bytes::from(std::fs::read(&built[0]).expect("a built guest can be read"))

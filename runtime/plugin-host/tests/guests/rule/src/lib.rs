@@ -1,5 +1,7 @@
 //! A rule as people write them with the SDK: 100 for nodes whose label `zone` is
-//! the pod's. Each pod is asked about, with all of its fields.
+//! the pod's, unless they are reserved for another label `app`.
+//!
+//! Each pod is asked about, unless it is built with the feature `pod-fields`.
 
 use pintle_sdk::prelude::*;
 use serde::Deserialize;
@@ -18,9 +20,11 @@ struct Metadata {
 }
 
 #[derive(Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
 struct Labels {
-    #[serde(default)]
     zone: String,
+    app: String,
+    reserved_for: String,
 }
 
 impl NodeRule for SameZone {
@@ -28,6 +32,8 @@ impl NodeRule for SameZone {
     type Pod = Zoned;
     type Node = Zoned;
     const ABILITIES: Abilities = Abilities::SCORE;
+    const POD_FIELDS: &'static [&'static str] =
+        if cfg!(feature = "pod-fields") { &["metadata.labels"] } else { &[] };
 
     fn new(_: NoConfig) -> Result<Self, String> {
         Ok(SameZone)
@@ -38,7 +44,9 @@ impl NodeRule for SameZone {
     }
 
     fn score(&self, pod: &Zoned, node: &Zoned) -> u8 {
-        if pod.metadata.labels.zone == node.metadata.labels.zone { 100 } else { 0 }
+        let (pod, node) = (&pod.metadata.labels, &node.metadata.labels);
+        let is_free = node.reserved_for.is_empty() || node.reserved_for == pod.app;
+        if is_free && pod.zone == node.zone { 100 } else { 0 }
     }
 }
 
