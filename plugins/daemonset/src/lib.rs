@@ -48,14 +48,6 @@ impl Controller for Plugin {
     }
 
     fn describe(&self) -> Description {
-        let seen = &[
-            "metadata.labels",
-            "metadata.ownerReferences",
-            "metadata.deletionTimestamp",
-            "spec.nodeName",
-            "status.phase",
-            "status.conditions",
-        ];
         Description::new(
             Manifest::new("daemonset", env!("CARGO_PKG_VERSION"))
                 .needs(
@@ -77,13 +69,7 @@ impl Controller for Plugin {
                 .needs(EVENT, &["create"], "says which pods it created and deleted"),
         )
         .watch(Watch::of(DAEMON_SET).when_changed(&["spec", "metadata.deletionTimestamp"]))
-        .watch(Watch::of(POD).when_changed(seen).enqueue(Enqueue::ControllerOwner(DAEMON_SET)))
-        .watch(
-            Watch::of(POD)
-                .on(Change::ADDED.or(Change::MODIFIED))
-                .when_changed(&["metadata.labels", "metadata.ownerReferences"])
-                .enqueue(Enqueue::SelectedBy(DAEMON_SET, "spec.selector.matchLabels".to_owned())),
-        )
+        .watch_pods_of(DAEMON_SET, "spec.selector.matchLabels", &["spec.nodeName"])
         .watch(
             Watch::of(NODE)
                 .when_changed(&["metadata.labels", "spec.taints", "spec.unschedulable"])

@@ -33,14 +33,6 @@ impl Controller for Plugin {
     }
 
     fn describe(&self) -> Description {
-        let seen = &[
-            "metadata.labels",
-            "metadata.ownerReferences",
-            "metadata.deletionTimestamp",
-            "metadata.finalizers",
-            "status.phase",
-            "status.conditions",
-        ];
         Description::new(
             Manifest::new("job", env!("CARGO_PKG_VERSION"))
                 .needs(
@@ -61,13 +53,7 @@ impl Controller for Plugin {
             "status.uncountedTerminatedPods",
             "status.completedIndexes",
         ]))
-        .watch(Watch::of(POD).when_changed(seen).enqueue(Enqueue::ControllerOwner(JOB)))
-        .watch(
-            Watch::of(POD)
-                .on(Change::ADDED.or(Change::MODIFIED))
-                .when_changed(&["metadata.labels", "metadata.ownerReferences"])
-                .enqueue(Enqueue::SelectedBy(JOB, "spec.selector.matchLabels".to_owned())),
-        )
+        .watch_pods_of(JOB, "spec.selector.matchLabels", &["metadata.finalizers"])
     }
 
     fn reconcile(

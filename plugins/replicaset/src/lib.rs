@@ -46,13 +46,6 @@ impl Controller for Plugin {
     }
 
     fn describe(&self) -> Description {
-        let seen = &[
-            "metadata.labels",
-            "metadata.ownerReferences",
-            "metadata.deletionTimestamp",
-            "status.phase",
-            "status.conditions",
-        ];
         Description::new(
             Manifest::new("replicaset", env!("CARGO_PKG_VERSION"))
                 .needs(
@@ -72,13 +65,7 @@ impl Controller for Plugin {
             "metadata.deletionTimestamp",
             "metadata.labels",
         ]))
-        .watch(Watch::of(POD).when_changed(seen).enqueue(Enqueue::ControllerOwner(REPLICA_SET)))
-        .watch(
-            Watch::of(POD)
-                .on(Change::ADDED.or(Change::MODIFIED))
-                .when_changed(&["metadata.labels", "metadata.ownerReferences"])
-                .enqueue(Enqueue::SelectedBy(REPLICA_SET, "spec.selector.matchLabels".to_owned())),
-        )
+        .watch_pods_of(REPLICA_SET, "spec.selector.matchLabels", &[])
     }
 
     fn reconcile(

@@ -67,15 +67,6 @@ impl Controller for Plugin {
     }
 
     fn describe(&self) -> Description {
-        let seen = &[
-            "metadata.labels",
-            "metadata.ownerReferences",
-            "metadata.deletionTimestamp",
-            "status.phase",
-            "status.conditions",
-        ];
-        let owner = Enqueue::ControllerOwner(REPLICATION_CONTROLLER);
-        let selector = "spec.selector".to_owned();
         Description::new(
             Manifest::new("replicationcontroller", env!("CARGO_PKG_VERSION"))
                 .needs(
@@ -93,13 +84,7 @@ impl Controller for Plugin {
         .watch(
             Watch::of(REPLICATION_CONTROLLER).when_changed(&["spec", "metadata.deletionTimestamp"]),
         )
-        .watch(Watch::of(POD).when_changed(seen).enqueue(owner))
-        .watch(
-            Watch::of(POD)
-                .on(Change::ADDED.or(Change::MODIFIED))
-                .when_changed(&["metadata.labels", "metadata.ownerReferences"])
-                .enqueue(Enqueue::SelectedBy(REPLICATION_CONTROLLER, selector)),
-        )
+        .watch_pods_of(REPLICATION_CONTROLLER, "spec.selector", &[])
     }
 
     fn reconcile(

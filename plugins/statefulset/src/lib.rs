@@ -31,13 +31,6 @@ impl Controller for Plugin {
     }
 
     fn describe(&self) -> Description {
-        let seen = &[
-            "metadata.labels",
-            "metadata.ownerReferences",
-            "metadata.deletionTimestamp",
-            "status.phase",
-            "status.conditions",
-        ];
         Description::new(
             Manifest::new("statefulset", env!("CARGO_PKG_VERSION"))
                 .needs(
@@ -63,13 +56,7 @@ impl Controller for Plugin {
                 .needs(EVENT, &["create"], "says which pods and claims it made and deleted"),
         )
         .watch(Watch::of(STATEFUL_SET).when_changed(&["spec", "metadata.deletionTimestamp"]))
-        .watch(Watch::of(POD).when_changed(seen).enqueue(Enqueue::ControllerOwner(STATEFUL_SET)))
-        .watch(
-            Watch::of(POD)
-                .on(Change::ADDED.or(Change::MODIFIED))
-                .when_changed(&["metadata.labels", "metadata.ownerReferences"])
-                .enqueue(Enqueue::SelectedBy(STATEFUL_SET, "spec.selector.matchLabels".to_owned())),
-        )
+        .watch_pods_of(STATEFUL_SET, "spec.selector.matchLabels", &[])
         .watch(
             Watch::of(PERSISTENT_VOLUME_CLAIM)
                 .on(Change::DELETED)
