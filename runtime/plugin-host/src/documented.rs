@@ -1,5 +1,6 @@
 //! The table of default plugins in `docs/plugins.md` is what the components say
-//! of themselves. With `PINTLE_UPDATE_DOCS=1` the test writes it anew.
+//! of themselves, after their packages' descriptions. With `PINTLE_UPDATE_DOCS=1`
+//! the test writes it anew.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -41,7 +42,7 @@ fn table(root: &Path) -> String {
     // Where the binary's build puts them, so that this is no second build.
     let built = pintle_plugin_build::build(root, &packages, &root.join("target/guests")).unwrap();
     let mut text = String::from(
-        "| Plugin | Role | Looks at | Needs | `spec.config` |\n|---|---|---|---|---|\n",
+        "| Plugin | For | Role | Looks at | Needs | `spec.config` |\n|---|---|---|---|---|---|\n",
     );
     for (name, built) in names.iter().zip(built) {
         let component = std::fs::read(&built.path).unwrap();
@@ -51,13 +52,21 @@ fn table(root: &Path) -> String {
         let settings = said.settings.iter().map(|name| format!("`{name}`")).collect();
         let _ = writeln!(
             text,
-            "| `{name}` | {role} | {} | {} | {} |",
+            "| `{name}` | {} | {role} | {} | {} | {} |",
+            description(&root.join("plugins").join(name)),
             or_nothing(said.looks_at),
             or_nothing(said.needs.iter().map(need).collect()),
             or_nothing(settings),
         );
     }
     text
+}
+
+/// Of the package in that folder.
+fn description(folder: &Path) -> String {
+    let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+    let line = manifest.lines().find_map(|line| line.strip_prefix("description = \""));
+    line.expect("a plugin's package has a description").trim_end_matches('"').to_owned()
 }
 
 fn or_nothing(entries: Vec<String>) -> String {
