@@ -10,7 +10,7 @@ mkdir -p "$here/$version"
 builder=$root/target/debug/pintle-plugin-build
 (cd "$root" && cargo build --quiet -p pintle-plugin-build)
 cd "$here/src"
-for role in controller scheduler admission cni scheduler-extension; do
+for role in controller scheduler admission cni scheduler-extension authorizer; do
     "$builder" "golden-$role" "$here/$version/$role.wasm"
 done
 "$root/sdk/examples/c/build.sh" "$here/$version/scheduler-extension-c.wasm"

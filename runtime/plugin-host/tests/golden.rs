@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use pintle_api::meta::GroupVersionKind;
 use pintle_plugin_host::admission::{
     AdmissionRequest, AdmissionUser, Admitted, Document, Operation, Refusal,
 };
+use pintle_plugin_host::authorizer::{AccessRequest, AccessUser, Verdict};
 use pintle_plugin_host::cni::{NetOp, Node, Peer, Reservation, Sandbox};
 use pintle_plugin_host::plugin::BudgetSpec;
 use pintle_plugin_host::{CniPlugin, Compiler};
@@ -318,6 +320,58 @@ async fn admission_changes_refuses_and_warns() {
         review(&running, Operation::Create, "x", "").await.expect("the next is not harmed");
         running.stop().await;
         refuses_a_configuration(version, "admission", "Admission").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn authorizers_are_told_and_asked_everything() {
+    for version in VERSIONS {
+        let memory = Memory::new();
+        memory.create(config_map("jane", json!({})));
+        memory.create(plugin(version, "authorizer", "Authorizer"));
+        let running = Running::start(memory.clone()).await;
+        let chain = running.host.authorizers();
+        let extra = BTreeMap::from([("k".to_owned(), vec!["v".to_owned(), "w".to_owned()])]);
+        let groups = ["a".to_owned(), "b".to_owned()];
+        let asked = |name, verb| AccessRequest {
+            user: AccessUser { name, uid: "u", groups: &groups, extra: &extra },
+            verb,
+            group: "apps",
+            version: "v1",
+            resource: "deployments",
+            subresource: "scale",
+            namespace: "n",
+            name: "web",
+            path: "/p",
+            required_fields: &[("metadata.name", "web")],
+        };
+        let told = |name: &str, verb: &str| {
+            format!(
+                "{verb},apps,v1,deployments,scale,n,web,/p,metadata.name=web,{name},u,a+b,k=v+w,clock"
+            )
+        };
+        assert_eq!(
+            chain.authorize(&asked("jane", "get")).await,
+            Verdict::Allow(told("jane", "get"))
+        );
+        let nobody = chain.authorize(&asked("joe", "get")).await;
+        assert_eq!(nobody, Verdict::NoOpinion(told("joe", "get")));
+        let denied = chain.authorize(&asked("jane", "delete")).await;
+        assert_eq!(denied, Verdict::Deny(told("jane", "delete")));
+        memory.delete("ConfigMap", "default", "jane");
+        let gone = chain.authorize(&asked("jane", "get")).await;
+        assert_eq!(gone, Verdict::NoOpinion(told("jane", "get")));
+        let Verdict::NoAnswer(reason) = chain.authorize(&asked("jane", "trap")).await else {
+            panic!("it traps")
+        };
+        assert!(reason.contains("about to trap"), "{reason}");
+        let rules = chain.rules(&asked("jane", "get").user, "n").await;
+        assert_eq!(rules.resource_rules[0].resource_names, ["jane"]);
+        assert_eq!(rules.resource_rules[0].resources, ["n"]);
+        assert_eq!(rules.non_resource_rules[0].non_resource_urls, ["/golden"]);
+        assert_eq!(rules.incomplete, ["golden"]);
+        running.stop().await;
+        refuses_a_configuration(version, "authorizer", "Authorizer").await;
     }
 }
 

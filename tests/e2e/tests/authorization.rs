@@ -169,10 +169,13 @@ fn roles_decide_what_people_may_do() {
         "-p",
         patch,
     ]);
+    let untouched = "get clusterrole system:kube-scheduler -o jsonpath={.metadata.resourceVersion}";
+    let before = admin.does(untouched);
     cluster.server = None;
     cluster.start_server();
     cluster.wait("the server to answer", 60, |c| c.try_kubectl(&["get", "ns"]).success);
     let admin = Person::administrator(&cluster);
+    assert_eq!(admin.does(untouched), before, "what lacks nothing is not written");
     assert!(admin.does("get clusterrole system:monitoring -o yaml").contains("rbac-defaults"));
     let subjects =
         admin.does("get clusterrolebinding system:basic-user -o jsonpath={.subjects[*].name}");
