@@ -167,7 +167,7 @@ mod tests {
             let row = Registry::builtin()
                 .by_kind("rbac.authorization.k8s.io", "v1", object["kind"].as_str().unwrap())
                 .unwrap();
-            let errors = (row.hooks.validate)(object, None);
+            let errors = row.validate(object, None);
             assert!(errors.is_empty(), "{}: {errors:?}", object["metadata"]["name"]);
         }
     }
