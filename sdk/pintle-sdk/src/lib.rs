@@ -85,7 +85,7 @@ pub mod extension;
 pub mod lister;
 pub mod log;
 pub mod manifest;
-#[cfg(target_arch = "wasm32")]
+#[cfg(any(target_arch = "wasm32", test))]
 mod memory;
 pub mod names;
 pub mod node_rule;
@@ -96,6 +96,7 @@ pub mod quota;
 pub mod ranking;
 pub mod rbac;
 mod reading;
+pub mod refusal;
 pub mod replicas;
 pub mod revisions;
 pub mod scheduler;

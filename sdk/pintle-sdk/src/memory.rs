@@ -8,7 +8,7 @@
 ///
 /// # Safety
 /// Both areas are readable and `count` bytes long.
-#[unsafe(no_mangle)]
+#[cfg_attr(target_arch = "wasm32", unsafe(no_mangle))]
 unsafe extern "C" fn memcmp(left: *const u8, right: *const u8, count: usize) -> i32 {
     let mut at = 0;
     while at + 8 <= count {
@@ -34,7 +34,7 @@ unsafe extern "C" fn memcmp(left: *const u8, right: *const u8, count: usize) -> 
 ///
 /// # Safety
 /// As [`memcmp`].
-#[unsafe(no_mangle)]
+#[cfg_attr(target_arch = "wasm32", unsafe(no_mangle))]
 unsafe extern "C" fn bcmp(left: *const u8, right: *const u8, count: usize) -> i32 {
     // SAFETY: the caller's promise.
     unsafe { memcmp(left, right, count) }
@@ -47,4 +47,30 @@ unsafe extern "C" fn bcmp(left: *const u8, right: *const u8, count: usize) -> i3
 unsafe fn word(at: *const u8) -> u64 {
     // SAFETY: the caller's promise; any address will do for an unaligned read.
     unsafe { at.cast::<u64>().read_unaligned() }.swap_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn areas_compare_as_slices_do(
+            shared in proptest::collection::vec(any::<u8>(), 0..40),
+            left in proptest::collection::vec(any::<u8>(), 20),
+            right in proptest::collection::vec(any::<u8>(), 20),
+        ) {
+            let (left, right) = ([&shared[..], &left].concat(), [&shared[..], &right].concat());
+            for count in 0..=left.len() {
+                let expect = left[..count].cmp(&right[..count]);
+                // SAFETY: both are at least so long.
+                let found = unsafe { memcmp(left.as_ptr(), right.as_ptr(), count) };
+                prop_assert_eq!(found.cmp(&0), expect);
+                // SAFETY: as above.
+                let same = unsafe { bcmp(left.as_ptr(), right.as_ptr(), count) } == 0;
+                prop_assert_eq!(same, expect.is_eq());
+            }
+        }
+    }
 }

@@ -6,6 +6,10 @@ use std::rc::Rc;
 /// The kind of numbers that stand for no node, or for one that cannot be read.
 const ABSENT: usize = 0;
 
+/// A node of which the rule sees more is taken for one of a kind: to compare it
+/// with others would cost memory and find none.
+const MOST_SEEN: usize = 512;
+
 /// Changes that are remembered at least.
 const CHANGES: usize = 1024;
 
@@ -23,6 +27,7 @@ pub(super) struct Nodes<N> {
 
 pub(super) struct Kind<N> {
     node: Option<N>,
+    /// Empty: it is the only one of its kind.
     part: Rc<[u8]>,
     /// In order.
     numbers: Vec<u32>,
@@ -88,6 +93,7 @@ impl<N> Nodes<N> {
         }
         let kind = match node {
             None => ABSENT,
+            Some((node, part)) if part.len() > MOST_SEEN => self.add(node, Rc::default()),
             Some((node, part)) => match self.by_part.get(part) {
                 Some(known) => *known,
                 None => self.add(node, Rc::from(part)),
@@ -121,7 +127,9 @@ impl<N> Nodes<N> {
                 self.kinds.len() - 1
             }
         };
-        self.by_part.insert(part, index);
+        if !part.is_empty() {
+            self.by_part.insert(part, index);
+        }
         index
     }
 
@@ -131,7 +139,9 @@ impl<N> Nodes<N> {
             kind.numbers.remove(place);
         }
         if kind.numbers.is_empty() && index != ABSENT {
-            self.by_part.remove(&kind.part);
+            if !kind.part.is_empty() {
+                self.by_part.remove(&kind.part);
+            }
             *kind = Kind::new(None, Rc::default());
             self.unused.push(index);
         }
