@@ -18,6 +18,7 @@ pub mod rolling;
 pub mod status;
 
 use pintle_sdk::prelude::*;
+use pintle_sdk::refusal::REFUSAL;
 use pintle_sdk::workload;
 
 #[derive(Debug, Clone, serde::Deserialize)]
@@ -66,7 +67,8 @@ impl Controller for Plugin {
                     &["get", "list", "watch", "create", "patch", "delete"],
                     "the templates that the set had",
                 )
-                .needs(EVENT, &["create"], "says which pods it created and deleted"),
+                .needs(EVENT, &["create"], "says which pods it created and deleted")
+                .needs(REFUSAL, &["get"], "why pods could not be made"),
         )
         .watch(Watch::of(DAEMON_SET).when_changed(&["spec", "metadata.deletionTimestamp"]))
         .watch_pods_of(DAEMON_SET, "spec.selector.matchLabels", &["spec.nodeName"])
@@ -89,7 +91,12 @@ impl Controller for Plugin {
         }
         let pods = workload::candidates(lister, &set, &set.spec.selector)?;
         let nodes = lister.read_all::<Node>(Query::any_kind())?;
-        plan::plan(context, &self.config, lister, &set, pods, &nodes)
+        let mut outcome = Outcome::done();
+        if let Some(message) = request.refusal(lister) {
+            let note = format!("Error creating: {message}");
+            outcome.push(Event::warning(&set, "FailedCreate", note).action("Create"));
+        }
+        plan::plan(context, &self.config, lister, &set, pods, &nodes, outcome)
     }
 }
 

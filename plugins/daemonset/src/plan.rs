@@ -26,8 +26,9 @@ pub fn plan(
     set: &Typed<DaemonSet>,
     pods: Vec<Typed<Pod>>,
     nodes: &[Typed<Node>],
+    outcome: Outcome,
 ) -> Result<Outcome, Error> {
-    let mut outcome = Outcome::done();
+    let mut outcome = outcome;
     let going = set.metadata.is_being_deleted();
     let pods = workload::claim(set, &set.spec.selector, going, pods, |_| true, &mut outcome);
     if going {
@@ -54,6 +55,10 @@ pub fn plan(
     work.drop_lost(&by_node, &fits);
     work.update(&fits, &by_node);
     let Work { mut outcome, create, delete, .. } = work;
+    // Before what may be refused: the status is true all the same.
+    if let Some(patch) = status::patch(set, count(context, set, &fits, &by_node, &revision.name)) {
+        outcome.push(patch);
+    }
     let mut random = Random::new(context.seed);
     for node in create.into_iter().take(config.burst_replicas) {
         let pod = new_pod(set, revision, node, &mut random);
@@ -72,9 +77,6 @@ pub fn plan(
         {
             outcome.requeue_after(wait);
         }
-    }
-    if let Some(patch) = status::patch(set, count(context, set, &fits, &by_node, &revision.name)) {
-        outcome.push(patch);
     }
     let in_use: BTreeSet<&str> = pods
         .iter()

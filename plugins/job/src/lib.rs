@@ -21,6 +21,7 @@ pub mod success;
 pub mod tally;
 
 use pintle_sdk::prelude::*;
+use pintle_sdk::refusal::REFUSAL;
 use pintle_sdk::{lister, workload};
 
 pub struct Plugin;
@@ -45,7 +46,8 @@ impl Controller for Plugin {
                     &["get", "list", "watch", "create", "patch", "delete"],
                     "creates, counts and deletes the job's pods",
                 )
-                .needs(EVENT, &["create"], "says what it did and how the job ended"),
+                .needs(EVENT, &["create"], "says what it did and how the job ended")
+                .needs(REFUSAL, &["get"], "why pods could not be made"),
         )
         .watch(Watch::of(JOB).when_changed(&[
             "spec",
@@ -70,7 +72,13 @@ impl Controller for Plugin {
             return Ok(outcome);
         }
         let pods = workload::candidates(lister, &job, &job.spec.selector)?;
-        plan::plan(context, lister, &job, pods, outcome)
+        let refusal = request.refusal(lister);
+        let refused = refusal.is_some();
+        if let Some(message) = refusal {
+            let note = format!("Error creating: {message}");
+            outcome.push(Event::warning(&job, "FailedCreate", note).action("Create"));
+        }
+        plan::plan(context, lister, &job, pods, refused, outcome)
     }
 }
 

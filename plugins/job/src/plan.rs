@@ -22,6 +22,7 @@ pub fn plan(
     lister: &dyn Lister,
     job: &Typed<Job>,
     pods: Vec<Typed<Pod>>,
+    refused: bool,
     mut outcome: Outcome,
 ) -> Result<Outcome, Error> {
     let going = job.metadata.is_being_deleted();
@@ -37,6 +38,7 @@ pub fn plan(
     let mut work = Work {
         context,
         job,
+        refused,
         conditions: job.status.conditions.clone(),
         active: tally.active.len() as i64,
         start_time: job.status.start_time.clone(),
@@ -78,6 +80,8 @@ fn release(pods: &[Typed<Pod>], going: bool, outcome: &mut Outcome) {
 struct Work<'a> {
     context: &'a Context,
     job: &'a Typed<Job>,
+    /// The last try to make pods was refused.
+    refused: bool,
     conditions: Vec<Condition>,
     /// Pods that run after this step.
     active: i64,
@@ -321,7 +325,7 @@ impl<'a> Work<'a> {
         self.outcome.push(Create::new(POD, &self.job.reference.namespace, pod));
         let note = format!("Created pod: {}", pod["metadata"]["name"].as_str().unwrap_or_default());
         self.outcome.push(Event::normal(self.job, "SuccessfulCreate", note).action("Create"));
-        self.active += 1;
+        self.active += i64::from(!self.refused);
     }
 
     /// The last word, once nothing runs and everything is counted.
@@ -415,7 +419,11 @@ impl<'a> Work<'a> {
             }),
         );
         // Counts go on from what was read, and whoever else has written is not overwritten.
-        self.outcome.push(patch.at(self.job.revision));
+        // Before new pods: when those are refused the status is written all the same.
+        let made = |action: &Action| matches!(action, Action::Create(_));
+        let actions = &mut self.outcome.actions;
+        let place = actions.iter().position(made).unwrap_or(actions.len());
+        actions.insert(place, patch.at(self.job.revision).into());
     }
 }
 

@@ -16,6 +16,7 @@ pub mod status;
 use std::collections::{BTreeMap, BTreeSet};
 
 use pintle_sdk::prelude::*;
+use pintle_sdk::refusal::REFUSAL;
 use pintle_sdk::{replicas, workload};
 
 #[derive(Debug, Clone, serde::Deserialize)]
@@ -58,7 +59,8 @@ impl Controller for Plugin {
                     &["get", "list", "watch", "create", "patch", "delete"],
                     "creates, adopts, releases and deletes pods",
                 )
-                .needs(EVENT, &["create"], "says which pods it created and deleted"),
+                .needs(EVENT, &["create"], "says which pods it created and deleted")
+                .needs(REFUSAL, &["get"], "why pods could not be made"),
         )
         .watch(Watch::of(REPLICA_SET).when_changed(&[
             "spec",
@@ -83,7 +85,8 @@ impl Controller for Plugin {
         }
         let pods = workload::candidates(lister, &set, &set.spec.selector)?;
         let siblings = || pods_per_node(lister, &set);
-        plan::plan(context, &self.config, &set, pods, &siblings)
+        let refusal = request.refusal(lister);
+        plan::plan(context, &self.config, &set, pods, refusal, &siblings)
     }
 }
 

@@ -6,13 +6,14 @@ use pintle_sdk::workload;
 
 use crate::{Config, status};
 
-/// `pods` are the owned ones and those that match the selector; `per_node` is
-/// asked only when pods must go.
+/// `pods` are the owned ones and those that match the selector; `refusal` is what
+/// the last try met; `per_node` is asked only when pods must go.
 pub fn plan(
     context: &Context,
     config: &Config,
     set: &Typed<ReplicaSet>,
     pods: Vec<Typed<Pod>>,
+    refusal: Option<String>,
     per_node: PodsPerNode<'_>,
 ) -> Result<Outcome, Error> {
     let mut outcome = Outcome::done();
@@ -20,7 +21,12 @@ pub fn plan(
     let own = workload::claim(set, &set.spec.selector, going, pods, |_| true, &mut outcome);
     let active: Vec<&Typed<Pod>> = own.iter().filter(|pod| pod.is_active()).collect();
     let counts = status::count(context, set, &active);
-    if let Some(patch) = status::patch(set, counts) {
+    let wanted = usize::try_from(set.spec.replicas.unwrap_or(1)).unwrap_or(0);
+    let failure = replicas::failure(active.len(), wanted, refusal).filter(|_| !going);
+    if let Some(failure) = &failure {
+        outcome.push(failure.event(set));
+    }
+    if let Some(patch) = status::patch(context, set, counts, failure.as_ref()) {
         outcome.push(patch);
     }
     if let Some(wait) = counts.next_available_ms {
@@ -29,7 +35,6 @@ pub fn plan(
     if going {
         return Ok(outcome);
     }
-    let wanted = usize::try_from(set.spec.replicas.unwrap_or(1)).unwrap_or(0);
     let template = &set.spec.template;
     replicas::bring_to(
         context,

@@ -1,6 +1,7 @@
 //! What a ReplicaSet's status says of its pods.
 
 use pintle_sdk::prelude::*;
+use pintle_sdk::replicas::{self, Failure};
 use serde_json::{Value, json};
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -49,7 +50,12 @@ fn remaining_ms(context: &Context, ready: &Condition, min_ready_seconds: i64) ->
 
 /// The patch that makes the status true, if it is not. Zero counts that
 /// Kubernetes leaves out are removed.
-pub fn patch(set: &Typed<ReplicaSet>, counts: Counts) -> Option<Patch> {
+pub fn patch(
+    context: &Context,
+    set: &Typed<ReplicaSet>,
+    counts: Counts,
+    failure: Option<&Failure>,
+) -> Option<Patch> {
     let status = &set.status;
     let known = (
         status.replicas,
@@ -61,16 +67,21 @@ pub fn patch(set: &Typed<ReplicaSet>, counts: Counts) -> Option<Patch> {
     let generation = set.metadata.generation;
     let wanted =
         (counts.replicas, counts.fully_labeled, counts.ready, counts.available, generation);
-    if known == wanted {
+    let mut conditions = status.conditions.clone();
+    let changed = replicas::report(&mut conditions, failure, &context.now());
+    if known == wanted && !changed {
         return None;
     }
     let some = |count: i64| (count != 0).then_some(count);
-    let body = json!({"status": {
+    let mut body = json!({"status": {
         "replicas": counts.replicas,
         "fullyLabeledReplicas": some(counts.fully_labeled),
         "readyReplicas": some(counts.ready),
         "availableReplicas": some(counts.available),
         "observedGeneration": generation,
     }});
+    if changed {
+        body["status"]["conditions"] = json!(conditions);
+    }
     Some(Patch::merge(set, &body).status())
 }

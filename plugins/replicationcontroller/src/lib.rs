@@ -15,6 +15,7 @@ pub mod status;
 use std::collections::{BTreeMap, BTreeSet};
 
 use pintle_sdk::prelude::*;
+use pintle_sdk::refusal::REFUSAL;
 use pintle_sdk::{replicas, workload};
 use serde_json::Value;
 
@@ -79,7 +80,8 @@ impl Controller for Plugin {
                     &["get", "list", "watch", "create", "patch", "delete"],
                     "creates, adopts, releases and deletes pods",
                 )
-                .needs(EVENT, &["create"], "says which pods it created and deleted"),
+                .needs(EVENT, &["create"], "says which pods it created and deleted")
+                .needs(REFUSAL, &["get"], "why pods could not be made"),
         )
         .watch(
             Watch::of(REPLICATION_CONTROLLER).when_changed(&["spec", "metadata.deletionTimestamp"]),
@@ -106,7 +108,13 @@ impl Controller for Plugin {
         let pods = workload::candidates(lister, &controller, &selector)?;
         let own = workload::claim(&controller, &selector, going, pods, |_| true, &mut outcome);
         let active: Vec<&Typed<Pod>> = own.iter().filter(|pod| pod.is_active()).collect();
-        status::report(context, &controller, &active, &mut outcome);
+        let wanted = usize::try_from(controller.spec.replicas.unwrap_or(1)).unwrap_or(0);
+        let failure = replicas::failure(active.len(), wanted, request.refusal(lister));
+        let failure = failure.filter(|_| !going);
+        if let Some(failure) = &failure {
+            outcome.push(failure.event(&controller));
+        }
+        status::report(context, &controller, &active, failure.as_ref(), &mut outcome);
         if going {
             return Ok(outcome);
         }
@@ -116,7 +124,7 @@ impl Controller for Plugin {
             context,
             &controller,
             &controller.spec.template,
-            usize::try_from(controller.spec.replicas.unwrap_or(1)).unwrap_or(0),
+            wanted,
             self.config.burst_replicas,
             &active,
             &own,

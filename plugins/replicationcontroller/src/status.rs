@@ -1,12 +1,13 @@
 //! What a ReplicationController's status says of its pods.
 
 use pintle_sdk::prelude::*;
+use pintle_sdk::replicas::{self, Failure};
 use pintle_sdk::workload::Availability;
 use serde_json::{Value, json};
 
 use crate::ReplicationController;
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Status {
     pub replicas: i64,
@@ -14,6 +15,7 @@ pub struct Status {
     pub ready_replicas: i64,
     pub available_replicas: i64,
     pub observed_generation: i64,
+    pub conditions: Vec<Condition>,
 }
 
 /// Makes the status true, if it is not, and waits for pods that are about to
@@ -22,14 +24,17 @@ pub fn report(
     context: &Context,
     controller: &Typed<ReplicationController>,
     active: &[&Typed<Pod>],
+    failure: Option<&Failure>,
     outcome: &mut Outcome,
 ) {
     let labels = controller.spec.template["metadata"]["labels"].as_object();
     let mut next = Status {
         replicas: active.len() as i64,
         observed_generation: controller.metadata.generation,
+        conditions: controller.status.conditions.clone(),
         ..Status::default()
     };
+    replicas::report(&mut next.conditions, failure, &context.now());
     for pod in active {
         let has = |(key, value): (&String, &Value)| {
             pod.metadata.labels.get(key).map(String::as_str) == value.as_str()
@@ -56,6 +61,7 @@ pub fn report(
             "readyReplicas": some(next.ready_replicas),
             "availableReplicas": some(next.available_replicas),
             "observedGeneration": next.observed_generation,
+            "conditions": (!next.conditions.is_empty()).then_some(&next.conditions),
         }),
     ));
 }

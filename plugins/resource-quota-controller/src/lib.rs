@@ -10,6 +10,7 @@
 //! Does not know: requests that are under way. Read first: [`Plugin::reconcile`].
 
 use pintle_sdk::prelude::*;
+use pintle_sdk::quota::custom::CUSTOM_RESOURCE_DEFINITION;
 use pintle_sdk::quota::{self, RESOURCE_QUOTA, ResourceQuota, TRACKED};
 use pintle_sdk::serde_json::json;
 
@@ -42,32 +43,30 @@ impl Controller for Plugin {
     }
 
     fn describe(&self) -> Description {
-        let mut manifest = Manifest::new("resource-quota-controller", env!("CARGO_PKG_VERSION"))
+        let manifest = Manifest::new("resource-quota-controller", env!("CARGO_PKG_VERSION"))
+            .needs(CUSTOM_RESOURCE_DEFINITION, &["get"], "which kinds quotas name")
+            .needs(EVERY_KIND, &["list", "watch"], "counts what quotas limit, of any kind")
             .needs(
                 RESOURCE_QUOTA,
                 &["get", "list", "watch", "patch/status"],
                 "notes how much is used",
             );
-        for (kind, _) in TRACKED.iter().filter(|(kind, _)| *kind != RESOURCE_QUOTA) {
-            manifest = manifest.needs(kind.clone(), &["list", "watch"], "counts towards quotas");
-        }
         let own = Watch::of(RESOURCE_QUOTA)
             .on(Change::ADDED.or(Change::MODIFIED))
             .when_changed(&["spec", "status"]);
         let mut description = Description::new(manifest).watch(own);
-        for (kind, name) in TRACKED {
-            let fields = looked_at(name);
-            let changes = match fields {
-                [] => Change::ADDED.or(Change::DELETED),
-                _ => Change::ANY,
-            };
+        for (kind, name) in TRACKED.iter().filter(|(_, name)| !looked_at(name).is_empty()) {
             let watch = Watch::of(kind.clone())
-                .on(changes)
-                .when_changed(fields)
+                .on(Change::MODIFIED)
+                .when_changed(looked_at(name))
                 .enqueue(Enqueue::AllOf(RESOURCE_QUOTA));
             description = description.watch(watch);
         }
-        description
+        // Any kind may be counted, custom ones too.
+        let any = Watch::every_kind()
+            .on(Change::ADDED.or(Change::DELETED))
+            .enqueue(Enqueue::AllOf(RESOURCE_QUOTA));
+        description.watch(any)
     }
 
     fn reconcile(

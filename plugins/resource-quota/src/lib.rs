@@ -2,10 +2,9 @@
 //! `ResourceQuota`): `exceeded quota: NAME, requested: pods=1, used: pods=2,
 //! limited: pods=2`.
 //!
-//! Validating, on the kinds that quotas count: all that is created, and changes
-//! of Services, PersistentVolumeClaims and of pods' resources. What is used is
-//! added up from the objects themselves, not read from `status.used`, which is
-//! always a little late. What was let through and is not to be seen yet counts
+//! Validating: all that is created, of custom kinds too, and changes of Services,
+//! PersistentVolumeClaims and of pods' resources. What is used is added up from
+//! the objects themselves, not read from `status.used`, which is always a little late. What was let through and is not to be seen yet counts
 //! too: the plugin remembers it ([`reservations`]), for which it has to be a
 //! single instance (`budgets.maxInstances: 1`).
 //!
@@ -18,8 +17,12 @@ pub mod reservations;
 use std::cell::RefCell;
 
 use pintle_sdk::admission::{Admission, Description, Operations, Request, Response, Rule};
-use pintle_sdk::prelude::{Error, Lister, Manifest, NoConfig, POD, Query, ResourceList};
-use pintle_sdk::quota::{self, RESOURCE_QUOTA, ResourceQuota, TRACKED, Tracked};
+use pintle_sdk::prelude::{
+    EVERY_KIND, Error, Lister, Manifest, NoConfig, PERSISTENT_VOLUME_CLAIM, POD, Query,
+    ResourceList, SERVICE,
+};
+use pintle_sdk::quota::custom::{CUSTOM_RESOURCE_DEFINITION, customs, may_be_custom};
+use pintle_sdk::quota::{self, ResourceQuota, Tracked, counted_as};
 use pintle_sdk::{Context, log};
 
 use crate::reservations::{Reservation, Reservations};
@@ -37,27 +40,22 @@ impl Admission for Plugin {
     }
 
     fn describe(&self) -> Description {
-        let mut manifest = Manifest::new("resource-quota", env!("CARGO_PKG_VERSION")).needs(
-            RESOURCE_QUOTA,
-            &["list"],
-            "how much is allowed",
-        );
-        for (kind, _) in TRACKED.iter().filter(|(kind, _)| *kind != RESOURCE_QUOTA) {
-            manifest = manifest.needs(kind.clone(), &["list"], "counts towards quotas");
-        }
-        let mut description = Description::new(manifest);
-        for (kind, name) in TRACKED {
-            let operations = match *name {
-                "services" | "persistentvolumeclaims" => Operations::CREATE.or(Operations::UPDATE),
-                _ => Operations::CREATE,
-            };
-            description = description.validating(Rule::on(kind.clone(), operations));
-        }
-        description.validating(Rule::on(POD, Operations::UPDATE).subresource("resize"))
+        let manifest = Manifest::new("resource-quota", env!("CARGO_PKG_VERSION"))
+            .needs(CUSTOM_RESOURCE_DEFINITION, &["get"], "which kinds quotas name")
+            .needs(EVERY_KIND, &["list"], "counts what quotas limit, of any kind");
+        Description::new(manifest)
+            .validating(Rule::on(SERVICE, Operations::UPDATE))
+            .validating(Rule::on(PERSISTENT_VOLUME_CLAIM, Operations::UPDATE))
+            .validating(Rule::on(POD, Operations::UPDATE).subresource("resize"))
+            .validating(Rule::on_every_kind(Operations::CREATE))
     }
 
     fn review(&self, context: &Context, lister: &dyn Lister, request: &Request) -> Response {
         let namespace = &request.reference.namespace;
+        let kind = &request.reference.kind;
+        if namespace.is_empty() || (counted_as(kind).is_none() && !may_be_custom(kind)) {
+            return Response::allow();
+        }
         let mut quotas: Vec<(String, ResourceQuota)> =
             match lister.read_all::<ResourceQuota>(Query::any_kind().namespace(namespace)) {
                 Ok(quotas) => quotas
@@ -93,7 +91,14 @@ impl Plugin {
                 source,
             })
         };
-        let Some(new) = read(&request.json)? else { return Ok(Response::allow()) };
+        let custom = || {
+            let all = quotas.iter().flat_map(|(_, quota)| customs(lister, &quota.spec.hard));
+            let mut of_kind = all.filter(|custom| custom.is(&request.reference.kind));
+            of_kind.next().map(|custom| Tracked::Object(custom.name.into()))
+        };
+        let Some(new) = read(&request.json)?.or_else(custom) else {
+            return Ok(Response::allow());
+        };
         let old = if request.operation.update { read(&request.old_json)? } else { None };
         let mut reservations = self.reservations.borrow_mut();
         reservations.forget_seen(lister, &request.reference, now);

@@ -19,6 +19,7 @@ pub mod rolling;
 pub mod status;
 
 use pintle_sdk::prelude::*;
+use pintle_sdk::refusal::REFUSAL;
 use pintle_sdk::workload;
 
 pub struct Plugin;
@@ -53,7 +54,8 @@ impl Controller for Plugin {
                     &["get", "list", "watch", "create", "patch", "delete"],
                     "the templates that the set had",
                 )
-                .needs(EVENT, &["create"], "says which pods and claims it made and deleted"),
+                .needs(EVENT, &["create"], "says which pods and claims it made and deleted")
+                .needs(REFUSAL, &["get"], "why pods could not be made"),
         )
         .watch(Watch::of(STATEFUL_SET).when_changed(&["spec", "metadata.deletionTimestamp"]))
         .watch_pods_of(STATEFUL_SET, "spec.selector.matchLabels", &[])
@@ -77,7 +79,8 @@ impl Controller for Plugin {
             return Ok(Outcome::done()); // would select every pod; never valid
         }
         let pods = workload::candidates(lister, &set, &set.spec.selector)?;
-        plan::plan(context, lister, &set, &templates, pods)
+        let refusal = request.refusal(lister);
+        plan::plan(context, lister, &set, &templates, pods, refusal)
     }
 }
 

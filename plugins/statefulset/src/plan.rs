@@ -11,13 +11,18 @@ use crate::identity::{self, first_ordinal, new_pod, ordinal, pod_name, revision_
 use crate::rolling::{self, Bounds, Member};
 use crate::status::{self, Counts};
 
-/// `pods` are the owned ones and those that match the selector.
+/// Actions in one step; the rest follows when these are seen.
+const MOST_AT_ONCE: usize = 1000;
+
+/// `pods` are the owned ones and those that match the selector; `refusal` is what
+/// the last try met.
 pub fn plan(
     context: &Context,
     lister: &dyn Lister,
     set: &Typed<StatefulSet>,
     templates: &[ClaimTemplate],
     pods: Vec<Typed<Pod>>,
+    refusal: Option<String>,
 ) -> Result<Outcome, Error> {
     let mut outcome = Outcome::done();
     let going = set.metadata.is_being_deleted();
@@ -28,7 +33,9 @@ pub fn plan(
     }
     let collisions = set.status.collision_count;
     let history = History::update(lister, set, &set.spec.template, collisions, &mut outcome)?;
+    let place = outcome.actions.len();
     let mut work = Work::new(context, lister, set, templates, &pods, &history, outcome);
+    work.refusal = refusal;
     work.run()?;
     let Work { mut outcome, current, update, deleted, .. } = work;
     let judged =
@@ -42,7 +49,8 @@ pub fn plan(
         |pod: &Pod| !pod.metadata.is_being_deleted() && !deleted.contains(&pod.metadata.uid);
     let counts = Counts::of(judged, stays, &current.name, &update.name);
     if let Some(patch) = status::patch(set, counts, &current.name, &update.name) {
-        outcome.push(patch);
+        // Before new pods: when those are refused the status is written all the same.
+        outcome.actions.insert(place, patch.into());
     }
     let is_live = |name: &str| {
         name == current.name
@@ -67,6 +75,8 @@ struct Work<'a> {
     update: Revision,
     /// Uids of the pods that are deleted now.
     deleted: BTreeSet<String>,
+    /// Said of the first pod that is made.
+    refusal: Option<String>,
     outcome: Outcome,
 }
 
@@ -114,6 +124,7 @@ impl<'a> Work<'a> {
             current,
             update,
             deleted,
+            refusal: None,
             outcome,
         }
     }
@@ -126,9 +137,15 @@ impl<'a> Work<'a> {
             if self.keep(number, in_order)? == Step::Wait && in_order {
                 return Ok(());
             }
+            if self.outcome.actions.len() >= MOST_AT_ONCE {
+                return Ok(());
+            }
         }
         for (number, pod) in std::mem::take(&mut self.condemned) {
             if self.condemn(number, pod, in_order)? == Step::Wait && in_order {
+                return Ok(());
+            }
+            if self.outcome.actions.len() >= MOST_AT_ONCE {
                 return Ok(());
             }
         }
@@ -194,6 +211,11 @@ impl<'a> Work<'a> {
     fn create(&mut self, number: i64) {
         let revision = if self.keeps_template(number) { &self.current } else { &self.update };
         let pod = new_pod(self.set, self.templates, revision, number);
+        if let Some(message) = self.refusal.take() {
+            let (pod, set) = (pod_name(self.set, number), &self.set.reference.name);
+            let note = format!("create Pod {pod} in StatefulSet {set} failed error: {message}");
+            self.outcome.push(Event::warning(self.set, "FailedCreate", note).action("Create"));
+        }
         self.outcome.push(Create::new(POD, &self.set.reference.namespace, &pod));
         let note = format!(
             "create Pod {} in StatefulSet {} successful",

@@ -210,4 +210,28 @@ pub trait Cluster: Send + Sync + 'static {
     -> Result<Applied, ApplyError>;
 
     fn now_unix_ms(&self) -> i64;
+
+    /// Keeps why the last plan of a plugin for an object was refused; none
+    /// forgets it. What is not kept is never read.
+    fn note_refusal(&self, _plugin: &str, _place: RefusalPlace, _message: Option<String>) {}
+
+    /// What was kept last.
+    fn refusal(&self, _plugin: &str, _place: &RefusalPlace) -> Option<String> {
+        None
+    }
+}
+
+/// Where a plugin reads a refusal: the namespace, and the kind in lower case
+/// before the name of the object that the plan was for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RefusalPlace {
+    pub namespace: String,
+    pub name: String,
+}
+
+impl RefusalPlace {
+    pub fn of(kind: &GroupVersionKind, namespace: &str, name: &str) -> Self {
+        let name = format!("{}.{name}", kind.kind.to_ascii_lowercase());
+        Self { namespace: namespace.to_owned(), name }
+    }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::bindings::{lister, types};
-use crate::cluster::{Cluster, ListQuery, ObjectHandle, RevisionGone};
+use crate::cluster::{Cluster, ListQuery, ObjectHandle, RefusalPlace, RevisionGone};
 use crate::convert;
 use crate::fields::Cut;
 use crate::grants::Grants;
@@ -31,7 +31,12 @@ pub(crate) trait Reads: Send + Sync {
 pub(crate) struct Reader {
     pub cluster: Arc<dyn Cluster>,
     pub grants: Arc<Grants>,
+    /// Who reads: what was refused is told to the one who asked for it.
+    pub plugin: Arc<str>,
 }
+
+/// Nothing of this kind is stored: the host makes it up for the one who asks.
+const REFUSAL: (&str, &str) = ("plugins.pintle.dev", "Refusal");
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
@@ -61,6 +66,9 @@ impl Reads for Reader {
         let kind = convert::kind(reference.kind);
         if !self.grants.may_read_in(&kind, &reference.namespace) {
             return Ok(None);
+        }
+        if (kind.group.as_str(), kind.kind.as_str()) == REFUSAL {
+            return Ok(self.refusal(reference.namespace, reference.name));
         }
         let found = self.cluster.pinned(at)?.get(&kind, &reference.namespace, &reference.name)?;
         Ok(found.map(|object| convert::object(&*object, true)))
@@ -100,6 +108,29 @@ impl Reads for Reader {
 }
 
 impl Reader {
+    fn refusal(&self, namespace: String, name: String) -> Option<types::Object> {
+        let place = RefusalPlace { namespace, name };
+        let message = self.cluster.refusal(&self.plugin, &place)?;
+        let (group, kind) = REFUSAL;
+        let json = serde_json::json!({
+            "apiVersion": format!("{group}/v1alpha1"),
+            "kind": kind,
+            "metadata": {"namespace": place.namespace, "name": place.name},
+            "message": message,
+        });
+        let kind = types::KindRef {
+            group: group.to_owned(),
+            version: "v1alpha1".to_owned(),
+            kind: kind.to_owned(),
+        };
+        Some(types::Object {
+            ref_: types::ObjectRef { kind, namespace: place.namespace, name: place.name },
+            uid: String::new(),
+            revision: 0,
+            json: json.to_string().into_bytes(),
+        })
+    }
+
     fn find(&self, at: u64, query: lister::Query) -> Result<Vec<ObjectHandle>, ReadError> {
         // Every kind of the whole cluster at once is never what is meant.
         if query.kind.is_none() && query.namespace.is_none() && query.owner_uid.is_none() {

@@ -249,7 +249,8 @@ impl<W: World> Program<W> {
         let limit = ingredients.budgets.cpu_millicores;
         let cpu = limit.map(|millicores| ingredients.metrics.cpu_share(millicores));
         let reader = ingredients.cluster.map(|cluster| -> Arc<dyn Reads> {
-            Arc::new(Reader { cluster, grants: grants.clone() })
+            let plugin = ingredients.name.clone();
+            Arc::new(Reader { cluster, grants: grants.clone(), plugin })
         });
         Ok(Self {
             name: ingredients.name,

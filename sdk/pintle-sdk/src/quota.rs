@@ -4,6 +4,9 @@
 //!
 //! Does not know: requests that are under way. Read first: [`Tracked`], then [`used`].
 
+pub mod custom;
+
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use pintle_api::meta::ObjectMeta;
@@ -147,7 +150,7 @@ pub enum Tracked {
     /// Its size and its class.
     Claim(Box<TrackedClaim>),
     /// That it exists; the kind's name in quotas.
-    Object(&'static str),
+    Object(Cow<'static, str>),
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -218,11 +221,11 @@ impl Tracked {
             Some("pods") => Some(Tracked::Pod(serde_json::from_slice(json)?)),
             Some("services") => Some(Tracked::Service(serde_json::from_slice(json)?)),
             Some("persistentvolumeclaims") => Some(Tracked::Claim(serde_json::from_slice(json)?)),
-            Some(name) => Some(Tracked::Object(name)),
+            Some(name) => Some(Tracked::Object(Cow::Borrowed(name))),
         })
     }
 
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         match self {
             Tracked::Pod(_) => "pods",
             Tracked::Service(_) => "services",
@@ -282,8 +285,8 @@ impl Tracked {
                 }
             }
             Tracked::Object(name) => {
-                if PLAIN.contains(name) {
-                    usage.insert((*name).to_owned(), one);
+                if PLAIN.contains(&&**name) {
+                    usage.insert(name.clone().into_owned(), one);
                 }
             }
         }
@@ -560,6 +563,13 @@ pub fn used(
             if tracked.is_in(quota) {
                 add(&mut used, &masked(tracked.usage(now_unix_ms), &quota.hard));
             }
+        }
+    }
+    if !is_scoped {
+        for custom in custom::customs(lister, &quota.hard) {
+            let count = lister.count(&Query::of(custom.kind).namespace(namespace));
+            let amount = Quantity::from_value(i64::from(count));
+            used.insert(format!("count/{}", custom.name), amount);
         }
     }
     Ok(used)

@@ -1,11 +1,13 @@
 //! A number of equal pods: makes the missing ones and ends those that are too
 //! many. What ReplicaSets and ReplicationControllers have in common.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
 use crate::action::{Create, Delete, Event, Outcome};
+use crate::conditions::{self, Condition, Conditions as _};
 use crate::context::Context;
 use crate::error::Error;
 use crate::lister::{Lister, Typed};
@@ -20,6 +22,54 @@ const MOST_EVENTS: usize = 25;
 
 /// How many pods of the same make each node has; asked only when pods must go.
 pub type PodsPerNode<'a> = &'a dyn Fn() -> Result<BTreeMap<String, usize>, Error>;
+
+const REPLICA_FAILURE: &str = "ReplicaFailure";
+
+/// Pods could not be made, or not be deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    reason: &'static str,
+    message: String,
+}
+
+/// What the refusal of the last try means for an owner that still has another
+/// number of pods than it wants.
+pub fn failure(active: usize, wanted: usize, refusal: Option<String>) -> Option<Failure> {
+    let message = refusal?;
+    match active.cmp(&wanted) {
+        Ordering::Less => Some(Failure { reason: "FailedCreate", message }),
+        Ordering::Greater => Some(Failure { reason: "FailedDelete", message }),
+        Ordering::Equal => None,
+    }
+}
+
+impl Failure {
+    /// For people, on the owner.
+    pub fn event<T>(&self, owner: &Typed<T>) -> Event {
+        let doing = if self.reason == "FailedCreate" { "creating" } else { "deleting" };
+        let action = if self.reason == "FailedCreate" { "Create" } else { "Delete" };
+        let note = format!("Error {doing}: {}", self.message);
+        Event::warning(owner, self.reason, note).action(action)
+    }
+}
+
+/// Brings the condition `ReplicaFailure` in line; true if that changed the list.
+/// The message of the first failure stays: each try names another pod.
+pub fn report(conditions: &mut Vec<Condition>, failure: Option<&Failure>, now: &str) -> bool {
+    match failure {
+        None => {
+            let before = conditions.len();
+            conditions.retain(|known| known.r#type != REPLICA_FAILURE);
+            conditions.len() != before
+        }
+        Some(_) if conditions.is_condition_true(REPLICA_FAILURE) => false,
+        Some(failure) => {
+            let condition =
+                Condition::new(REPLICA_FAILURE, "True", failure.reason, failure.message.as_str());
+            conditions::set(conditions, condition, now)
+        }
+    }
+}
 
 /// Brings the number of pods nearer to `wanted`, by at most `burst`. `active`
 /// are those that count, `all` those whose names are taken.

@@ -2,10 +2,12 @@
 //! through the API server's verbs, under the plugin's own name.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use pintle_api::kinds::{Registry, Resource, SIGNATURE, Scope, Subresource};
 use pintle_api::meta::GroupVersionKind;
 use pintle_api::selector::LabelSelector;
@@ -15,13 +17,17 @@ use pintle_apiserver::{ApiServer, Clock, User};
 use pintle_plugin_host::action::{Action, PatchType, Propagation as PluginPropagation, Target};
 use pintle_plugin_host::cluster::{
     Applied, ApplyError, Change, Cluster, ClusterEvent, EventBatch, EventStream, ListQuery,
-    Listing, Object, ObjectHandle, Owner, PluginIdentity, RevisionGone, Snapshot, StreamGone,
+    Listing, Object, ObjectHandle, Owner, PluginIdentity, RefusalPlace, RevisionGone, Snapshot,
+    StreamGone,
 };
 use pintle_watch::{Bus, EventKind, From, Pinned, Query};
 use serde_json::{Value, json};
 
 use super::events;
 use super::signing::Signing;
+
+/// Not a field: what an object holds for itself alone, see `Resource::claims`.
+const CLAIMS: &str = "claims";
 
 /// The kinds of the registry as the plugin host names them, by `ResourceId`.
 struct Kinds(Vec<Arc<GroupVersionKind>>);
@@ -44,7 +50,12 @@ pub struct LocalCluster {
     clock: Arc<dyn Clock>,
     signing: Signing,
     kinds: Arc<Kinds>,
+    /// What was refused last, by plugin.
+    refusals: Mutex<HashMap<(String, RefusalPlace), String>>,
 }
+
+/// More refusals are not kept; they come again with the next try.
+const MAX_REFUSALS: usize = 10_000;
 
 impl LocalCluster {
     pub fn new(
@@ -54,7 +65,8 @@ impl LocalCluster {
         clock: Arc<dyn Clock>,
         signing: Signing,
     ) -> Self {
-        Self { api, bus, registry, clock, signing, kinds: Arc::new(Kinds::new(registry)) }
+        let kinds = Arc::new(Kinds::new(registry));
+        Self { api, bus, registry, clock, signing, kinds, refusals: Mutex::default() }
     }
 
     fn row(&self, kind: &GroupVersionKind) -> Option<&'static Resource> {
@@ -77,7 +89,18 @@ impl LocalCluster {
             Some(kind) => Some(self.row(kind)?),
             None => None,
         };
-        let field = query.field.as_ref().map(|(path, value)| (path.as_str(), value.as_str()));
+        let mut field = query.field.as_ref().map(|(path, value)| (path.as_str(), value.as_str()));
+        let mut namespace = query.namespace.as_deref();
+        // Whoever holds a claim is found by the claim itself.
+        let holder;
+        if let Some((CLAIMS, claim)) = field {
+            holder = self.api.verbs().claim_holder(row?, claim)?;
+            if namespace.is_some_and(|namespace| namespace != holder.0) {
+                return None;
+            }
+            field = Some(("metadata.name", &holder.1));
+            namespace = Some(holder.0.as_str()).filter(|namespace| !namespace.is_empty());
+        }
         let by_bus = |path: &str| {
             matches!(path, "metadata.name" | "metadata.namespace")
                 || row.is_some_and(|row| row.selectable.iter().any(|known| known.path == path))
@@ -88,7 +111,7 @@ impl LocalCluster {
         };
         let query = Query {
             resource: row.map(|row| row.storage_id),
-            namespace: query.namespace.as_deref(),
+            namespace,
             owner_uid: query.owner_uid.as_deref(),
             field: field.filter(|_| offered),
             labels: labels.as_ref(),
@@ -269,6 +292,26 @@ impl Cluster for LocalCluster {
 
     fn now_unix_ms(&self) -> i64 {
         self.clock.now_unix_ms()
+    }
+
+    fn note_refusal(&self, plugin: &str, place: RefusalPlace, message: Option<String>) {
+        let mut refusals = self.refusals.lock();
+        let key = (plugin.to_owned(), place);
+        match message {
+            None => {
+                refusals.remove(&key);
+            }
+            Some(message) => {
+                if refusals.len() >= MAX_REFUSALS {
+                    refusals.clear();
+                }
+                refusals.insert(key, message);
+            }
+        }
+    }
+
+    fn refusal(&self, plugin: &str, place: &RefusalPlace) -> Option<String> {
+        self.refusals.lock().get(&(plugin.to_owned(), place.clone())).cloned()
     }
 }
 

@@ -9,7 +9,7 @@ use super::recover::After;
 use super::unit::{Next, Shared};
 use crate::bindings::controller::ControllerPlugin;
 use crate::bindings::types::{Context, ObjectRef};
-use crate::cluster::ApplyError;
+use crate::cluster::{ApplyError, RefusalPlace};
 use crate::convert;
 use crate::follow::{Decided, Worked};
 use crate::plan;
@@ -266,6 +266,7 @@ impl Worker {
                 self.shared.runtime.spawn(async move {
                     let performed =
                         plan::perform(&shared.cluster, &shared.identity, actions, &metrics).await;
+                    note_refusal(&shared, &work, performed.rejected.as_ref());
                     let verdict = match &performed.rejected {
                         None => Verdict::Done(again_after),
                         Some(error) => {
@@ -291,6 +292,21 @@ impl Worker {
     pub(super) fn finish(&self, work: &Work, verdict: Verdict) {
         self.shared.inbox.lock().queue.done(&work.key, verdict, None, Instant::now());
     }
+}
+
+/// What the API server forbids is told to the plugin when it tries again; a
+/// conflict shows in what it reads.
+fn note_refusal(shared: &Shared, work: &Work, rejected: Option<&ApplyError>) {
+    let message = match rejected {
+        Some(ApplyError::Forbidden(message) | ApplyError::Invalid(message)) => {
+            Some(message.clone())
+        }
+        // Without a failure before there is nothing to forget.
+        None if work.attempt == 0 => return,
+        _ => None,
+    };
+    let place = RefusalPlace::of(&work.key.kind, &work.key.namespace, &work.key.name);
+    shared.cluster.note_refusal(shared.identity.name(), place, message);
 }
 
 pub(super) fn request(work: &Work) -> Request {
