@@ -26,6 +26,7 @@ test: deps ## Everything that CI runs
 	cargo build --workspace
 	cargo test --workspace --no-fail-fast
 	cargo test -p pintle-sdk-testing --features component --test component
+	cargo test -p pintle-simulation --features components --test components
 
 bench: build ## Print the table of figures, next to floors and peers
 	@cargo run --release --quiet -p pintle-plugin-build -- pintle-plugin-scheduler $(VARIANT) most-allocated
