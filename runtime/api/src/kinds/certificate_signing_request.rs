@@ -2,6 +2,8 @@
 //! What is asked, and by whom, never changes; approval, denial and the
 //! certificate are written through subresources of their own.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::certificate_status;
@@ -24,6 +26,9 @@ const MAX_DOMAIN: usize = 253;
 const LEGACY_SIGNER: &str = "kubernetes.io/legacy-unknown";
 /// So much of a request is repeated in a refusal.
 const MAX_QUOTED: usize = 1024;
+
+/// More usages that are wrong are not listed one by one.
+const MOST_REPORTED: usize = 100;
 
 const USAGES: &[&str] = &[
     "any",
@@ -174,15 +179,21 @@ fn validate(object: &Value, old: Option<&Value>) -> Vec<FieldError> {
     if usages.is_empty() {
         check.required("usages", "");
     }
+    let mut seen = BTreeSet::new();
+    let mut wrong = 0;
     for (index, usage) in usages.iter().enumerate() {
         let text = usage.as_str().unwrap_or_default();
-        if !USAGES.contains(&text) {
+        let known = USAGES.contains(&text);
+        if !known {
             check.not_supported(&format!("usages[{index}]"), text, USAGES);
         }
-    }
-    for (index, usage) in usages.iter().enumerate() {
-        if usages[..index].contains(usage) {
-            check.duplicate(&format!("usages[{index}]"), usage.clone());
+        let first = seen.insert(text);
+        if !first {
+            check.duplicate(&format!("usages[{index}]"), text);
+        }
+        wrong += usize::from(!known || !first);
+        if wrong == MOST_REPORTED {
+            break;
         }
     }
     signer_name(&mut check, str_at(spec, &["signerName"]));
@@ -355,6 +366,9 @@ mod tests {
         object["spec"]["request"] = STANDARD.encode(vec![b'x'; 1_000_000]).into();
         let errors = validate(&object, None);
         assert!(errors[0].to_string().len() < 1200);
+        let mut object = request();
+        object["spec"]["usages"] = json!(vec!["fly"; 100_000]);
+        assert_eq!(validate(&object, None).len(), 2 * MOST_REPORTED - 1);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //! Approval and denial exclude each other, and neither they nor a failure nor a
 //! certificate can be taken back.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::Value;
 
 use super::json::{child, default_str, items, items_mut, str_at, value_at};
@@ -43,17 +45,21 @@ pub(super) fn keep_approval(object: &mut Value, old: &Value) {
 /// Fills in the times that a writer left out.
 pub(super) fn stamp(object: &mut Value, old: &Value, now_ms: i64) {
     let now = time::format_seconds(now_ms);
+    let since: BTreeMap<(&str, &str), &str> = items(old, CONDITIONS)
+        .iter()
+        .map(|known| (key(known), str_at(known, &["lastTransitionTime"])))
+        .filter(|(_, since)| !since.is_empty())
+        .collect();
     let Some(status) = object.get_mut("status") else { return };
     for entry in items_mut(status, "conditions") {
         default_str(entry, "lastUpdateTime", &now);
-        let since = of_type(old, str_at(entry, &["type"]))
-            .find(|known| str_at(known, &["status"]) == str_at(entry, &["status"]))
-            .map(|known| str_at(known, &["lastTransitionTime"]))
-            .filter(|since| !since.is_empty())
-            .unwrap_or(&now)
-            .to_owned();
-        default_str(entry, "lastTransitionTime", &since);
+        let since = since.get(&key(entry)).copied().unwrap_or(&now);
+        default_str(entry, "lastTransitionTime", since);
     }
+}
+
+fn key(condition: &Value) -> (&str, &str) {
+    (str_at(condition, &["type"]), str_at(condition, &["status"]))
 }
 
 pub(super) fn validate(object: &Value, old: &Value, allowed: Allowed) -> Vec<FieldError> {
@@ -85,10 +91,8 @@ pub(super) fn validate(object: &Value, old: &Value, allowed: Allowed) -> Vec<Fie
 fn conditions(check: &mut Check<'_>, object: &Value, old: &Value) {
     // What is stored already does not stand in the way of other changes.
     let both = of_type(old, APPROVED).next().is_some() && of_type(old, DENIED).next().is_some();
-    let list = items(object, CONDITIONS);
-    for (index, entry) in list.iter().enumerate() {
-        let earlier =
-            |wanted: &str| list[..index].iter().any(|known| str_at(known, &["type"]) == wanted);
+    let mut seen = BTreeSet::new();
+    for (index, entry) in items(object, CONDITIONS).iter().enumerate() {
         let mut check = check.item("conditions", index);
         let kind = str_at(entry, &["type"]);
         if kind.is_empty() {
@@ -106,14 +110,14 @@ fn conditions(check: &mut Check<'_>, object: &Value, old: &Value) {
             _ => {}
         }
         let excludes = match kind {
-            APPROVED => earlier(DENIED),
-            DENIED => earlier(APPROVED),
+            APPROVED => seen.contains(DENIED),
+            DENIED => seen.contains(APPROVED),
             _ => false,
         };
         if excludes && !both {
             check.invalid("type", kind, "Approved and Denied conditions are mutually exclusive");
         }
-        if earlier(kind) {
+        if !seen.insert(kind) {
             check.duplicate("type", kind);
         }
     }
