@@ -8,13 +8,9 @@ use pintle_sdk::names::Random;
 use serde_json::json;
 
 use crate::Refusal;
-use crate::bands::{ADDRESSES, bands};
+use crate::bands::{ADDRESSES, PROBES, bands};
 use crate::spec::Spec;
 use crate::view::{Cluster, Range};
-
-/// Tries before the taken addresses are asked for all at once: in a range that is half
-/// full eight tries find a free one 255 times of 256.
-const PROBES: usize = 64;
 
 /// Completes `clusterIPs`, one for each entry of `ipFamilies`. Asked-for ones are
 /// checked, those that the Service had before are not.

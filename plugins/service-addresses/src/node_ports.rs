@@ -9,7 +9,7 @@ use pintle_sdk::admission::FieldError;
 use pintle_sdk::names::Random;
 
 use crate::Refusal;
-use crate::bands::{NODE_PORTS, bands};
+use crate::bands::{NODE_PORTS, PROBES, bands};
 use crate::spec::Spec;
 use crate::view::Cluster;
 
@@ -63,7 +63,7 @@ impl Ports<'_> {
                 "provided port is not in the valid range. The range of valid ports is {range}"
             ));
         }
-        if self.cluster.taken_ports().contains(&port) {
+        if self.cluster.is_port_taken(port) {
             return Err("provided port is already allocated".to_owned());
         }
         self.given.insert(port);
@@ -71,15 +71,23 @@ impl Ports<'_> {
     }
 
     fn pick(&mut self, random: &mut Random) -> Result<i64, String> {
-        let taken = self.cluster.taken_ports();
+        let mut known = None;
         // Both fit: ports are 16 bits wide.
         let (first, count) =
             (self.range.first as u128, (self.range.last - self.range.first + 1) as u128);
         for band in bands(first, count, NODE_PORTS.offset(count)) {
-            for port in band.shuffled(random) {
+            for (tried, port) in band.shuffled(random).enumerate() {
                 let port = port as i64;
-                let own = self.held.contains(&port) || self.given.contains(&port);
-                if !own && !taken.contains(&port) {
+                if self.held.contains(&port) || self.given.contains(&port) {
+                    continue;
+                }
+                if tried >= PROBES {
+                    let known = known.get_or_insert_with(|| self.cluster.taken_ports());
+                    if known.contains(&port) {
+                        continue;
+                    }
+                }
+                if !self.cluster.is_port_taken(port) {
                     self.given.insert(port);
                     return Ok(port);
                 }

@@ -34,8 +34,10 @@ pub trait Cluster {
     /// All addresses that are known to be taken, for ranges that are crowded. One that was
     /// given out a moment ago may be missing.
     fn taken_addresses(&self) -> BTreeSet<IpAddr>;
-    /// All node ports in use, this Service's own included.
-    fn taken_ports(&self) -> &BTreeSet<i64>;
+    /// Whether another Service has the node port.
+    fn is_port_taken(&self, port: i64) -> bool;
+    /// All node ports in use, for a range that is crowded.
+    fn taken_ports(&self) -> BTreeSet<i64>;
     /// Whether the Service is the API server's.
     fn is_api_server(&self) -> bool;
 }
@@ -45,16 +47,21 @@ pub struct Listed<'l> {
     lister: &'l dyn Lister,
     service: &'l ObjectRef,
     ranges: OnceCell<Vec<Range>>,
-    ports: OnceCell<BTreeSet<i64>>,
 }
 
 impl<'l> Listed<'l> {
     pub fn new(lister: &'l dyn Lister, service: &'l ObjectRef) -> Self {
-        Listed { lister, service, ranges: OnceCell::new(), ports: OnceCell::new() }
+        Listed { lister, service, ranges: OnceCell::new() }
     }
 
     fn is_own(&self, other: &ObjectRef) -> bool {
         other.namespace == self.service.namespace && other.name == self.service.name
+    }
+
+    /// Whether another Service holds it. The API server keeps an index of what is held.
+    fn is_claimed(&self, claim: String) -> bool {
+        let holder = Query::of(SERVICE).field("claims", claim).metadata_only().limit(2);
+        self.lister.list(&holder).iter().any(|holder| !self.is_own(&holder.reference))
     }
 
     /// Whether a Service has the address, in whichever place.
@@ -92,8 +99,7 @@ impl Cluster for Listed<'_> {
 
     fn is_taken(&self, address: IpAddr) -> bool {
         let name = address.to_string();
-        let holders = Query::of(SERVICE).field("spec.clusterIP", &*name).metadata_only().limit(2);
-        if self.lister.list(&holders).iter().any(|holder| !self.is_own(&holder.reference)) {
+        if self.is_claimed(format!("clusterIP/{name}")) {
             return true;
         }
         let Some(known) = self.lister.get(&IP_ADDRESS.named("", &*name)) else { return false };
@@ -112,21 +118,22 @@ impl Cluster for Listed<'_> {
         all.iter().filter_map(|known| known.reference.name.parse().ok()).collect()
     }
 
-    fn taken_ports(&self) -> &BTreeSet<i64> {
-        self.ports.get_or_init(|| {
-            let mut ports = BTreeSet::new();
-            for kind in ["NodePort", "LoadBalancer"] {
-                let query = Query::of(SERVICE).field("spec.type", kind);
-                let fields = ["spec.ports", "spec.healthCheckNodePort"];
-                for found in self.lister.list_fields(&query, &fields) {
-                    let Ok(service) = found.parse::<Service>() else { continue };
-                    ports.extend(service.spec.ports.iter().map(|port| port.node_port));
-                    ports.insert(service.spec.health_check_node_port);
-                }
+    fn is_port_taken(&self, port: i64) -> bool {
+        self.is_claimed(format!("nodePort/{port}"))
+    }
+
+    fn taken_ports(&self) -> BTreeSet<i64> {
+        let mut ports = BTreeSet::new();
+        for kind in ["NodePort", "LoadBalancer"] {
+            let query = Query::of(SERVICE).field("spec.type", kind);
+            let fields = ["spec.ports", "spec.healthCheckNodePort"];
+            for found in self.lister.list_fields(&query, &fields) {
+                let Ok(service) = found.parse::<Service>() else { continue };
+                ports.extend(service.spec.ports.iter().map(|port| port.node_port));
+                ports.insert(service.spec.health_check_node_port);
             }
-            ports.remove(&0);
-            ports
-        })
+        }
+        ports
     }
 
     fn is_api_server(&self) -> bool {

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
+use pintle_sdk::api::kinds::Registry;
 use pintle_sdk::api::selector::LabelSelector;
 use pintle_sdk::lister::{Lister, Query};
 use pintle_sdk::{KindRef, Object, ObjectRef};
@@ -146,7 +147,10 @@ impl<'a> Filter<'a> {
             .owner_uid
             .as_ref()
             .is_none_or(|uid| owners().any(|owner| owner["uid"].as_str() == Some(uid)))
-            && query.field.as_ref().is_none_or(|(path, value)| text(object, path) == value)
+            && query.field.as_ref().is_none_or(|(path, value)| match path.as_str() {
+                "claims" => holds(object, value),
+                path => text(object, path) == value,
+            })
             && self.selector.as_ref().is_none_or(|selector| {
                 let labels = at(object, "metadata.labels");
                 selector.as_ref().is_some_and(|selector| {
@@ -154,6 +158,14 @@ impl<'a> Filter<'a> {
                 })
             })
     }
+}
+
+/// Whether the object holds what the claim stands for.
+fn holds(object: &Value, claim: &str) -> bool {
+    let kind = KindRef::parse(text(object, "apiVersion"), text(object, "kind"));
+    Registry::builtin()
+        .by_kind(&kind.group, &kind.version, &kind.kind)
+        .is_some_and(|row| row.claims_of(object).iter().any(|held| held.key == claim))
 }
 
 /// The document with only these fields and their parents, as the host cuts it.

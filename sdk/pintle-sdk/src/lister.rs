@@ -48,7 +48,8 @@ pub struct Query {
     pub owner_uid: Option<String>,
     /// Kubernetes' string form, `app=web,tier in (a,b)`.
     pub label_selector: Option<String>,
-    /// A selectable field and its value, `spec.nodeName` and `node-1`.
+    /// A selectable field and its value, `spec.nodeName` and `node-1`; or `claims` and
+    /// something that one object of the kind holds alone, `nodePort/30080`.
     pub field: Option<(String, String)>,
     /// Only these fields of each object, `metadata.labels`, `spec.replicas`; empty: all.
     pub fields: Vec<String>,

@@ -6,6 +6,8 @@
 //! author asked for it, that is an answer; if admission chose it, admission chooses
 //! again.
 
+use std::task::{Context, Poll, Waker};
+
 use bytes::Bytes;
 use pintle_api::kinds::{Claim, Registry, Resource};
 use pintle_api::status::StatusError;
@@ -88,6 +90,21 @@ pub(super) fn is_claim(row: &Resource, lost: &Bytes) -> bool {
 }
 
 impl Verbs {
+    /// Namespace and name of the object that holds what a claim of this kind stands for,
+    /// such as `clusterIP/10.96.0.7`. As of now, which may be newer than a pinned read.
+    pub fn claim_holder(&self, row: &Resource, claim: &str) -> Option<(String, String)> {
+        row.claims?;
+        let key = format!("{}{claim}", row.claims_prefix());
+        let mut read = std::pin::pin!(self.store.get(key.as_bytes(), None));
+        // The embedded store answers at once. One that does not gives no answer here, and
+        // whoever then tries what is taken loses when it is written.
+        let mut context = Context::from_waker(Waker::noop());
+        let Poll::Ready(Ok(Some(record))) = read.as_mut().poll(&mut context) else { return None };
+        let (_, namespace, name) =
+            self.registry.by_key(std::str::from_utf8(&record.value).ok()?)?;
+        Some((namespace.to_owned(), name.to_owned()))
+    }
+
     /// Records the claims of objects that were stored before their kind made any.
     /// Once per store and kind: afterwards objects and claims change together.
     pub(crate) async fn adopt_claims(&self, registry: &Registry) -> Result<(), StatusError> {

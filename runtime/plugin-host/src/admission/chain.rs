@@ -230,3 +230,27 @@ fn broken(plugin: &str, cause: &str, warnings: Vec<String>) -> Refusal {
         warnings,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_name_the_plugin_unless_they_read_like_the_api_servers_own() {
+        fn check(code: u16, reason: &str, expect: (u16, &str, bool)) {
+            let denial = Denial { code, reason: reason.to_owned(), message: "no".to_owned() };
+            let refusal = denied(denial, "p", Vec::new());
+            let found = (refusal.code, refusal.reason.as_str(), refusal.is_cause);
+            assert_eq!(found, expect, "{code} {reason}");
+            assert_eq!(refusal.message == "no", expect.2, "{}", refusal.message);
+        }
+        check(0, "", (403, "Forbidden", false));
+        check(403, "", (403, "Forbidden", false));
+        check(403, "Forbidden", (403, "Forbidden", true));
+        check(422, "", (422, "Invalid", false));
+        check(422, "Invalid", (422, "Invalid", true));
+        check(500, "InternalError", (500, "InternalError", true));
+        check(409, "Conflict", (409, "Conflict", false));
+        check(200, "", (403, "Forbidden", false));
+    }
+}
