@@ -28,11 +28,11 @@ const MIB: usize = 1 << 20;
 impl Budgets {
     /// Admission runs within a request and gets little. A scheduler holds the
     /// whole cluster, but pods wait for it: its calls are cut so that they take
-    /// a fifth of its deadline.
+    /// a quarter of its deadline.
     pub fn of_role(role: Role) -> Self {
         let (fuel_per_call, memory_mib, deadline_ms) = match role {
             Role::Controller => (2_000_000_000, 128, 250),
-            Role::Scheduler => (4_000_000_000, 512, 18),
+            Role::Scheduler => (4_000_000_000, 512, 17),
             // Once or twice for each pod.
             Role::SchedulerExtension => (50_000_000, 64, 15),
             Role::Admission => (200_000_000, 64, 15),

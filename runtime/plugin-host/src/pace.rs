@@ -1,4 +1,6 @@
-//! How much goes into one call, found out from how long calls take.
+//! How much goes into one call, found out from how much time of the processor
+//! calls take. By the clock they take longer on a machine that is busy, which
+//! smaller calls would not change.
 
 use std::time::Duration;
 
@@ -21,12 +23,12 @@ impl Pace {
         self.now
     }
 
-    /// A call with so many items took so long.
-    pub fn took(&mut self, items: usize, elapsed: Duration) {
-        if elapsed > AIM {
-            let share = AIM.as_nanos() * items as u128 / elapsed.as_nanos().max(1);
+    /// A call with so many items used so much.
+    pub fn took(&mut self, items: usize, used: Duration) {
+        if used > AIM {
+            let share = AIM.as_nanos() * items as u128 / used.as_nanos().max(1);
             self.now = usize::try_from(share).unwrap_or(self.most).clamp(1, self.now.max(1));
-        } else if items >= self.now && elapsed < AIM / 2 {
+        } else if items >= self.now && used < AIM / 2 {
             self.now = (self.now * 2).min(self.most);
         }
     }

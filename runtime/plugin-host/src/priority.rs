@@ -38,6 +38,27 @@ pub(crate) fn go_first() {
     set(FIRST);
 }
 
+/// Below what decides: for a version that is made ready while another one serves.
+const BESIDE: i32 = 5;
+
+/// Runs `work` on a thread that gives way, and waits for it. The processes that
+/// it starts give way as well.
+pub(crate) fn beside<R: Send>(work: impl Fn() -> R + Sync) -> R {
+    let runtime = tokio::runtime::Handle::try_current().ok();
+    let done = std::thread::scope(|scope| {
+        let run = || {
+            let _entered = runtime.as_ref().map(tokio::runtime::Handle::enter);
+            set(BESIDE);
+            work()
+        };
+        let thread = std::thread::Builder::new().name("plugin-load".to_owned());
+        let thread = thread.spawn_scoped(scope, run).ok()?;
+        Some(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    // Without a thread to spare it is done here.
+    done.unwrap_or_else(work)
+}
+
 fn set(nice: i32) {
     // On Linux this means the calling thread, not the process.
     if let Err(error) = rustix::process::setpriority_process(None, nice) {
@@ -64,6 +85,8 @@ mod tests {
         let controller = on_thread(|| of_this_thread(Role::Controller));
         let follower = on_thread(|| give_way(LOWEST));
         assert_eq!((scheduler, of()), (before, before));
+        let loading = || rustix::process::getpriority_process(None).unwrap();
+        assert_eq!((beside(loading), of()), (BESIDE.max(before), before));
         assert!(controller >= scheduler && controller <= follower);
         assert_eq!(follower, LOWEST);
     }

@@ -22,7 +22,8 @@ use crate::lister::Reads;
 use crate::logging::PluginLog;
 use crate::wasi::Wasi;
 
-use clock::{CallClock, thread_time};
+use clock::CallClock;
+pub(crate) use clock::thread_time;
 pub use fault::Fault;
 use fault::fault;
 use limits::Limits;

@@ -49,7 +49,7 @@ pub fn measure(rounds: usize) -> Vec<Stopped> {
     [
         (Role::Admission, guests::admission(), milliseconds(15), review),
         (Role::SchedulerExtension, guests::extension(), milliseconds(15), score),
-        (Role::Scheduler, guests::scheduler(), milliseconds(18), schedule),
+        (Role::Scheduler, guests::scheduler(), milliseconds(17), schedule),
     ]
     .into_iter()
     .map(|(role, component, deadline, input)| {

@@ -184,6 +184,27 @@ fn without_gaps_one_begins_anew_when_a_turn_is_lost_or_the_stream_is_cut() {
     assert_eq!(seen.recv(), Ok(Seen::Begun(2)));
 }
 
+#[test]
+fn whoever_waits_for_a_follower_is_told_when_it_follows() {
+    let (told, heard) = channel();
+    let tell = move || drop(told.send(()));
+    let chained = Arc::new(Followers::<Chained>::default());
+    let (follower, _steps, seen) = recording();
+    let handle = chained.add(|_| Box::new(follower)).unwrap();
+    handle.when_following(tell.clone());
+    assert_eq!(seen.recv(), Ok(Seen::Begun(0)));
+    assert!(!handle.is_following() && heard.try_recv().is_err());
+    chained.admit(1, 0, Vec::new());
+    assert!(handle.is_following() && heard.try_recv().is_ok());
+
+    // Where there is nothing to be shown first it follows at once.
+    let plain = Arc::new(Followers::<Plain>::default());
+    let (follower, _steps, _seen) = recording();
+    let handle = plain.add(|_| Box::new(follower)).unwrap();
+    handle.when_following(tell);
+    assert!(handle.is_following() && heard.try_recv().is_ok());
+}
+
 /// Is about to be let in when its stream is cut, again and again.
 struct Hesitant {
     begun: Sender<u64>,

@@ -24,6 +24,7 @@ use crate::events::{Hub, Subscription};
 use crate::extension::Extensions;
 use crate::metrics::Metrics;
 use crate::plugin::{self, Plugin, Role};
+use crate::priority;
 use crate::program::LoadError;
 use crate::shadow::Comparison;
 use crate::source::{Components, Retries, Supply};
@@ -285,6 +286,9 @@ impl Manager {
         let started = Instant::now();
         let remembered = slot.state.lock().remembered.clone();
         let result = match remembered {
+            None if slot.is_served(plugin.spec.role) => {
+                priority::beside(|| self.load(slot, &plugin.spec))
+            }
             None => self.load(slot, &plugin.spec),
             Some(remembered) => self.take_up(slot, &plugin.spec, &remembered),
         };

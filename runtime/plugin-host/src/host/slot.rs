@@ -23,7 +23,7 @@ use crate::plugin::{
 use crate::program::LoadError;
 use crate::scheduler::SchedulerUnit;
 use crate::shadow::Comparison;
-use crate::supervise::{Health, Report, Rollout};
+use crate::supervise::{Health, Report, Rollout, Standing};
 
 /// What runs, by role. The last handle ends it, and waits for the call that runs.
 #[derive(Clone)]
@@ -70,6 +70,14 @@ pub(super) struct Slot {
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
     pub state: Mutex<SlotState>,
+}
+
+impl Slot {
+    /// Whether a version decides in this role, so that another one has time.
+    pub fn is_served(&self, role: Role) -> bool {
+        let failed = matches!(self.health.read().standing, Standing::Failed { .. });
+        !failed && self.state.lock().unit.as_ref().is_some_and(|unit| unit.role() == role)
+    }
 }
 
 /// Why a version could not be loaded.

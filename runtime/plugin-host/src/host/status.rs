@@ -102,9 +102,13 @@ fn compose(slot: &Slot, state: &SlotState) -> PluginStatus {
     let (mut active_digest, mut rolled_back_from) = (digest(&report.active), String::new());
     let mut active_config = None;
     let rolled_back = matches!(report.standing, Standing::RolledBack { .. });
-    // A spec that could not be loaded, or is compared, is another one than was
-    // rolled back.
-    if let (Standing::RolledBack { from: Some(from), .. }, None, None) =
+    // A spec that is being loaded, could not be, or is compared, is another one than
+    // was rolled back. Unless it is the one of another life of the server.
+    if state.loading {
+        let remembered = state.remembered.as_ref();
+        let from = remembered.and_then(|remembered| remembered.rolled_back_from.as_ref());
+        rolled_back_from = from.map_or_else(String::new, Digest::to_string);
+    } else if let (Standing::RolledBack { from: Some(from), .. }, None, None) =
         (&report.standing, &state.load_error, &state.trial)
     {
         rolled_back_from = from.to_string();

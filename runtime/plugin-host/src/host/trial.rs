@@ -12,6 +12,7 @@ use crate::bindings::scheduler::SchedulerPlugin;
 use crate::follow::FollowerHandle;
 use crate::metrics::Metrics;
 use crate::plugin::{AfterShadow, Role, ShadowSpec};
+use crate::priority;
 use crate::program::LoadError;
 use crate::shadow::{
     AdmissionShadow, AuthorizerShadow, Comparison, ControllerShadow, ExtensionShadow, Outcome,
@@ -155,7 +156,7 @@ impl Manager {
                 tracing::warn!(plugin = %slot.name, %digest, reason, message, "a version does not take over");
             }
             Outcome::Passed => {
-                let result = self.hand_over(slot, &candidate);
+                let result = priority::beside(|| self.hand_over(slot, &candidate));
                 let mut state = slot.state.lock();
                 state.loading = false;
                 match result {

@@ -13,7 +13,7 @@ use crate::convert;
 use crate::pace::Pace;
 use crate::program::Program;
 use crate::program::scheduler_interface::Decision;
-use crate::sandbox::{Fault, Sandbox};
+use crate::sandbox::{Fault, Sandbox, thread_time};
 
 /// More objects never cross in one call: the call itself is cheap by then.
 pub(crate) const DELTAS_PER_CALL: usize = 500;
@@ -114,11 +114,12 @@ impl Instance {
     }
 
     fn call_sync(&mut self, deltas: &[types::Delta]) -> Result<(), Fault> {
+        let before = thread_time();
         let (result, usage) = self
             .sandbox
             .call(|world, store| world.pintle_plugin_scheduler().call_sync(store, deltas));
         self.program.metrics.call(&usage);
-        self.pace.took(deltas.len(), usage.elapsed);
+        self.pace.took(deltas.len(), thread_time().saturating_sub(before));
         result
     }
 }

@@ -12,7 +12,7 @@ use crate::bindings::types::Context;
 use crate::cluster::{Object, ObjectHandle};
 use crate::follow::{Scheduled, SchedulerTurn};
 use crate::pace::Pace;
-use crate::sandbox::Fault;
+use crate::sandbox::{Fault, thread_time};
 use crate::supervise::{Input, On, Previous};
 
 /// Pods that are decided in one call at most, if so many wait.
@@ -251,9 +251,9 @@ impl Worker {
             };
             let (answers, heard) = self.shared.extensions.call(context, &pods).unzip();
             live.instance.sandbox.set_answers(answers);
-            let started = Instant::now();
+            let before = thread_time();
             let decided = live.instance.schedule(context, &pods);
-            let elapsed = started.elapsed();
+            let used = thread_time().saturating_sub(before);
             live.instance.sandbox.set_answers(None);
             let heard = heard.map(|heard| Arc::new(std::mem::take(&mut *heard.lock())));
             if !followers.is_empty() {
@@ -268,7 +268,7 @@ impl Worker {
             let fault = match decided {
                 Ok(decisions) => {
                     self.shared.health.good_on(uids.iter());
-                    self.pace.took(pods.len(), elapsed);
+                    self.pace.took(pods.len(), used);
                     let metrics = live.program().metrics.clone();
                     let heard = heard.unwrap_or_default();
                     return self.shared.perform(&metrics, &pods, decisions, &heard);
