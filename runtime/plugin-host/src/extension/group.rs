@@ -33,8 +33,9 @@ use crate::program::Program;
 const FEED_HIGH_WATER: usize = 64;
 
 /// Verdicts whose version is remembered. Forgetting one costs the reader of
-/// the same verdict a second reading.
-const MOST_VERDICTS: usize = 1024;
+/// the same verdict a second reading. More of them, 15 KB each at 5000 nodes,
+/// would not stay in the processor's cache.
+const MOST_VERDICTS: usize = 256;
 
 /// A scheduler, as far as extensions are concerned.
 pub(crate) trait Reconsider: Send + Sync {
