@@ -167,3 +167,34 @@ async fn an_authorizer_that_is_not_granted_what_it_watches_is_not_loaded() {
     assert!(reason.contains("the plugin needs what spec.grants does not give it"), "{reason}");
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_changes_is_told_before_anybody_asks() {
+    let running = start(vec![authorizer("a", &guests::authorizer(), json!({}), json!({}))]).await;
+    for index in 0..3000 {
+        running.memory.create(map(&format!("user-{index}"), json!({"get": "allow"})));
+    }
+    let told = |status: &Value| status["calls"].as_u64().is_some_and(|calls| calls >= 5);
+    running.status("a", "changes told", told).await;
+    for user in ["user-0", "user-2999"] {
+        assert!(matches!(ask(&running, user, "get").await, Verdict::Allow(_)), "{user}");
+    }
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_were_lost_are_made_up_for() {
+    let running = start(vec![authorizer("a", &guests::authorizer(), json!({}), json!({}))]).await;
+    running.memory.create(map("jane", json!({"get": "allow"})));
+    assert!(matches!(ask(&running, "jane", "get").await, Verdict::Allow(_)));
+    for round in 0..3 {
+        running.memory.break_streams();
+        running.memory.create(map("joe", json!({"get": "allow"})));
+        running.memory.delete("ConfigMap", "default", "jane");
+        assert!(matches!(ask(&running, "joe", "get").await, Verdict::Allow(_)), "{round}");
+        assert_eq!(ask(&running, "jane", "get").await, Verdict::NoOpinion(String::new()));
+        running.memory.create(map("jane", json!({"get": "allow"})));
+        running.memory.delete("ConfigMap", "default", "joe");
+    }
+    running.stop().await;
+}
