@@ -91,7 +91,9 @@ pub fn advance(lister: &dyn Lister, item: &Item, outcome: &mut Outcome) -> Resul
         }
         outcome.push(without_finalizer(item, ORPHAN));
     } else if item.has_finalizer(FOREGROUND) {
-        let all = dependents(lister, &item.uid)?;
+        let mut all = dependents(lister, &item.uid)?;
+        // What owns itself need not wait for itself.
+        all.retain(|dependent| dependent.uid != item.uid);
         if !all.iter().any(|dependent| dependent.blocks(&item.uid)) {
             outcome.push(without_finalizer(item, FOREGROUND));
             return Ok(());

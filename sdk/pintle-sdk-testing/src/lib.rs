@@ -17,6 +17,8 @@
 //! [`properties`] has what must hold for every plugin of a role, each in a line:
 //! idempotence, convergence under conflicts and crashes, capacity, determinism.
 //!
+//! [`scenario`] plays tables of given, when and then that are written in YAML.
+//!
 //! A test that is written for a [`subject::Subject`] runs against the plugin's
 //! own type and against the component that was built from it (module
 //! `component`, feature `component`).
@@ -47,6 +49,7 @@ mod journal;
 pub mod objects;
 pub mod properties;
 mod reviewing;
+pub mod scenario;
 mod scheduling;
 mod shelf;
 mod snapshot;

@@ -35,12 +35,13 @@
 //! });
 //! ```
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use pintle_sdk::Context;
 use pintle_sdk::controller::Request;
 use pintle_sdk::names::Random;
 use pintle_sdk::scheduler::Delta;
+use pintle_sdk::{Context, ObjectRef};
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
@@ -52,7 +53,7 @@ use crate::scheduling::{Scheduling, overcommitted};
 use crate::subject::{
     AdmissionSubject, ControllerSubject, ExtensionSubject, SchedulerSubject, Subject,
 };
-use crate::world::World;
+use crate::world::{ChangeKind, World};
 
 /// Faults per run of [`converges`].
 const FAULTS: usize = 25;
@@ -88,6 +89,48 @@ pub fn converges(
         assert!(again.is_empty(), "{subject:?}, seed {seed}: at rest still wants {again:#?}");
         goal(&cluster);
     }
+}
+
+/// By itself in a quiet cluster, the controller never undoes what it did: no
+/// object comes back to a form that it had before, none that it made is deleted.
+/// Counts in a status may come back: they say what is there.
+pub fn does_not_flap(subject: &Subject<dyn ControllerSubject>, config: &Value, world: &World) {
+    let mut cluster = Cluster::of(world.clone()).with_subject(subject, config.clone());
+    cluster.record_changes();
+    cluster.settle_within(ROUNDS);
+    let mut forms: BTreeMap<ObjectRef, Vec<Value>> = BTreeMap::new();
+    let mut made = BTreeSet::new();
+    for change in cluster.recorded_changes() {
+        let reference = change.reference.clone();
+        match change.kind {
+            ChangeKind::Added => {
+                made.insert(reference);
+            }
+            ChangeKind::Deleted => {
+                assert!(!made.contains(&reference), "{subject:?} makes and deletes {reference}");
+            }
+            ChangeKind::Modified => {
+                let seen = forms.entry(reference.clone()).or_default();
+                if seen.is_empty() {
+                    seen.extend(change.previous.iter().map(|object| without_revision(object)));
+                }
+                let form = without_revision(&change.object);
+                if seen.last() == Some(&form) {
+                    continue;
+                }
+                assert!(!seen.contains(&form), "{subject:?} brings {reference} back to {form}");
+                seen.push(form);
+            }
+        }
+    }
+}
+
+fn without_revision(object: &Value) -> Value {
+    let mut object = object.clone();
+    object["metadata"]["resourceVersion"] = Value::Null;
+    object["metadata"]["generation"] = Value::Null;
+    object["status"] = Value::Null;
+    object
 }
 
 /// Two instances that are asked the same give the same answer, also when one

@@ -7,6 +7,7 @@ use pintle_sdk::action::{Action, Create, Delete, Event, Patch, PatchType, Propag
 use pintle_sdk::api::time;
 use pintle_sdk::lister::{Lister, Query};
 use pintle_sdk::names::Random;
+use pintle_sdk::refusal::{self, REFUSAL};
 use pintle_sdk::{Context, KindRef, Object, ObjectRef};
 use serde_json::{Value, json};
 
@@ -68,7 +69,10 @@ pub struct World {
     /// Events that plugins wrote, in order.
     pub events: Vec<Event>,
     changes: Vec<Change>,
+    recorded: Option<Vec<Change>>,
     random: Option<Random>,
+    /// What the plugin that is asked now met the last time, by place.
+    refusals: BTreeMap<ObjectRef, Value>,
 }
 
 impl World {
@@ -117,7 +121,19 @@ impl World {
             shelf: self.shelf.clone(),
             revision: self.revision,
             now_unix_ms: self.now_unix_ms,
+            refusals: self.refusals.clone(),
             ..World::default()
+        }
+    }
+
+    /// What the next call is told of the last try for an object; none forgets it.
+    pub(crate) fn tell_refusal(&mut self, of: &ObjectRef, message: Option<&str>) {
+        self.refusals.clear();
+        if let Some(message) = message {
+            let place = refusal::place(of);
+            let object = json!({"apiVersion": REFUSAL.api_version(), "kind": "Refusal",
+                "metadata": {"namespace": place.namespace, "name": place.name}, "message": message});
+            self.refusals.insert(place, object);
         }
     }
 
@@ -134,6 +150,15 @@ impl World {
     /// Every change since the last call.
     pub fn take_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)
+    }
+
+    /// From now on every change is kept, for [`World::recorded_changes`].
+    pub(crate) fn record_changes(&mut self) {
+        self.recorded = Some(Vec::new());
+    }
+
+    pub(crate) fn recorded_changes(&self) -> &[Change] {
+        self.recorded.as_deref().unwrap_or_default()
     }
 
     /// One object.
@@ -462,7 +487,11 @@ impl World {
         previous: Option<Arc<Value>>,
         object: Arc<Value>,
     ) {
-        self.changes.push(Change { kind, reference, previous, object });
+        let change = Change { kind, reference, previous, object };
+        if let Some(recorded) = &mut self.recorded {
+            recorded.push(change.clone());
+        }
+        self.changes.push(change);
     }
 }
 
@@ -492,6 +521,16 @@ fn strip_nulls(object: &mut Value) {
 
 impl Lister for World {
     fn get(&self, reference: &ObjectRef) -> Option<Object> {
+        if reference.kind == REFUSAL {
+            let refusal = self.refusals.get(reference)?;
+            let json = refusal.to_string().into_bytes();
+            return Some(Object {
+                reference: reference.clone(),
+                uid: String::new(),
+                revision: 0,
+                json,
+            });
+        }
         Lister::get(&self.shelf, reference)
     }
 

@@ -6,135 +6,370 @@ use pintle_sdk::prelude::*;
 use pintle_sdk_testing::{Cluster, overcommitted};
 use serde_json::{Value, json};
 
-const REPLICATION_CONTROLLER: KindRef = KindRef::new("", "v1", "ReplicationController");
+use crate::objects::{ENDPOINTS, HOME, REPLICATION_CONTROLLER, RESOURCE_QUOTA};
 
-/// Panics with the seed and what is wrong.
-pub fn check(cluster: &Cluster, seed: u64) {
+/// Panics with what is wrong.
+pub fn check(cluster: &Cluster) {
     let world = View::of(cluster);
-    let fail = |what: String| panic!("seed {seed}: {what}");
-    for name in overcommitted(cluster) {
-        fail(format!("too much was promised on {name}"));
-    }
-    for pod in &world.pods {
-        let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
-        if node.is_empty() || !world.nodes.contains(node) {
-            fail(format!(
-                "{} is left on node {node:?}: {}",
-                name(pod),
-                pod["status"]["conditions"]
-            ));
-        }
-        if let Some(owner) = controller(pod)
-            && !world.uids.contains(owner)
-        {
-            fail(format!("{} is left without owner", name(pod)));
-        }
-    }
-    for set in cluster.all(&REPLICA_SET) {
-        world.has_pods(set, wanted(set)).unwrap_or_else(fail);
-    }
-    for set in cluster.all(&REPLICATION_CONTROLLER) {
-        world.has_pods(set, wanted(set)).unwrap_or_else(fail);
-    }
-    for deployment in cluster.all(&DEPLOYMENT) {
-        let uid = deployment["metadata"]["uid"].as_str();
-        let sets = cluster.all(&REPLICA_SET);
-        let live: Vec<&&Value> =
-            sets.iter().filter(|set| controller(set) == uid && wanted(set) > 0).collect();
-        let total: usize = live.iter().map(|set| wanted(set)).sum();
-        if total != wanted(deployment) || live.len() > 1 {
-            fail(format!("{} has {} live sets with {total} pods", name(deployment), live.len()));
-        }
-        let image =
-            |object: &Value| object["spec"]["template"]["spec"]["containers"][0]["image"].clone();
-        if live.iter().any(|set| image(set) != image(deployment)) {
-            fail(format!("{} was not rolled out", name(deployment)));
-        }
-    }
-    for set in cluster.all(&STATEFUL_SET) {
-        let names: BTreeSet<String> = world.active(set).iter().map(|pod| name(pod)).collect();
-        let expect: BTreeSet<String> =
-            (0..wanted(set)).map(|number| format!("{}-{number}", name(set))).collect();
-        if names != expect {
-            fail(format!("{} has {names:?}", name(set)));
-        }
-        world.is_of_template(set).unwrap_or_else(fail);
-    }
-    for set in cluster.all(&DAEMON_SET) {
-        let mut per_node: BTreeMap<&str, usize> = BTreeMap::new();
-        for pod in world.active(set) {
-            *per_node.entry(pod["spec"]["nodeName"].as_str().unwrap_or_default()).or_default() += 1;
-        }
-        if per_node.len() != world.nodes.len() || per_node.values().any(|count| *count != 1) {
-            fail(format!("{} has {per_node:?} on {:?}", name(set), world.nodes));
-        }
-        world.is_of_template(set).unwrap_or_else(fail);
-    }
-    for job in cluster.all(&JOB) {
-        let status = &job["status"];
-        let completed = status["conditions"]
-            .as_array()
-            .is_some_and(|list| list.iter().any(|found| found["type"] == "Complete"));
-        let uncounted = &status["uncountedTerminatedPods"];
-        if !completed || status["succeeded"] != job["spec"]["completions"] {
-            fail(format!("job {} stands at {status}", name(job)));
-        }
-        if *uncounted != json!({}) && !uncounted.is_null() {
-            fail(format!("job {} has not counted {uncounted}", name(job)));
+    for failed in [
+        world.nothing_hangs(),
+        world.pods_are_placed(),
+        world.nodes_are_in_order(),
+        world.workloads_have_their_pods(),
+        world.deployments_are_rolled_out(),
+        world.stateful_sets_are_complete(),
+        world.every_node_has_its_daemons(),
+        world.jobs_are_complete(),
+        world.autoscalers_stay_in_their_bounds(),
+        world.budgets_count_right(),
+        world.services_know_their_pods(),
+        world.volumes_are_bound(),
+        world.namespaces_are_furnished(),
+        world.quotas_count_right(),
+    ] {
+        if let Err(what) = failed {
+            panic!("{what}");
         }
     }
 }
 
+/// Pods in a namespace that have not ended and are not ending.
+pub fn live_pods(cluster: &Cluster, namespace: &str) -> i64 {
+    let live = cluster.all(&POD).into_iter().filter(|pod| {
+        pod["metadata"]["namespace"] == namespace && !has_ended(pod) && !is_ending(pod)
+    });
+    live.count() as i64
+}
+
 struct View<'a> {
+    cluster: &'a Cluster,
     pods: Vec<&'a Value>,
     nodes: BTreeSet<&'a str>,
     uids: BTreeSet<&'a str>,
 }
 
+type Checked = Result<(), String>;
+
 impl<'a> View<'a> {
     fn of(cluster: &'a Cluster) -> Self {
-        let owners = [REPLICA_SET, STATEFUL_SET, DAEMON_SET, JOB, REPLICATION_CONTROLLER];
+        let all = cluster.references();
         View {
+            cluster,
             pods: cluster.all(&POD),
             nodes: cluster
                 .all(&NODE)
                 .iter()
                 .filter_map(|n| n["metadata"]["name"].as_str())
                 .collect(),
-            uids: owners
+            uids: all
                 .iter()
-                .flat_map(|kind| cluster.all(kind))
-                .filter_map(|owner| owner["metadata"]["uid"].as_str())
+                .filter_map(|reference| cluster.object(reference)?["metadata"]["uid"].as_str())
                 .collect(),
         }
+    }
+
+    /// Nothing is still going, and whoever has owners has one that is there.
+    fn nothing_hangs(&self) -> Checked {
+        for reference in self.cluster.references() {
+            let Some(object) = self.cluster.object(&reference) else { continue };
+            if is_ending(object) {
+                return Err(format!("{reference} does not go: {}", object["metadata"]));
+            }
+            let owners = object["metadata"]["ownerReferences"].as_array();
+            let missing = owners.is_some_and(|owners| {
+                !owners.is_empty()
+                    && owners.iter().all(|owner| {
+                        !owner["uid"].as_str().is_some_and(|uid| self.uids.contains(uid))
+                    })
+            });
+            if missing {
+                return Err(format!("{reference} is left without owner"));
+            }
+        }
+        Ok(())
+    }
+
+    fn pods_are_placed(&self) -> Checked {
+        if let Some(line) = overcommitted(self.cluster).first() {
+            return Err(format!("too much was promised: {line}"));
+        }
+        let lost = self.pods.iter().find(|pod| {
+            let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
+            !self.nodes.contains(node)
+        });
+        lost.map_or(Ok(()), |pod| {
+            let (node, why) = (&pod["spec"]["nodeName"], &pod["status"]["conditions"]);
+            Err(format!("{} is left on node {node}: {why}", name(pod)))
+        })
+    }
+
+    /// Ready, without taints, each with a range of its own.
+    fn nodes_are_in_order(&self) -> Checked {
+        let mut ranges = BTreeSet::new();
+        for node in self.cluster.all(&NODE) {
+            let taints = node["spec"]["taints"].as_array().map_or(0, Vec::len);
+            if taints > 0 {
+                return Err(format!("{} is tainted: {}", name(node), node["spec"]));
+            }
+            let Some(range) = node["spec"]["podCIDR"].as_str() else {
+                return Err(format!("{} has no range", name(node)));
+            };
+            if !ranges.insert(range) {
+                return Err(format!("{range} was given twice"));
+            }
+        }
+        Ok(())
+    }
+
+    fn workloads_have_their_pods(&self) -> Checked {
+        for kind in [REPLICA_SET, REPLICATION_CONTROLLER] {
+            for set in self.cluster.all(&kind) {
+                let found = self.active(set).len();
+                if !self.is_enough(set, found, wanted(set)) {
+                    let wanted = wanted(set);
+                    return Err(format!("{kind} {} wants {wanted} and has {found}", name(set)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// All of it, or no more than a quota lets through.
+    fn is_enough(&self, owner: &Value, found: usize, wanted: usize) -> bool {
+        found == wanted || (found < wanted && self.has_quota(owner))
+    }
+
+    fn has_quota(&self, object: &Value) -> bool {
+        let quotas = self.cluster.all(&RESOURCE_QUOTA);
+        quotas.iter().any(|quota| namespace(quota) == namespace(object))
+    }
+
+    fn deployments_are_rolled_out(&self) -> Checked {
+        for deployment in self.cluster.all(&DEPLOYMENT) {
+            if self.has_quota(deployment) {
+                continue;
+            }
+            let uid = deployment["metadata"]["uid"].as_str();
+            let sets = self.cluster.all(&REPLICA_SET);
+            let live: Vec<&&Value> =
+                sets.iter().filter(|set| controller(set) == uid && wanted(set) > 0).collect();
+            let total: usize = live.iter().map(|set| wanted(set)).sum();
+            if total != wanted(deployment) || live.len() > 1 {
+                return Err(format!(
+                    "{} has {} live sets with {total} pods",
+                    name(deployment),
+                    live.len()
+                ));
+            }
+            if live.iter().any(|set| image(set) != image(deployment)) {
+                return Err(format!("{} was not rolled out", name(deployment)));
+            }
+            let observed = &deployment["status"]["observedGeneration"];
+            if *observed != deployment["metadata"]["generation"] {
+                return Err(format!("{} has seen {observed} only", name(deployment)));
+            }
+        }
+        Ok(())
+    }
+
+    fn stateful_sets_are_complete(&self) -> Checked {
+        for set in self.cluster.all(&STATEFUL_SET) {
+            if self.has_quota(set) {
+                continue;
+            }
+            let names: BTreeSet<String> = self.active(set).iter().map(|pod| name(pod)).collect();
+            let expect: BTreeSet<String> =
+                (0..wanted(set)).map(|number| format!("{}-{number}", name(set))).collect();
+            if names != expect {
+                return Err(format!("{} has {names:?}, {} are wanted", name(set), wanted(set)));
+            }
+            self.is_of_template(set)?;
+        }
+        Ok(())
+    }
+
+    fn every_node_has_its_daemons(&self) -> Checked {
+        for set in self.cluster.all(&DAEMON_SET) {
+            if self.has_quota(set) {
+                continue;
+            }
+            let mut per_node: BTreeMap<&str, usize> = BTreeMap::new();
+            for pod in self.active(set) {
+                *per_node
+                    .entry(pod["spec"]["nodeName"].as_str().unwrap_or_default())
+                    .or_default() += 1;
+            }
+            if per_node.len() != self.nodes.len() || per_node.values().any(|count| *count != 1) {
+                return Err(format!("{} has {per_node:?} on {:?}", name(set), self.nodes));
+            }
+            self.is_of_template(set)?;
+        }
+        Ok(())
+    }
+
+    fn jobs_are_complete(&self) -> Checked {
+        for job in self.cluster.all(&JOB) {
+            if self.has_quota(job) {
+                continue;
+            }
+            let status = &job["status"];
+            let completed = status["conditions"].as_array().is_some_and(|list| {
+                list.iter().any(|found| found["type"] == "Complete" && found["status"] == "True")
+            });
+            let uncounted = &status["uncountedTerminatedPods"];
+            if !completed || status["succeeded"] != job["spec"]["completions"] {
+                return Err(format!("job {} stands at {status}", name(job)));
+            }
+            if *uncounted != json!({}) && !uncounted.is_null() {
+                return Err(format!("job {} has not counted {uncounted}", name(job)));
+            }
+            if !job["spec"]["ttlSecondsAfterFinished"].is_null() {
+                return Err(format!("job {} has outlived its time", name(job)));
+            }
+        }
+        for cron in self.cluster.all(&CRON_JOB) {
+            let uid = cron["metadata"]["uid"].as_str();
+            let kept =
+                self.cluster.all(&JOB).into_iter().filter(|job| controller(job) == uid).count();
+            if kept > 3 && !self.has_quota(cron) {
+                return Err(format!("{} keeps {kept} jobs", name(cron)));
+            }
+        }
+        Ok(())
+    }
+
+    fn autoscalers_stay_in_their_bounds(&self) -> Checked {
+        for hpa in self.cluster.all(&HORIZONTAL_POD_AUTOSCALER) {
+            let target = DEPLOYMENT.named(HOME, name(hpa));
+            let Some(deployment) = self.cluster.object(&target) else { continue };
+            let (found, most) = (wanted(deployment), hpa["spec"]["maxReplicas"].as_u64());
+            // None at all switches it off.
+            if found as u64 > most.unwrap_or(u64::MAX) {
+                return Err(format!("{} was scaled to {found}", name(deployment)));
+            }
+        }
+        Ok(())
+    }
+
+    fn budgets_count_right(&self) -> Checked {
+        for budget in self.cluster.all(&POD_DISRUPTION_BUDGET) {
+            let labels = &budget["spec"]["selector"]["matchLabels"];
+            let healthy = self
+                .pods
+                .iter()
+                .filter(|pod| namespace(pod) == namespace(budget) && has_labels(pod, labels))
+                .filter(|pod| is_ready(pod))
+                .count() as i64;
+            let status = &budget["status"];
+            if status["currentHealthy"] != healthy
+                || status["disruptionsAllowed"] != (healthy - 1).max(0)
+            {
+                return Err(format!("{} counts {status}, {healthy} are ready", name(budget)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Slices and Endpoints name exactly the pods that are ready.
+    fn services_know_their_pods(&self) -> Checked {
+        for service in self.cluster.all(&SERVICE) {
+            let selector = &service["spec"]["selector"];
+            let of_service = |object: &&Value| {
+                namespace(object) == namespace(service)
+                    && object["metadata"]["labels"]["kubernetes.io/service-name"]
+                        == service["metadata"]["name"]
+            };
+            let slices = self.cluster.all(&ENDPOINT_SLICE).into_iter().filter(of_service);
+            let told: BTreeSet<&str> = slices
+                .flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten())
+                .filter(|endpoint| endpoint["conditions"]["ready"] != false)
+                .filter_map(|endpoint| endpoint["addresses"][0].as_str())
+                .collect();
+            let reference = ENDPOINTS.named(namespace(service), name(service));
+            let endpoints: BTreeSet<&str> = self
+                .cluster
+                .object(&reference)
+                .and_then(|endpoints| endpoints["subsets"].as_array())
+                .into_iter()
+                .flatten()
+                .flat_map(|subset| subset["addresses"].as_array().into_iter().flatten())
+                .filter_map(|address| address["ip"].as_str())
+                .collect();
+            let expect: BTreeSet<&str> = match selector.is_object() {
+                true => self
+                    .pods
+                    .iter()
+                    .filter(|pod| namespace(pod) == namespace(service))
+                    .filter(|pod| has_labels(pod, selector) && is_ready(pod))
+                    .filter_map(|pod| pod["status"]["podIP"].as_str())
+                    .collect(),
+                false => endpoints.clone(),
+            };
+            if told != expect || endpoints != expect {
+                return Err(format!(
+                    "service {} is {expect:?}; slices say {told:?}, Endpoints say {endpoints:?}",
+                    name(service)
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn volumes_are_bound(&self) -> Checked {
+        for pod in &self.pods {
+            for volume in pod["spec"]["volumes"].as_array().into_iter().flatten() {
+                let Some(claim) = volume["persistentVolumeClaim"]["claimName"].as_str() else {
+                    continue;
+                };
+                let reference = PERSISTENT_VOLUME_CLAIM.named(namespace(pod), claim);
+                let phase = self.cluster.object(&reference).map(|claim| &claim["status"]["phase"]);
+                if !has_ended(pod) && phase != Some(&json!("Bound")) {
+                    return Err(format!("{} waits for {claim}", name(pod)));
+                }
+            }
+        }
+        for volume in self.cluster.all(&PERSISTENT_VOLUME) {
+            let uid = volume["spec"]["claimRef"]["uid"].as_str();
+            if uid.is_some_and(|uid| !self.uids.contains(uid)) {
+                return Err(format!("{} is kept for nobody: {}", name(volume), volume["status"]));
+            }
+        }
+        Ok(())
+    }
+
+    fn namespaces_are_furnished(&self) -> Checked {
+        for namespace in self.cluster.all(&NAMESPACE) {
+            let account = SERVICE_ACCOUNT.named(name(namespace), "default");
+            if self.cluster.object(&account).is_none() {
+                return Err(format!("namespace {} has no account", name(namespace)));
+            }
+        }
+        Ok(())
+    }
+
+    fn quotas_count_right(&self) -> Checked {
+        for quota in self.cluster.all(&RESOURCE_QUOTA) {
+            let used = &quota["status"]["used"]["pods"];
+            let found = live_pods(self.cluster, namespace(quota));
+            if *used != found.to_string() {
+                return Err(format!("quota {} counts {used} pods of {found}", name(quota)));
+            }
+        }
+        Ok(())
     }
 
     /// Its pods that have not ended.
     fn active(&self, owner: &Value) -> Vec<&'a Value> {
         let uid = owner["metadata"]["uid"].as_str();
-        self.pods
-            .iter()
-            .filter(|pod| controller(pod) == uid)
-            .filter(|pod| !matches!(pod["status"]["phase"].as_str(), Some("Failed" | "Succeeded")))
-            .copied()
-            .collect()
+        let own = self.pods.iter().filter(|pod| controller(pod) == uid && !has_ended(pod));
+        own.copied().collect()
     }
 
-    fn has_pods(&self, owner: &Value, count: usize) -> Result<(), String> {
-        let found = self.active(owner).len();
-        if found == count {
-            Ok(())
-        } else {
-            Err(format!("{} wants {count} and has {found}", name(owner)))
-        }
-    }
-
-    fn is_of_template(&self, owner: &Value) -> Result<(), String> {
-        let image = &owner["spec"]["template"]["spec"]["containers"][0]["image"];
+    fn is_of_template(&self, owner: &Value) -> Checked {
         let outdated = self
             .active(owner)
             .into_iter()
-            .find(|pod| pod["spec"]["containers"][0]["image"] != *image);
+            .find(|pod| pod["spec"]["containers"][0]["image"] != *image(owner));
         outdated.map_or(Ok(()), |pod| Err(format!("{} is of an older template", name(pod))))
     }
 }
@@ -143,8 +378,37 @@ fn name(object: &Value) -> String {
     object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
 }
 
+fn namespace(object: &Value) -> &str {
+    object["metadata"]["namespace"].as_str().unwrap_or_default()
+}
+
+fn image(owner: &Value) -> &Value {
+    &owner["spec"]["template"]["spec"]["containers"][0]["image"]
+}
+
 fn wanted(object: &Value) -> usize {
     object["spec"]["replicas"].as_u64().unwrap_or(1) as usize
+}
+
+fn is_ending(object: &Value) -> bool {
+    object["metadata"]["deletionTimestamp"].is_string()
+}
+
+fn has_ended(pod: &Value) -> bool {
+    matches!(pod["status"]["phase"].as_str(), Some("Failed" | "Succeeded"))
+}
+
+fn is_ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array();
+    conditions
+        .into_iter()
+        .flatten()
+        .any(|found| found["type"] == "Ready" && found["status"] == "True")
+}
+
+fn has_labels(object: &Value, labels: &Value) -> bool {
+    let wanted = labels.as_object();
+    wanted.into_iter().flatten().all(|(key, value)| object["metadata"]["labels"][key] == *value)
 }
 
 fn controller(object: &Value) -> Option<&str> {

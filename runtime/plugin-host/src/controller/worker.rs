@@ -298,9 +298,11 @@ impl Worker {
 /// conflict shows in what it reads.
 fn note_refusal(shared: &Shared, work: &Work, rejected: Option<&ApplyError>) {
     let message = match rejected {
-        Some(ApplyError::Forbidden(message) | ApplyError::Invalid(message)) => {
-            Some(message.clone())
-        }
+        Some(
+            ApplyError::Forbidden(message)
+            | ApplyError::Invalid(message)
+            | ApplyError::AlreadyExists(message),
+        ) => Some(message.clone()),
         // Without a failure before there is nothing to forget.
         None if work.attempt == 0 => return,
         _ => None,

@@ -23,6 +23,8 @@ pub(super) struct Member {
     queue: BTreeSet<(ObjectRef, String)>,
     timers: Keys<i64>,
     failures: BTreeMap<ObjectRef, u32>,
+    /// What the last try met, by object.
+    refusals: BTreeMap<ObjectRef, String>,
 }
 
 impl Member {
@@ -36,6 +38,7 @@ impl Member {
             queue: BTreeSet::new(),
             timers: BTreeMap::new(),
             failures: BTreeMap::new(),
+            refusals: BTreeMap::new(),
         }
     }
 
@@ -50,6 +53,7 @@ impl Member {
         self.queue.clear();
         self.timers.clear();
         self.failures.clear();
+        self.refusals.clear();
     }
 
     pub fn name(&self) -> &str {
@@ -120,6 +124,19 @@ impl Member {
 
     pub fn succeeded(&mut self, reference: &ObjectRef) {
         self.failures.remove(reference);
+        self.refusals.remove(reference);
+    }
+
+    /// As the host keeps it: what was forbidden, not what met a conflict.
+    pub fn note_refusal(&mut self, reference: &ObjectRef, message: Option<String>) {
+        match message {
+            Some(message) => self.refusals.insert(reference.clone(), message),
+            None => self.refusals.remove(reference),
+        };
+    }
+
+    pub fn refusal(&self, reference: &ObjectRef) -> Option<&str> {
+        self.refusals.get(reference).map(String::as_str)
     }
 
     /// How long the key has to wait after one more failure.

@@ -27,7 +27,7 @@ pub struct Run {
     pub reconciles: usize,
     /// What was asked for, in order.
     pub actions: Vec<Action>,
-    /// How many of them were performed.
+    /// How many of them were performed, events apart.
     pub performed: usize,
     /// What was not performed, and why.
     pub refused: Vec<Refused>,

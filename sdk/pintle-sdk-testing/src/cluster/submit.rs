@@ -87,9 +87,8 @@ impl Cluster {
             object = match answer {
                 Ok(admitted) => admitted.object,
                 Err(denied) => {
-                    let kind = &reference.kind;
-                    let message =
-                        format!("{kind} {:?} is forbidden: {}", reference.name, denied.message);
+                    let (kind, name) = (plural(reference), &reference.name);
+                    let message = format!("{kind} {name:?} is forbidden: {}", denied.message);
                     return Err(Refused::Denied { code: denied.code, message });
                 }
             };
@@ -124,4 +123,14 @@ impl Cluster {
             Some(_) => Ok(()),
         }
     }
+}
+
+/// `pods`, `replicasets.apps`: close to what the API server says; it has a table.
+pub(super) fn plural(reference: &ObjectRef) -> String {
+    let kind = reference.kind.kind.to_ascii_lowercase();
+    let group = match &*reference.kind.group {
+        "" => String::new(),
+        group => format!(".{group}"),
+    };
+    format!("{kind}s{group}")
 }

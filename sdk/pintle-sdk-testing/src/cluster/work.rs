@@ -3,6 +3,7 @@
 use pintle_sdk::controller::Request;
 use pintle_sdk::{Action, ObjectRef, Outcome};
 
+use super::submit::plural;
 use super::{Cluster, Run, Stall};
 use crate::faults::{ActionFate, CallFate, Faults};
 use crate::journal;
@@ -100,6 +101,9 @@ impl Cluster {
             CallFate::ClockJumps(by) => self.jump(by),
             _ => {}
         }
+        let refusal = self.members[index].refusal(&key.0).map(str::to_owned);
+        let seen = self.stall.as_mut().map_or(&mut self.world, |stall| &mut stall.view);
+        seen.tell_refusal(&key.0, refusal.as_deref());
         let mut context = self.world.context();
         context.revision = self.view().revision();
         let member = &self.members[index];
@@ -141,6 +145,7 @@ impl Cluster {
     /// same sort, which are performed side by side; what is gone is deleted.
     fn perform(&mut self, index: usize, key: &Key, outcome: Outcome, run: &mut Run) -> End {
         let mut end = End::Done;
+        let mut forbidden = None;
         let mut refused_sort = None;
         for action in outcome.actions {
             let sort = std::mem::discriminant(&action);
@@ -169,14 +174,22 @@ impl Cluster {
                 stall.waiting.insert((index, key.0.clone()));
             }
             match result {
-                Ok(()) => run.performed += 1,
+                // An event changes nothing that anybody reads.
+                Ok(()) => run.performed += usize::from(!matches!(action, Action::Event(_))),
                 Err(Refused::NotFound(_)) if matches!(action, Action::Delete(_)) => {}
                 Err(error) => {
                     refused_sort = Some(sort);
+                    if let Some(message) = said(&error) {
+                        forbidden.get_or_insert(message);
+                    }
                     end = match (&error, end) {
-                        (Refused::Denied { .. } | Refused::Invalid(_), _) | (_, End::Refused) => {
-                            End::Refused
-                        }
+                        (
+                            Refused::Denied { .. }
+                            | Refused::Invalid(_)
+                            | Refused::AlreadyExists(_),
+                            _,
+                        )
+                        | (_, End::Refused) => End::Refused,
                         _ => End::Overtaken,
                     };
                     run.refused.push(error);
@@ -184,6 +197,7 @@ impl Cluster {
             }
             run.actions.push(action);
         }
+        self.members[index].note_refusal(&key.0, forbidden);
         end
     }
 
@@ -198,5 +212,14 @@ impl Cluster {
         for member in &mut self.members {
             member.clock_jumped(by_ms);
         }
+    }
+}
+
+/// What the host tells the controller of a refusal; a conflict shows in what it reads.
+fn said(refused: &Refused) -> Option<String> {
+    match refused {
+        Refused::Denied { message, .. } | Refused::Invalid(message) => Some(message.clone()),
+        Refused::AlreadyExists(at) => Some(format!("{} {:?} already exists", plural(at), at.name)),
+        Refused::Conflict(_) | Refused::NotFound(_) => None,
     }
 }
