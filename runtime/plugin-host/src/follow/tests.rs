@@ -187,7 +187,9 @@ fn without_gaps_one_begins_anew_when_a_turn_is_lost_or_the_stream_is_cut() {
 #[test]
 fn whoever_waits_for_a_follower_is_told_when_it_follows() {
     let (told, heard) = channel();
-    let tell = move || drop(told.send(()));
+    let tell = move || {
+        let _ = told.send(());
+    };
     let chained = Arc::new(Followers::<Chained>::default());
     let (follower, _steps, seen) = recording();
     let handle = chained.add(|_| Box::new(follower)).unwrap();
