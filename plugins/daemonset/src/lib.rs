@@ -19,6 +19,7 @@ pub mod status;
 
 use pintle_sdk::prelude::*;
 use pintle_sdk::refusal::REFUSAL;
+use pintle_sdk::remembered::Remembered;
 use pintle_sdk::workload;
 
 #[derive(Debug, Clone, serde::Deserialize)]
@@ -36,6 +37,7 @@ impl Default for Config {
 
 pub struct Plugin {
     config: Config,
+    pods: Remembered<Typed<Pod>>,
 }
 
 impl Controller for Plugin {
@@ -45,7 +47,7 @@ impl Controller for Plugin {
         if config.burst_replicas == 0 {
             return Err("spec.config.burstReplicas: must be at least 1".to_owned());
         }
-        Ok(Plugin { config })
+        Ok(Plugin { config, pods: Remembered::default() })
     }
 
     fn describe(&self) -> Description {
@@ -89,7 +91,7 @@ impl Controller for Plugin {
         if set.spec.selector.is_empty() {
             return Ok(Outcome::done()); // would select every pod; never valid
         }
-        let pods = workload::candidates(lister, &set, &set.spec.selector)?;
+        let pods = workload::candidates(&self.pods, lister, &set, &set.spec.selector)?;
         let nodes = lister.read_all::<Node>(Query::any_kind())?;
         let mut outcome = Outcome::done();
         if let Some(message) = request.refusal(lister) {

@@ -1,6 +1,6 @@
 //! How many pods there should be: what the pods' controllers want, each once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pintle_sdk::prelude::*;
 use serde_json::Value;
@@ -14,11 +14,13 @@ pub struct Unknown(pub String);
 /// The sum over the controllers of these pods.
 pub fn of_controllers(lister: &dyn Lister, pods: &[Typed<Pod>]) -> Result<i64, Unknown> {
     let mut wanted: BTreeMap<String, i64> = BTreeMap::new();
+    // What scales a pod is mostly the owner of its owner; most pods share both.
+    let mut known: BTreeSet<&str> = BTreeSet::new();
     for pod in pods {
         let Some(owner) = pod.metadata.controller() else {
             return Err(Unknown(format!("found no controllers for pod {:?}", pod.reference.name)));
         };
-        if wanted.contains_key(&owner.uid) {
+        if !known.insert(&owner.uid) {
             continue;
         }
         let (uid, replicas) =

@@ -15,6 +15,7 @@ pub mod expected;
 pub mod plan;
 
 use pintle_sdk::prelude::*;
+use pintle_sdk::remembered::Remembered;
 
 #[derive(Debug, Clone, serde::Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -30,13 +31,14 @@ impl Default for Config {
 
 pub struct Plugin {
     config: Config,
+    pods: Remembered<Typed<Pod>>,
 }
 
 impl Controller for Plugin {
     type Config = Config;
 
     fn new(config: Config) -> Result<Self, String> {
-        Ok(Plugin { config })
+        Ok(Plugin { config, pods: Remembered::default() })
     }
 
     fn describe(&self) -> Description {
@@ -79,7 +81,7 @@ impl Controller for Plugin {
     ) -> Result<Outcome, Error> {
         match request.read::<PodDisruptionBudget>(lister)? {
             None => Ok(Outcome::done()),
-            Some(budget) => plan::plan(context, &self.config, lister, &budget),
+            Some(budget) => plan::plan(context, &self.config, &self.pods, lister, &budget),
         }
     }
 }

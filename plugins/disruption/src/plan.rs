@@ -5,10 +5,19 @@ use std::collections::BTreeMap;
 use pintle_sdk::api::time;
 use pintle_sdk::conditions;
 use pintle_sdk::prelude::*;
+use pintle_sdk::remembered::Remembered;
 use serde_json::{Value, json};
 
 use crate::Config;
 use crate::expected::{self, Unknown};
+
+/// What is looked at in a pod.
+const OF_POD: &[&str] = &[
+    "metadata.ownerReferences",
+    "metadata.deletionTimestamp",
+    "status.phase",
+    "status.conditions",
+];
 
 /// How many pods there should be, and how many of them must be healthy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +29,7 @@ struct Demand {
 pub fn plan(
     context: &Context,
     config: &Config,
+    known: &Remembered<Typed<Pod>>,
     lister: &dyn Lister,
     budget: &Typed<PodDisruptionBudget>,
 ) -> Result<Outcome, Error> {
@@ -27,7 +37,10 @@ pub fn plan(
     let namespace = &budget.reference.namespace;
     let pods: Vec<Typed<Pod>> = match &budget.spec.selector {
         None => Vec::new(),
-        Some(selector) => lister.selected(namespace, selector)?,
+        Some(selector) => {
+            let selected = Query::of(POD).namespace(namespace).selector(selector);
+            known.read(lister, &selected.fields(OF_POD))?
+        }
     };
     let pods: Vec<Typed<Pod>> = pods.into_iter().filter(|pod| !pod.is_finished()).collect();
     let status = &budget.status;

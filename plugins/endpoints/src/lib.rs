@@ -13,6 +13,7 @@
 pub mod subsets;
 
 use pintle_sdk::prelude::*;
+use pintle_sdk::remembered::Remembered;
 use pintle_sdk::selector;
 use serde_json::{Value, json};
 
@@ -26,13 +27,16 @@ const MANAGED_BY: &str = "endpoints.kubernetes.io/managed-by";
 const MANAGER: &str = "endpoint-controller";
 const HEADLESS: &str = "service.kubernetes.io/headless";
 
-pub struct Plugin;
+#[derive(Default)]
+pub struct Plugin {
+    pods: Remembered<Typed<Pod>>,
+}
 
 impl Controller for Plugin {
     type Config = NoConfig;
 
     fn new(_: NoConfig) -> Result<Self, String> {
-        Ok(Plugin)
+        Ok(Plugin::default())
     }
 
     fn describe(&self) -> Description {
@@ -88,10 +92,15 @@ impl Controller for Plugin {
         if service.spec.selector.is_empty() || service.metadata.is_being_deleted() {
             return Ok(outcome);
         }
-        let selected = Query::any_kind()
+        let selected = Query::of(POD)
             .namespace(namespace)
-            .labels(selector::of_labels(&service.spec.selector));
-        let pods = lister.read_all::<Pod>(selected)?;
+            .labels(selector::of_labels(&service.spec.selector))
+            .fields(subsets::OF_POD);
+        let selected = match subsets::names_ports(&service.spec) {
+            true => selected.fields(&["spec.containers"]),
+            false => selected,
+        };
+        let pods = self.pods.read(lister, &selected)?;
         let (subsets, truncated) = subsets::of_service(&service, &pods);
         let over = truncated.then_some("truncated");
         let mut labels = json!(service.metadata.labels);

@@ -17,6 +17,25 @@ struct Subset {
     unready: BTreeMap<String, Value>,
 }
 
+/// What an address says of its pod.
+pub const OF_POD: &[&str] = &[
+    "metadata.deletionTimestamp",
+    "spec.nodeName",
+    "spec.hostname",
+    "spec.subdomain",
+    "status.phase",
+    "status.conditions",
+    "status.podIP",
+    "status.podIPs",
+];
+
+/// Does a port of the Service stand for whatever a pod calls so?
+pub fn names_ports(spec: &ServiceSpec) -> bool {
+    spec.ports.iter().any(
+        |port| matches!(&port.target_port, Some(IntOrString::String(name)) if !name.is_empty()),
+    )
+}
+
 /// The subsets, and whether addresses had to be left out.
 pub fn of_service(service: &Typed<Service>, pods: &[Typed<Pod>]) -> (Value, bool) {
     let v6 = match service.spec.ip_families.first() {

@@ -15,6 +15,7 @@ pub mod slices;
 use std::collections::BTreeMap;
 
 use pintle_sdk::prelude::*;
+use pintle_sdk::remembered::{FromObject, Remembered};
 use pintle_sdk::selector;
 
 #[derive(Debug, Clone, serde::Deserialize)]
@@ -31,7 +32,13 @@ impl Default for Config {
 
 pub struct Plugin {
     config: Config,
+    pods: Remembered<Typed<Pod>>,
+    slices: Remembered<Typed<EndpointSlice>>,
+    zones: Remembered<Zone>,
 }
+
+/// Nodes whose zones are remembered.
+const MOST_NODES: usize = 100_000;
 
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
@@ -40,7 +47,12 @@ impl Controller for Plugin {
 
     fn new(config: Config) -> Result<Self, String> {
         match config.max_endpoints_per_slice {
-            1..=1000 => Ok(Plugin { config }),
+            1..=1000 => Ok(Plugin {
+                config,
+                pods: Remembered::default(),
+                slices: Remembered::default(),
+                zones: Remembered::at_most(MOST_NODES),
+            }),
             other => Err(format!(
                 "spec.config.maxEndpointsPerSlice: {other} must lie between 1 and 1000"
             )),
@@ -52,7 +64,7 @@ impl Controller for Plugin {
             Manifest::new("endpointslice", env!("CARGO_PKG_VERSION"))
                 .needs(SERVICE, &["get", "list", "watch"], "which pods, which ports")
                 .needs(POD, &["get", "list", "watch"], "addresses and readiness of pods")
-                .needs(NODE, &["get"], "the zone of an endpoint")
+                .needs(NODE, &["get", "list"], "the zone of an endpoint")
                 .needs(
                     ENDPOINT_SLICE,
                     &["get", "list", "watch", "create", "patch", "delete"],
@@ -98,8 +110,8 @@ impl Controller for Plugin {
             (slices::MANAGED_BY.to_owned(), slices::MANAGER.to_owned()),
         ]);
         let of_service =
-            Query::any_kind().namespace(namespace).labels(selector::of_labels(&managed));
-        let known = lister.read_all::<EndpointSlice>(of_service)?;
+            Query::of(ENDPOINT_SLICE).namespace(namespace).labels(selector::of_labels(&managed));
+        let known = self.slices.read(lister, &of_service)?;
         let mut outcome = Outcome::done();
         let external = service.spec.r#type.as_deref() == Some("ExternalName");
         if service.spec.selector.is_empty() || external {
@@ -108,7 +120,7 @@ impl Controller for Plugin {
             }
             return Ok(outcome);
         }
-        let selected = Query::any_kind()
+        let selected = Query::of(POD)
             .namespace(namespace)
             .labels(selector::of_labels(&service.spec.selector))
             .fields(endpoints::OF_POD);
@@ -117,29 +129,47 @@ impl Controller for Plugin {
         } else {
             selected
         };
-        let pods = lister.read_all::<Pod>(selected)?;
-        let zones = zones(lister, &pods)?;
+        let pods = self.pods.read(lister, &selected)?;
+        let zones = self.zones(lister, &pods)?;
         let wanted = endpoints::of_service(&service, &pods, &zones);
         slices::plan(&service, wanted, known, self.config.max_endpoints_per_slice, &mut outcome);
         Ok(outcome)
     }
 }
 
-/// The zone of every node that has one of these pods.
-fn zones(lister: &dyn Lister, pods: &[Typed<Pod>]) -> Result<BTreeMap<String, String>, Error> {
-    let mut zones: BTreeMap<String, String> = BTreeMap::new();
-    let mut nodes: Vec<&str> = pods.iter().map(|pod| pod.spec.node_name.as_str()).collect();
-    nodes.sort_unstable();
-    nodes.dedup();
-    for node in nodes.into_iter().filter(|node| !node.is_empty()) {
-        let labels = lister.get_fields(&NODE.named("", node), &["metadata.labels"]);
-        let labels = labels.map(Typed::<Node>::try_from).transpose()?;
-        let labels = labels.as_ref().map(|node| &node.metadata.labels);
-        if let Some(zone) = labels.and_then(|labels| labels.get(ZONE_LABEL)) {
-            zones.insert(node.to_owned(), zone.clone());
-        }
+/// The zone of a node, as far as it has one.
+#[derive(Debug, Clone)]
+struct Zone(Option<String>);
+
+impl FromObject for Zone {
+    fn from_object(object: Object) -> Result<Self, Error> {
+        let AnyObject { mut metadata } = object.parse()?;
+        Ok(Zone(metadata.labels.remove(ZONE_LABEL)))
     }
-    Ok(zones)
+}
+
+impl Plugin {
+    /// The zone of every node that has one of these pods.
+    fn zones(
+        &self,
+        lister: &dyn Lister,
+        pods: &[Typed<Pod>],
+    ) -> Result<BTreeMap<String, String>, Error> {
+        let mut nodes: Vec<&str> = pods.iter().map(|pod| pod.spec.node_name.as_str()).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes.retain(|node| !node.is_empty());
+        let all = Query::of(NODE).fields(&["metadata.labels"]);
+        self.zones.look(lister, &all, |known| {
+            nodes
+                .into_iter()
+                .filter_map(|node| {
+                    let zone = known.get(&(String::new(), node.to_owned()))?.0.clone()?;
+                    Some((node.to_owned(), zone))
+                })
+                .collect()
+        })
+    }
 }
 
 pintle_sdk::export_controller!(Plugin);

@@ -22,15 +22,19 @@ pub mod tally;
 
 use pintle_sdk::prelude::*;
 use pintle_sdk::refusal::REFUSAL;
+use pintle_sdk::remembered::Remembered;
 use pintle_sdk::{lister, workload};
 
-pub struct Plugin;
+#[derive(Default)]
+pub struct Plugin {
+    pods: Remembered<Typed<Pod>>,
+}
 
 impl Controller for Plugin {
     type Config = NoConfig;
 
     fn new(_: NoConfig) -> Result<Self, String> {
-        Ok(Plugin)
+        Ok(Plugin::default())
     }
 
     fn describe(&self) -> Description {
@@ -71,7 +75,7 @@ impl Controller for Plugin {
         if job.spec.selector.is_empty() || is_managed_elsewhere(lister, request) {
             return Ok(outcome);
         }
-        let pods = workload::candidates(lister, &job, &job.spec.selector)?;
+        let pods = workload::candidates(&self.pods, lister, &job, &job.spec.selector)?;
         let refusal = request.refusal(lister);
         let refused = refusal.is_some();
         if let Some(message) = refusal {
@@ -104,12 +108,16 @@ fn release_orphans(
             && owner.name == reference.name
             && job.is_none_or(|job| job.uid != owner.uid)
     };
-    let pods: Vec<Typed<Pod>> = lister.read_all(
-        Query::any_kind()
-            .namespace(&reference.namespace)
-            .labels(format!("batch.kubernetes.io/job-name={}", reference.name))
-            .fields(lister::METADATA),
-    )?;
+    let named = Query::of(POD)
+        .namespace(&reference.namespace)
+        .labels(format!("batch.kubernetes.io/job-name={}", reference.name));
+    // Mostly all of them are the job's own, which takes no names to see.
+    if let Some(job) = job
+        && lister.count(&named) == lister.count(&named.clone().owned_by(&*job.uid))
+    {
+        return Ok(());
+    }
+    let pods: Vec<Typed<Pod>> = lister.read_all(named.fields(lister::METADATA))?;
     for pod in &pods {
         if tally::is_tracked(pod) && pod.metadata.controller().is_some_and(is_orphan) {
             outcome.push(tally::untrack(pod));

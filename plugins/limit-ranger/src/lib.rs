@@ -148,9 +148,9 @@ impl Admission for Plugin {
 
     fn review(&self, _: &Context, lister: &dyn Lister, request: &Request) -> Response {
         let namespace = &request.reference.namespace;
-        let ranges: Vec<LimitRange> = match lister.read_all(Query::any_kind().namespace(namespace))
-        {
-            Ok(ranges) => ranges.into_iter().map(|range| *range.object).collect(),
+        let found = lister.read_all::<LimitRange>(Query::any_kind().namespace(namespace));
+        let ranges: Vec<LimitRange> = match found {
+            Ok(ranges) => ranges.into_iter().map(|range| (*range.object).clone()).collect(),
             // Bounds that cannot be read cannot be kept.
             Err(error) => return Response::forbid(error.to_string()),
         };

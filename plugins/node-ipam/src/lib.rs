@@ -11,7 +11,9 @@
 
 pub mod ranges;
 
+use pintle_sdk::action::Target;
 use pintle_sdk::prelude::*;
+use pintle_sdk::remembered::{FromObject, Remembered};
 use serde_json::json;
 
 use crate::ranges::Ranges;
@@ -40,6 +42,48 @@ impl Default for Config {
 pub struct Plugin {
     cluster_cidr: String,
     node_mask_size: Option<u8>,
+    nodes: Remembered<Place>,
+}
+
+/// Nodes that are remembered.
+const MOST_NODES: usize = 100_000;
+
+/// What matters of a node.
+const OF_NODE: &[&str] =
+    &["metadata.creationTimestamp", "metadata.deletionTimestamp", "spec.podCIDR", "spec.podCIDRs"];
+
+/// A node as one that has a range, or wants one.
+#[derive(Debug, Clone)]
+struct Place {
+    reference: ObjectRef,
+    uid: String,
+    created: Option<String>,
+    ranges: Vec<String>,
+    leaving: bool,
+}
+
+impl FromObject for Place {
+    fn from_object(object: Object) -> Result<Self, Error> {
+        let node: Node = object.parse()?;
+        let both = node.spec.pod_cidrs.iter().chain([&node.spec.pod_cidr]);
+        Ok(Place {
+            ranges: both.filter(|range| !range.is_empty()).cloned().collect(),
+            leaving: node.metadata.is_being_deleted(),
+            created: node.metadata.creation_timestamp,
+            reference: object.reference,
+            uid: object.uid,
+        })
+    }
+}
+
+impl Target for Place {
+    fn reference(&self) -> &ObjectRef {
+        &self.reference
+    }
+
+    fn uid(&self) -> &str {
+        &self.uid
+    }
 }
 
 impl Controller for Plugin {
@@ -47,7 +91,11 @@ impl Controller for Plugin {
 
     fn new(config: Config) -> Result<Self, String> {
         Ranges::new(&config.cluster_cidr, config.node_mask_size)?;
-        Ok(Plugin { cluster_cidr: config.cluster_cidr, node_mask_size: config.node_mask_size })
+        Ok(Plugin {
+            cluster_cidr: config.cluster_cidr,
+            node_mask_size: config.node_mask_size,
+            nodes: Remembered::at_most(MOST_NODES),
+        })
     }
 
     fn describe(&self) -> Description {
@@ -66,22 +114,21 @@ impl Controller for Plugin {
     }
 
     fn reconcile(&self, _: &Context, lister: &dyn Lister, _: &Request) -> Result<Outcome, Error> {
-        let mut nodes = lister.read_all::<Node>(Query::any_kind())?;
-        // First come, first served.
-        nodes.sort_unstable_by(|a, b| age(a).cmp(&age(b)));
         let mut ranges =
             Ranges::new(&self.cluster_cidr, self.node_mask_size).map_err(Error::retry)?;
-        for node in &nodes {
-            for cidr in node.spec.pod_cidrs.iter().chain([&node.spec.pod_cidr]) {
-                ranges.occupy(cidr);
+        let all = Query::of(NODE).fields(OF_NODE);
+        let mut wanting: Vec<Place> = self.nodes.look(lister, &all, |nodes| {
+            let wants = |node: &&Place| node.ranges.is_empty() && !node.leaving;
+            let wanting: Vec<Place> = nodes.values().filter(wants).cloned().collect();
+            if !wanting.is_empty() {
+                nodes.values().flat_map(|node| &node.ranges).for_each(|range| ranges.occupy(range));
             }
-        }
+            wanting
+        })?;
+        // First come, first served.
+        wanting.sort_unstable_by(|a, b| age(a).cmp(&age(b)));
         let mut outcome = Outcome::done();
-        let wanting = nodes
-            .iter()
-            .filter(|node| node.spec.pod_cidr.is_empty() && node.spec.pod_cidrs.is_empty())
-            .filter(|node| !node.metadata.is_being_deleted());
-        for node in wanting.take(MOST_AT_ONCE) {
+        for node in wanting.iter().take(MOST_AT_ONCE) {
             match ranges.take() {
                 Some(cidr) => {
                     let body = json!({"metadata": {"uid": node.uid}, "spec": {"podCIDR": cidr, "podCIDRs": [cidr]}});
@@ -99,8 +146,8 @@ impl Controller for Plugin {
     }
 }
 
-fn age(node: &Typed<Node>) -> (Option<&str>, &str) {
-    (node.metadata.creation_timestamp.as_deref(), &node.reference.name)
+fn age(node: &Place) -> (Option<&str>, &str) {
+    (node.created.as_deref(), &node.reference.name)
 }
 
 pintle_sdk::export_controller!(Plugin);

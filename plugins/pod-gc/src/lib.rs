@@ -104,11 +104,19 @@ impl Plugin {
             }
             return Ok(());
         }
+        if !ending {
+            // Of a pod that stays it only matters whether its node is there.
+            let node = Query::of(NODE).field("metadata.name", &*pod.spec.node_name);
+            if lister.count(&node) == 0 {
+                self.node_is_gone(context, pod, outcome);
+            }
+            return Ok(());
+        }
         match lister.read::<Node>("", &pod.spec.node_name)? {
             None => self.node_is_gone(context, pod, outcome),
             Some(node) => {
                 let out = node.spec.taints.iter().any(|taint| taint.key == OUT_OF_SERVICE);
-                if ending && out && !node.is_ready() {
+                if out && !node.is_ready() {
                     let why = "PodGC: node is out-of-service";
                     fail(context, pod, why, outcome);
                     outcome.push(Delete::this(pod).grace(0));

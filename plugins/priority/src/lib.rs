@@ -101,7 +101,7 @@ fn defaults(lister: &dyn Lister) -> Vec<(String, PriorityClass)> {
     let mut defaults: Vec<_> = all
         .into_iter()
         .filter(|class| class.global_default)
-        .map(|class| (class.reference.name.clone(), *class.object))
+        .map(|class| (class.reference.name.clone(), (*class.object).clone()))
         .collect();
     defaults.sort_by(|(a, x), (b, y)| (x.value, a).cmp(&(y.value, b)));
     defaults

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pintle_sdk::prelude::*;
 use pintle_sdk::refusal::REFUSAL;
+use pintle_sdk::remembered::Remembered;
 use pintle_sdk::{replicas, workload};
 
 #[derive(Debug, Clone, serde::Deserialize)]
@@ -34,6 +35,7 @@ impl Default for Config {
 
 pub struct Plugin {
     config: Config,
+    pods: Remembered<Typed<Pod>>,
 }
 
 impl Controller for Plugin {
@@ -43,7 +45,7 @@ impl Controller for Plugin {
         if config.burst_replicas == 0 {
             return Err("spec.config.burstReplicas: must be at least 1".to_owned());
         }
-        Ok(Plugin { config })
+        Ok(Plugin { config, pods: Remembered::default() })
     }
 
     fn describe(&self) -> Description {
@@ -83,7 +85,7 @@ impl Controller for Plugin {
         if set.spec.selector.is_empty() {
             return Ok(Outcome::done()); // would select every pod; never valid
         }
-        let pods = workload::candidates(lister, &set, &set.spec.selector)?;
+        let pods = workload::candidates(&self.pods, lister, &set, &set.spec.selector)?;
         let siblings = || pods_per_node(lister, &set);
         let refusal = request.refusal(lister);
         plan::plan(context, &self.config, &set, pods, refusal, &siblings)

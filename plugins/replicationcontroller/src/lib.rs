@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pintle_sdk::prelude::*;
 use pintle_sdk::refusal::REFUSAL;
+use pintle_sdk::remembered::Remembered;
 use pintle_sdk::{replicas, workload};
 use serde_json::Value;
 
@@ -55,6 +56,7 @@ pub struct Spec {
 
 pub struct Plugin {
     config: Config,
+    pods: Remembered<Typed<Pod>>,
 }
 
 impl Controller for Plugin {
@@ -64,7 +66,7 @@ impl Controller for Plugin {
         if config.burst_replicas == 0 {
             return Err("spec.config.burstReplicas: must be at least 1".to_owned());
         }
-        Ok(Plugin { config })
+        Ok(Plugin { config, pods: Remembered::default() })
     }
 
     fn describe(&self) -> Description {
@@ -105,7 +107,7 @@ impl Controller for Plugin {
         }
         let selector = LabelSelector { match_labels: Some(labels), ..LabelSelector::default() };
         let going = controller.metadata.is_being_deleted();
-        let pods = workload::candidates(lister, &controller, &selector)?;
+        let pods = workload::candidates(&self.pods, lister, &controller, &selector)?;
         let own = workload::claim(&controller, &selector, going, pods, |_| true, &mut outcome);
         let active: Vec<&Typed<Pod>> = own.iter().filter(|pod| pod.is_active()).collect();
         let wanted = usize::try_from(controller.spec.replicas.unwrap_or(1)).unwrap_or(0);

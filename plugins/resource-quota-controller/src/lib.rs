@@ -9,12 +9,16 @@
 //!
 //! Does not know: requests that are under way. Read first: [`Plugin::reconcile`].
 
+use pintle_sdk::ledger::Ledger;
 use pintle_sdk::prelude::*;
 use pintle_sdk::quota::custom::CUSTOM_RESOURCE_DEFINITION;
 use pintle_sdk::quota::{self, RESOURCE_QUOTA, ResourceQuota, TRACKED};
 use pintle_sdk::serde_json::json;
 
-pub struct Plugin;
+#[derive(Default)]
+pub struct Plugin {
+    ledger: Ledger,
+}
 
 /// What of each kind makes a difference; kinds that are only counted matter
 /// when they come and go.
@@ -39,7 +43,7 @@ impl Controller for Plugin {
     type Config = NoConfig;
 
     fn new(_: NoConfig) -> Result<Self, String> {
-        Ok(Plugin)
+        Ok(Plugin::default())
     }
 
     fn describe(&self) -> Description {
@@ -79,7 +83,7 @@ impl Controller for Plugin {
         let Some(found) = request.read::<ResourceQuota>(lister)? else { return Ok(outcome) };
         let namespace = &request.reference.namespace;
         let hard = found.spec.hard.clone();
-        let used = quota::used(lister, namespace, &found.spec, context.now_unix_ms)?;
+        let used = quota::used(&self.ledger, lister, namespace, &found.spec, context.now_unix_ms)?;
         if found.status.hard != hard || found.status.used != used {
             // Whole: resources that are not limited any more must go.
             let status = json!([{"op": "add", "path": "/status",

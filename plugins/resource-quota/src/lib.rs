@@ -17,6 +17,7 @@ pub mod reservations;
 use std::cell::RefCell;
 
 use pintle_sdk::admission::{Admission, Description, Operations, Request, Response, Rule};
+use pintle_sdk::ledger::Ledger;
 use pintle_sdk::prelude::{
     EVERY_KIND, Error, Lister, Manifest, NoConfig, PERSISTENT_VOLUME_CLAIM, POD, Query,
     ResourceList, SERVICE,
@@ -30,6 +31,7 @@ use crate::reservations::{Reservation, Reservations};
 #[derive(Default)]
 pub struct Plugin {
     reservations: RefCell<Reservations>,
+    ledger: Ledger,
 }
 
 impl Admission for Plugin {
@@ -60,7 +62,7 @@ impl Admission for Plugin {
             match lister.read_all::<ResourceQuota>(Query::any_kind().namespace(namespace)) {
                 Ok(quotas) => quotas
                     .into_iter()
-                    .map(|quota| (quota.reference.name.clone(), *quota.object))
+                    .map(|quota| (quota.reference.name.clone(), (*quota.object).clone()))
                     .collect(),
                 // Limits that cannot be read cannot be kept.
                 Err(error) => return Response::forbid(error.to_string()),
@@ -116,7 +118,8 @@ impl Plugin {
             if requested.is_empty() {
                 continue;
             }
-            let mut used = quota::used(lister, &request.reference.namespace, &quota.spec, now)?;
+            let mut used =
+                quota::used(&self.ledger, lister, &request.reference.namespace, &quota.spec, now)?;
             reservations.add_to(&mut used, &request.reference, &quota.spec, now);
             if let Err(message) = check(name, &requested, &used, &quota.spec.hard) {
                 return Ok(Response::forbid(message));

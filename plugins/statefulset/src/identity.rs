@@ -79,7 +79,7 @@ mod tests {
                 reference: STATEFUL_SET.named("default", "web"),
                 uid: "u".to_owned(),
                 revision: 1,
-                object: Box::default(),
+                object: Default::default(),
             };
             assert_eq!(ordinal(&set, pod), expect, "{pod}");
         }

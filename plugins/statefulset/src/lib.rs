@@ -20,15 +20,19 @@ pub mod status;
 
 use pintle_sdk::prelude::*;
 use pintle_sdk::refusal::REFUSAL;
+use pintle_sdk::remembered::Remembered;
 use pintle_sdk::workload;
 
-pub struct Plugin;
+#[derive(Default)]
+pub struct Plugin {
+    pods: Remembered<Typed<Pod>>,
+}
 
 impl Controller for Plugin {
     type Config = NoConfig;
 
     fn new(_: NoConfig) -> Result<Self, String> {
-        Ok(Plugin)
+        Ok(Plugin::default())
     }
 
     fn describe(&self) -> Description {
@@ -78,7 +82,7 @@ impl Controller for Plugin {
         if set.spec.selector.is_empty() {
             return Ok(Outcome::done()); // would select every pod; never valid
         }
-        let pods = workload::candidates(lister, &set, &set.spec.selector)?;
+        let pods = workload::candidates(&self.pods, lister, &set, &set.spec.selector)?;
         let refusal = request.refusal(lister);
         plan::plan(context, lister, &set, &templates, pods, refusal)
     }

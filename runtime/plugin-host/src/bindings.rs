@@ -39,6 +39,7 @@ pub mod admission {
         with: {
             "pintle:plugin/types": super::types,
             "pintle:plugin/lister": super::lister,
+            "pintle:plugin/changes": super::changes,
             "pintle:plugin/log": super::log,
         },
     });
@@ -66,4 +67,4 @@ pub mod cni {
     });
 }
 
-pub use controller::pintle::plugin::{actions, lister, log, types};
+pub use controller::pintle::plugin::{actions, changes, lister, log, types};

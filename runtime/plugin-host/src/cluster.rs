@@ -35,6 +35,12 @@ pub trait Object: Send + Sync {
     fn field(&self, path: &str) -> Option<Cow<'_, str>> {
         fields::text(self.json(), path)
     }
+
+    /// As [`fields::raw`]. Implementations that are asked often remember an
+    /// [`Outline`](crate::outline::Outline).
+    fn raw(&self, path: &str) -> Option<&str> {
+        fields::raw(self.json(), path)
+    }
 }
 
 pub type ObjectHandle = Arc<dyn Object>;
@@ -127,6 +133,21 @@ pub trait Snapshot: Send + Sync {
     ) -> Result<Option<ObjectHandle>, RevisionGone>;
 
     fn list(&self, query: &ListQuery) -> Result<Vec<ObjectHandle>, RevisionGone>;
+
+    /// What is different for the query since an earlier revision; None where that is
+    /// not known (any more): then all of it has to be read.
+    fn changes(&self, _query: &ListQuery, _since: u64) -> Option<Changes> {
+        None
+    }
+}
+
+/// What is different for a query between two revisions.
+#[derive(Clone, Default)]
+pub struct Changes {
+    /// What matches, as it is at the later one.
+    pub changed: Vec<ObjectHandle>,
+    /// What may have matched at the earlier one and does no more.
+    pub gone: Vec<ObjectHandle>,
 }
 
 /// Who performs an action.

@@ -60,7 +60,7 @@ fn offered(import: &str, role: Role) -> bool {
         // `types` and `actions` hold types only.
         "types" | "actions" | "log" => true,
         "extensions" => role == Role::Scheduler,
-        "lister" => matches!(role, Role::Controller | Role::Admission),
+        "lister" | "changes" => matches!(role, Role::Controller | Role::Admission),
         _ => false,
     };
     offered && compatible(version)

@@ -41,7 +41,12 @@ pub fn text<'a>(json: &'a [u8], path: &str) -> Option<Cow<'a, str>> {
 /// Whether the values at `path` differ. The same text is the same value; only
 /// what differs in text is compared as values (key order may differ).
 pub fn differ(before: &[u8], after: &[u8], path: &str) -> bool {
-    match (raw(before, path), raw(after, path)) {
+    texts_differ(raw(before, path), raw(after, path))
+}
+
+/// As [`differ`], of values that have been found.
+pub fn texts_differ(before: Option<&str>, after: Option<&str>) -> bool {
+    match (before, after) {
         (None, None) => false,
         (Some(before), Some(after)) if before == after => false,
         (Some(before), Some(after)) => {

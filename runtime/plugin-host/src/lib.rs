@@ -39,6 +39,7 @@ pub mod inspect;
 mod lister;
 mod logging;
 mod metrics;
+pub mod outline;
 mod pace;
 mod plan;
 pub mod plugin;

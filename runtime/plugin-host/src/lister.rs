@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use crate::bindings::{lister, types};
-use crate::cluster::{Cluster, ListQuery, ObjectHandle, RefusalPlace, RevisionGone};
+use crate::bindings::{changes, lister, types};
+use crate::cluster::{Changes, Cluster, ListQuery, ObjectHandle, RefusalPlace, RevisionGone};
 use crate::convert;
 use crate::fields::Cut;
 use crate::grants::Grants;
@@ -26,6 +26,21 @@ pub(crate) trait Reads: Send + Sync {
         fields: &[String],
     ) -> Result<Vec<types::Object>, ReadError>;
     fn count(&self, at: u64, query: lister::Query) -> Result<u32, ReadError>;
+    /// As `list_fields`, or `list` without fields, but only what is different since
+    /// another revision. All of it is always a good answer.
+    fn list_changes(
+        &self,
+        at: u64,
+        query: lister::Query,
+        fields: &[String],
+        _since: u64,
+    ) -> Result<changes::Changed, ReadError> {
+        let objects = match fields {
+            [] => self.list(at, query)?,
+            fields => self.list_fields(at, query, fields)?,
+        };
+        Ok(changes::Changed { revision: at, whole: true, objects, gone: Vec::new() })
+    }
 }
 
 pub(crate) struct Reader {
@@ -76,13 +91,7 @@ impl Reads for Reader {
 
     fn list(&self, at: u64, query: lister::Query) -> Result<Vec<types::Object>, ReadError> {
         let with_json = !query.metadata_only;
-        let found = self.find(at, query)?;
-        let bytes: usize =
-            if with_json { found.iter().map(|object| object.json().len()).sum() } else { 0 };
-        if bytes > MAX_LIST_BYTES {
-            return Err(ReadError::TooLarge);
-        }
-        Ok(found.iter().map(|object| convert::object(&**object, with_json)).collect())
+        carry(&self.find(at, query)?, with_json)
     }
 
     fn list_fields(
@@ -91,20 +100,58 @@ impl Reads for Reader {
         query: lister::Query,
         fields: &[String],
     ) -> Result<Vec<types::Object>, ReadError> {
-        let cut = Cut::new(fields);
-        let mut bytes = 0;
-        let found = self.find(at, query)?.into_iter().map(|object| {
-            let mut carried = convert::object(&*object, false);
-            carried.json = cut.apply(object.json());
-            bytes += carried.json.len();
-            if bytes > MAX_LIST_BYTES { Err(ReadError::TooLarge) } else { Ok(carried) }
-        });
-        found.collect()
+        carry_fields(&self.find(at, query)?, fields)
     }
 
     fn count(&self, at: u64, query: lister::Query) -> Result<u32, ReadError> {
         Ok(u32::try_from(self.find(at, query)?.len()).unwrap_or(u32::MAX))
     }
+
+    fn list_changes(
+        &self,
+        at: u64,
+        query: lister::Query,
+        fields: &[String],
+        since: u64,
+    ) -> Result<changes::Changed, ReadError> {
+        let Some(found) = self.find_changes(at, &query, since)? else {
+            let objects = match fields {
+                [] => self.list(at, query)?,
+                fields => self.list_fields(at, query, fields)?,
+            };
+            return Ok(changes::Changed { revision: at, whole: true, objects, gone: Vec::new() });
+        };
+        let objects = match fields {
+            [] => carry(&found.changed, !query.metadata_only)?,
+            fields => carry_fields(&found.changed, fields)?,
+        };
+        let gone = found.gone.iter().map(|object| convert::object(&**object, false).ref_).collect();
+        Ok(changes::Changed { revision: at, whole: false, objects, gone })
+    }
+}
+
+fn carry(found: &[ObjectHandle], with_json: bool) -> Result<Vec<types::Object>, ReadError> {
+    let bytes: usize =
+        if with_json { found.iter().map(|object| object.json().len()).sum() } else { 0 };
+    if bytes > MAX_LIST_BYTES {
+        return Err(ReadError::TooLarge);
+    }
+    Ok(found.iter().map(|object| convert::object(&**object, with_json)).collect())
+}
+
+fn carry_fields(
+    found: &[ObjectHandle],
+    fields: &[String],
+) -> Result<Vec<types::Object>, ReadError> {
+    let cut = Cut::new(fields);
+    let mut bytes = 0;
+    let carried = found.iter().map(|object| {
+        let mut carried = convert::object(&**object, false);
+        carried.json = cut.apply(object.json());
+        bytes += carried.json.len();
+        if bytes > MAX_LIST_BYTES { Err(ReadError::TooLarge) } else { Ok(carried) }
+    });
+    carried.collect()
 }
 
 impl Reader {
@@ -137,19 +184,19 @@ impl Reader {
             return Ok(Vec::new());
         }
         let limit = query.limit as usize;
-        let kind = query.kind.map(convert::kind);
-        if kind.as_ref().is_some_and(|kind| !self.grants.may_read(kind)) {
+        let query = list_query(query);
+        if query.kind.as_ref().is_some_and(|kind| !self.grants.may_read(kind)) {
             return Ok(Vec::new());
         }
-        let mut objects = self.cluster.pinned(at)?.list(&ListQuery {
-            kind,
-            namespace: query.namespace,
-            owner_uid: query.owner_uid,
-            label_selector: query.label_selector,
-            field: query.field,
-            // What is not granted must not count against the limit.
-            limit: 0,
-        })?;
+        let mut objects = self.cluster.pinned(at)?.list(&query)?;
+        self.keep_granted(&mut objects);
+        if limit > 0 {
+            objects.truncate(limit);
+        }
+        Ok(objects)
+    }
+
+    fn keep_granted(&self, objects: &mut Vec<ObjectHandle>) {
         let mut last: Option<(Arc<pintle_api::meta::GroupVersionKind>, String, bool)> = None;
         objects.retain(|object| match &last {
             // Neighbours are mostly of one kind and namespace: ask once.
@@ -164,9 +211,40 @@ impl Reader {
                 allowed
             }
         });
-        if limit > 0 {
-            objects.truncate(limit);
+    }
+
+    /// None: it has to be told all of it.
+    fn find_changes(
+        &self,
+        at: u64,
+        query: &lister::Query,
+        since: u64,
+    ) -> Result<Option<Changes>, ReadError> {
+        // Of all kinds and of the first so many the changes are not the whole story.
+        if since == 0 || since > at || query.limit > 0 {
+            return Ok(None);
         }
-        Ok(objects)
+        let query = list_query(query.clone());
+        if !query.kind.as_ref().is_some_and(|kind| self.grants.may_read(kind)) {
+            return Ok(None);
+        }
+        let found = self.cluster.pinned(at)?.changes(&query, since);
+        Ok(found.map(|mut changes| {
+            self.keep_granted(&mut changes.changed);
+            self.keep_granted(&mut changes.gone);
+            changes
+        }))
+    }
+}
+
+fn list_query(query: lister::Query) -> ListQuery {
+    ListQuery {
+        kind: query.kind.map(convert::kind),
+        namespace: query.namespace,
+        owner_uid: query.owner_uid,
+        label_selector: query.label_selector,
+        field: query.field,
+        // What is not granted must not count against the limit.
+        limit: 0,
     }
 }

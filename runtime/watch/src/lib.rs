@@ -37,7 +37,7 @@ pub use event::{Event, EventKind};
 pub use label::{Label, Labels};
 pub use load::LoadError;
 pub use object::{Meta, Object, Owner};
-pub use pinned::{Pinned, RevisionGone};
+pub use pinned::{Changes, Pinned, RevisionGone};
 pub use pintle_storage::Revision;
 pub use query::Query;
 pub use topic::Topic;

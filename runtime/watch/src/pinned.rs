@@ -1,6 +1,6 @@
 //! The cluster as of one revision, although newer events exist.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use pintle_api::{kinds::ResourceId, selector::LabelSelector};
 use pintle_storage::Revision;
@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::{
     bus::{Bus, Core},
+    event::{Event, EventKind},
     object::Object,
     query::Query,
     topic::{self, Topic},
@@ -18,6 +19,15 @@ use crate::{
 #[error("revision {revision} cannot be read from memory, read at a newer one")]
 pub struct RevisionGone {
     pub revision: Revision,
+}
+
+/// What is different for a query between two revisions, in the order of keys.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// What matches, as it is at the later one.
+    pub changed: Vec<Arc<Object>>,
+    /// What matched in between, at the earlier one perhaps, and does no more.
+    pub gone: Vec<Arc<Object>>,
 }
 
 /// Reads that all answer as of one revision, whatever is written meanwhile.
@@ -100,6 +110,43 @@ impl Pinned<'_> {
     /// All objects, of whatever kind, in a namespace.
     pub fn by_namespace(&self, namespace: &str) -> Result<Vec<Arc<Object>>, RevisionGone> {
         self.select(&Query::in_namespace(namespace))
+    }
+
+    /// What became different for a query of one resource after `since`, up to this
+    /// revision. Costs as much as has happened to the resource, not as much as matches.
+    pub fn changes(
+        &self,
+        query: &Query<'_>,
+        resource: ResourceId,
+        since: Revision,
+    ) -> Result<Changes, RevisionGone> {
+        let row = self.core.registry.get(self.core.registry.get(resource).storage_id);
+        let shelf = self.core.shelf(row.id).read();
+        // The last event of an object that it concerns tells whether it matches now.
+        let mut last: HashMap<(&str, &str), &Arc<Event>> = HashMap::new();
+        for event in shelf.ring.events_after(since)? {
+            if event.revision > self.revision {
+                break;
+            }
+            let concerned = query.matches(&event.object)
+                || event.previous.as_ref().is_some_and(|before| query.matches(before));
+            if concerned {
+                last.insert((event.object.namespace(), event.object.name()), event);
+            }
+        }
+        let mut changes = Changes::default();
+        for event in last.into_values() {
+            let object = Arc::clone(&event.object);
+            if event.kind != EventKind::Deleted && query.matches(&object) {
+                changes.changed.push(object);
+            } else {
+                changes.gone.push(object);
+            }
+        }
+        drop(shelf);
+        changes.changed.sort_unstable_by(|a, b| topic::compare(a, b));
+        changes.gone.sort_unstable_by(|a, b| topic::compare(a, b));
+        Ok(changes)
     }
 
     /// By all conditions at once.

@@ -132,6 +132,14 @@ impl Ring {
         Ok(found)
     }
 
+    /// All events after a revision, if the ring reaches back so far.
+    pub(crate) fn events_after(
+        &self,
+        revision: Revision,
+    ) -> Result<impl Iterator<Item = &Arc<Event>>, RevisionGone> {
+        Ok(self.held_after(revision)?.map(|held| &held.event))
+    }
+
     fn held_after(&self, revision: Revision) -> Result<impl Iterator<Item = &Held>, RevisionGone> {
         if !self.holds_after(revision) {
             return Err(RevisionGone { revision });

@@ -190,6 +190,34 @@ fn check(bus: &Bus, pinned: &Pinned<'_>, state: &State) -> Result<(), RevisionGo
     Ok(())
 }
 
+/// Whoever remembers an answer and is told what has changed knows the present one.
+fn follow(bus: &Bus, since: u64) -> Result<(), RevisionGone> {
+    let pinned = bus.at(bus.revision()).unwrap();
+    let labels = ["l=1", "l!=2"].map(|selector| LabelSelector::parse(selector).unwrap());
+    for (_, id) in ids(bus) {
+        let of = Query::of(id);
+        for query in [
+            of,
+            Query { labels: Some(&labels[0]), ..of },
+            Query { labels: Some(&labels[1]), namespace: Some("a"), ..of },
+            Query { owner_uid: Some("u1"), ..of },
+        ] {
+            let remember = |objects: Vec<Arc<Object>>| -> BTreeMap<Place, Thing> {
+                objects.iter().map(|object| seen(bus, object)).collect()
+            };
+            let mut known = remember(bus.at(since)?.select(&query)?);
+            let changes = pinned.changes(&query, id, since)?;
+            for gone in &changes.gone {
+                known.remove(&seen(bus, gone).0);
+            }
+            assert!(changes.changed.iter().all(|object| object.revision > since));
+            known.extend(remember(changes.changed));
+            assert_eq!(known, remember(pinned.select(&query)?), "since {since}");
+        }
+    }
+    Ok(())
+}
+
 async fn play(commits: Vec<Commit>, options: Options, must_hold: bool) {
     let world = world(options).await;
     let mut states = vec![State::new()];
@@ -214,6 +242,8 @@ async fn play(commits: Vec<Commit>, options: Options, must_hold: bool) {
             let pinned = world.bus.at(revision as u64).unwrap();
             let held = check(&world.bus, &pinned, state);
             assert!(held.is_ok() || !must_hold, "{revision} is gone");
+            let held = follow(&world.bus, revision as u64);
+            assert!(held.is_ok() || !must_hold, "what followed {revision} is gone");
         }
         assert_eq!(world.bus.at(revision + 1).err(), Some(RevisionGone { revision: revision + 1 }));
     }

@@ -413,14 +413,14 @@ mod tests {
     use crate::types::{CONFIG_MAP, ConfigMap};
 
     fn map() -> Typed<ConfigMap> {
-        let mut object = Box::new(ConfigMap::default());
+        let mut object = ConfigMap::default();
         object.metadata.namespace = "default".to_owned();
         object.metadata.name = "child".to_owned();
         Typed {
             reference: CONFIG_MAP.named("default", "owner"),
             uid: "u1".to_owned(),
             revision: 7,
-            object,
+            object: object.into(),
         }
     }
 

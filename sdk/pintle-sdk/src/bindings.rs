@@ -43,6 +43,7 @@ pub mod admission {
         with: {
             "pintle:plugin/types@0.1.0": crate::bindings::controller::pintle::plugin::types,
             "pintle:plugin/lister@0.1.0": crate::bindings::controller::pintle::plugin::lister,
+            "pintle:plugin/changes@0.1.0": crate::bindings::controller::pintle::plugin::changes,
             "pintle:plugin/log@0.1.0": crate::bindings::controller::pintle::plugin::log,
         },
     });

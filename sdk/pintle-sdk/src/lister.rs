@@ -14,6 +14,7 @@
 //! ```
 
 use std::ops::Deref;
+use std::sync::Arc;
 
 use crate::action::Target;
 use crate::error::Error;
@@ -137,10 +138,28 @@ pub trait Lister {
     fn list(&self, query: &Query) -> Vec<Object>;
     /// How many objects match, without carrying them across.
     fn count(&self, query: &Query) -> u32;
+    /// What is different from the answer at the revision `since` (0: there was none),
+    /// or all of it. See [`Remembered`](crate::remembered::Remembered).
+    fn list_changes(&self, query: &Query, _since: u64) -> Changed {
+        Changed { revision: 0, whole: true, objects: self.list(query), gone: Vec::new() }
+    }
+}
+
+/// What is different from an answer that was given before.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// The revision that this answers at.
+    pub revision: u64,
+    /// `objects` is all there is; what was told before is void.
+    pub whole: bool,
+    /// What matches and has changed.
+    pub objects: Vec<Object>,
+    /// What may have matched before and matches no more.
+    pub gone: Vec<ObjectRef>,
 }
 
 /// An object read as `T`, with the envelope that writes need.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Typed<T> {
     /// Where it is.
     pub reference: ObjectRef,
@@ -148,8 +167,19 @@ pub struct Typed<T> {
     pub uid: String,
     /// `metadata.resourceVersion` as a number.
     pub revision: u64,
-    /// Boxed, so that lists of large objects are cheap to sort and to filter.
-    pub object: Box<T>,
+    /// Shared, so that lists of large objects are cheap to sort, to filter and to remember.
+    pub object: Arc<T>,
+}
+
+impl<T> Clone for Typed<T> {
+    fn clone(&self) -> Self {
+        Typed {
+            reference: self.reference.clone(),
+            uid: self.uid.clone(),
+            revision: self.revision,
+            object: self.object.clone(),
+        }
+    }
 }
 
 impl<T> Deref for Typed<T> {
@@ -162,7 +192,7 @@ impl<T> Deref for Typed<T> {
 impl<T: Resource> TryFrom<Object> for Typed<T> {
     type Error = Error;
     fn try_from(object: Object) -> Result<Self, Error> {
-        let parsed = Box::new(object.parse()?);
+        let parsed = Arc::new(object.parse()?);
         Ok(Typed {
             reference: object.reference,
             uid: object.uid,

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::Error;
+use crate::ledger::Ledger;
 use crate::lister::{Lister, Query};
 use crate::object::{KindRef, Object};
 use crate::types::{Container, PodStatus, ResourceList, null_default};
@@ -293,6 +294,12 @@ impl Tracked {
         usage
     }
 
+    /// Will it count for less by and by, although nothing happens to it?
+    pub(crate) fn depends_on_time(&self) -> bool {
+        let Tracked::Pod(pod) = self else { return false };
+        pod.metadata.deletion_timestamp.is_some()
+    }
+
     /// Does the quota look at objects like this one?
     pub fn is_in(&self, quota: &QuotaSpec) -> bool {
         let scopes = quota.scopes.iter().map(|scope| self.has_scope(scope));
@@ -527,8 +534,10 @@ pub fn printed(list: &ResourceList) -> String {
 }
 
 /// What a namespace's objects use of a quota, as the lister shows them: every
-/// resource of `hard`, 0 where there is nothing.
+/// resource of `hard`, 0 where there is nothing. The ledger knows what was there
+/// before.
 pub fn used(
+    ledger: &Ledger,
     lister: &dyn Lister,
     namespace: &str,
     quota: &QuotaSpec,
@@ -558,12 +567,7 @@ pub fn used(
             continue;
         }
         let Some(fields) = fields(name, quota, is_scoped) else { continue };
-        for object in lister.list(&query.fields(fields)) {
-            let Some(tracked) = read(kind, &object)? else { continue };
-            if tracked.is_in(quota) {
-                add(&mut used, &masked(tracked.usage(now_unix_ms), &quota.hard));
-            }
-        }
+        add(&mut used, &ledger.sum(lister, &query.fields(fields), quota, now_unix_ms)?);
     }
     if !is_scoped {
         for custom in custom::customs(lister, &quota.hard) {
@@ -575,8 +579,8 @@ pub fn used(
     Ok(used)
 }
 
-fn read(kind: &KindRef, object: &Object) -> Result<Option<Tracked>, Error> {
-    Tracked::read(kind, &object.json)
+pub(crate) fn read(object: &Object) -> Result<Option<Tracked>, Error> {
+    Tracked::read(&object.reference.kind, &object.json)
         .map_err(|source| Error::Parse { reference: Box::new(object.reference.clone()), source })
 }
 

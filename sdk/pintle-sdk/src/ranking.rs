@@ -137,7 +137,7 @@ mod tests {
             reference: POD.named("default", name),
             uid: name.to_owned(),
             revision: 1,
-            object: Box::new(serde_json::from_value(object).unwrap()),
+            object: serde_json::from_value::<Pod>(object).unwrap().into(),
         }
     }
 

@@ -149,7 +149,7 @@ pub fn pods_per_node(
             .fields(&["metadata.deletionTimestamp", "spec.nodeName", "status.phase"]);
         for pod in lister.read_all::<Pod>(query)? {
             if pod.is_active() && !pod.spec.node_name.is_empty() {
-                *counts.entry(pod.object.spec.node_name).or_default() += 1;
+                *counts.entry(pod.spec.node_name.clone()).or_default() += 1;
             }
         }
     }

@@ -12,8 +12,9 @@ use crate::error::Error;
 use crate::lister::{Lister, METADATA, Query, Typed};
 use crate::object::KindRef;
 use crate::owners;
+use crate::remembered::Remembered;
 use crate::selector::LabelSelector;
-use crate::types::Pod;
+use crate::types::{POD, Pod};
 
 /// Changes of a pod that every controller of pods has to know of.
 const SEEN: &[&str] = &[
@@ -56,21 +57,24 @@ const CLAIMED: &[&str] = &[
 /// Pods that `owner` owns, without their containers, and those that the selector matches although it does
 /// not own them. An empty selector matches nothing.
 pub fn candidates<T>(
+    known: &Remembered<Typed<Pod>>,
     lister: &dyn Lister,
     owner: &Typed<T>,
     selector: &LabelSelector,
 ) -> Result<Vec<Typed<Pod>>, Error> {
     let namespace = &owner.reference.namespace;
-    let owned = Query::any_kind().namespace(namespace).owned_by(&*owner.uid);
-    let mut pods = lister.read_all::<Pod>(owned.fields(METADATA).fields(CLAIMED))?;
+    let owned = Query::of(POD).namespace(namespace).owned_by(&*owner.uid);
+    let mut pods = known.read(lister, &owned.clone().fields(METADATA).fields(CLAIMED))?;
     if selector.is_empty() {
         return Ok(pods);
     }
+    let matching = Query::of(POD).namespace(namespace).selector(selector);
+    // Mostly there are no strangers, which takes no names to see.
+    if lister.count(&matching) == lister.count(&owned.selector(selector)) {
+        return Ok(pods);
+    }
     let owned: BTreeSet<String> = pods.iter().map(|pod| pod.uid.clone()).collect();
-    // Most of them are owned: their names suffice to see that.
-    let matching =
-        Query::of(crate::types::POD).namespace(namespace).selector(selector).metadata_only();
-    for stranger in lister.list(&matching) {
+    for stranger in lister.list(&matching.metadata_only()) {
         if !owned.contains(&stranger.uid) {
             pods.extend(lister.read::<Pod>(namespace, &stranger.reference.name)?);
         }

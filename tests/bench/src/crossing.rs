@@ -1,7 +1,7 @@
 //! How many bytes cross into a controller when one object of a small and of a
 //! large set changes.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::client::{Access, Connection};
@@ -16,9 +16,11 @@ const MANY: usize = 5000;
 /// Objects that change, one after the other.
 const CHANGES: usize = 8;
 
-/// Who is measured.
-const CONTROLLERS: [&str; 6] =
-    ["replicaset", "deployment", "endpointslice", "job", "disruption", "resource-quota-controller"];
+/// Who is measured while pods become unready.
+const STATES: [&str; 5] = ["replicaset", "deployment", "endpointslice", "job", "disruption"];
+
+/// Who is measured while pods are deleted and others made in their place.
+const NUMBERS: [&str; 2] = ["resource-quota-controller", "resource-quota"];
 
 /// Namespaces with pods: `few`, `many`, and the rest.
 pub struct Filled;
@@ -82,7 +84,7 @@ impl Filled {
         let mut connection = access.connect().await?;
         let few = crossing(&mut connection, "few").await?;
         let many = crossing(&mut connection, "many").await?;
-        for (at, name) in CONTROLLERS.iter().enumerate() {
+        for (at, name) in STATES.iter().chain(&NUMBERS).enumerate() {
             report.row(
                 &format!("bytes into {name} per call, one pod of {FEW} / of {MANY} changes"),
                 format!("{:.1} / {:.1} KB", few[at] / 1e3, many[at] / 1e3),
@@ -94,45 +96,68 @@ impl Filled {
     }
 }
 
-/// Bytes per call of each controller while pods of a namespace become unready and
-/// ready again, one after the other.
+/// Bytes per call of each controller while single pods of a namespace change.
 async fn crossing(connection: &mut Connection, namespace: &str) -> Result<Vec<f64>> {
-    let mut pods = Vec::new();
-    for app in ["web", "batch"] {
-        let path = format!(
-            "/api/v1/namespaces/{namespace}/pods?limit={CHANGES}&labelSelector=app%3D{app}"
-        );
-        let request = connection.request("GET", &path, b"");
-        let (_, body) = connection.call(&request).await?;
-        let list: Value = serde_json::from_slice(&body)?;
-        for pod in list["items"].as_array().context("no items")? {
-            pods.push(pod["metadata"]["name"].as_str().context("no name")?.to_owned());
-        }
-    }
+    let web = some(connection, namespace, "web").await?;
+    let batch = some(connection, namespace, "batch").await?;
     // What a first look costs is another matter.
-    turn(connection, namespace, pods.last().context("no pods")?, false).await?;
-    turn(connection, namespace, pods.first().context("no pods")?, false).await?;
+    for app in [&web, &batch] {
+        turn(connection, namespace, &app[0]).await?;
+    }
     let before = metrics::quiet(connection).await?;
-    for pod in &pods {
-        turn(connection, namespace, pod, true).await?;
+    for pod in web[1..].iter().chain(&batch[1..]) {
+        turn(connection, namespace, pod).await?;
         metrics::quiet(connection).await?;
     }
     let after = metrics::quiet(connection).await?;
-    let rise = |metric: &str, name: &str| -> Result<f64> {
-        let of = |scrape: &Scrape| value(scrape, metric, name);
-        Ok(of(&after)? - of(&before)?)
-    };
-    CONTROLLERS
-        .iter()
-        .map(|name| Ok(rise("read_bytes_total", name)? / rise("calls_total", name)?.max(1.0)))
-        .collect()
+    let mut bytes = per_call(&before, &after, &STATES)?;
+    remove(connection, namespace, &web[0]).await?;
+    let before = metrics::quiet(connection).await?;
+    for pod in &web[1..] {
+        remove(connection, namespace, pod).await?;
+        metrics::quiet(connection).await?;
+    }
+    let after = metrics::quiet(connection).await?;
+    bytes.extend(per_call(&before, &after, &NUMBERS)?);
+    Ok(bytes)
 }
 
-/// Makes one pod unready for another reason than before, or ready.
-async fn turn(connection: &mut Connection, namespace: &str, pod: &str, ready: bool) -> Result<()> {
-    let status = if ready { "False" } else { "True" };
-    let patch = json!({"status": {"phase": "Running", "conditions": [
-        {"type": "Ready", "status": status, "reason": "Bench"}]}});
+fn per_call(before: &Scrape, after: &Scrape, plugins: &[&str]) -> Result<Vec<f64>> {
+    let rise = |metric: &str, plugin: &str| -> Result<f64> {
+        Ok(value(after, metric, plugin)? - value(before, metric, plugin)?)
+    };
+    let each = |plugin: &&str| -> Result<f64> {
+        let calls = rise("calls_total", plugin)?;
+        ensure!(calls > 0.0, "{plugin} was not called");
+        Ok(rise("read_bytes_total", plugin)? / calls)
+    };
+    plugins.iter().map(each).collect()
+}
+
+/// The names of some pods.
+async fn some(connection: &mut Connection, namespace: &str, app: &str) -> Result<Vec<String>> {
+    let path =
+        format!("/api/v1/namespaces/{namespace}/pods?limit={CHANGES}&labelSelector=app%3D{app}");
+    let request = connection.request("GET", &path, b"");
+    let (_, body) = connection.call(&request).await?;
+    let list: Value = serde_json::from_slice(&body)?;
+    let name = |pod: &Value| pod["metadata"]["name"].as_str().map(str::to_owned);
+    let names: Option<Vec<String>> =
+        list["items"].as_array().into_iter().flatten().map(name).collect();
+    let names = names.context("a pod without a name")?;
+    ensure!(names.len() == CHANGES, "{} pods of {app} in {namespace}", names.len());
+    Ok(names)
+}
+
+async fn remove(connection: &mut Connection, namespace: &str, pod: &str) -> Result<()> {
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}");
+    send(connection, "DELETE", &path, &json!({})).await
+}
+
+/// Makes one pod unready.
+async fn turn(connection: &mut Connection, namespace: &str, pod: &str) -> Result<()> {
+    let patch = json!({"status": {"conditions": [
+        {"type": "Ready", "status": "False", "reason": "Bench"}]}});
     let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/status");
     send(connection, "PATCH", &path, &patch).await
 }

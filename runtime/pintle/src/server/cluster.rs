@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -16,10 +16,11 @@ use pintle_apiserver::verbs::{DeleteOptions, Patch, Preconditions, Propagation, 
 use pintle_apiserver::{ApiServer, Clock, User};
 use pintle_plugin_host::action::{Action, PatchType, Propagation as PluginPropagation, Target};
 use pintle_plugin_host::cluster::{
-    Applied, ApplyError, Change, Cluster, ClusterEvent, EventBatch, EventStream, ListQuery,
-    Listing, Object, ObjectHandle, Owner, PluginIdentity, RefusalPlace, RevisionGone, Snapshot,
-    StreamGone,
+    Applied, ApplyError, Change, Changes, Cluster, ClusterEvent, EventBatch, EventStream,
+    ListQuery, Listing, Object, ObjectHandle, Owner, PluginIdentity, RefusalPlace, RevisionGone,
+    Snapshot, StreamGone,
 };
+use pintle_plugin_host::outline::Outline;
 use pintle_watch::{Bus, EventKind, From, Pinned, Query};
 use serde_json::{Value, json};
 
@@ -127,7 +128,7 @@ impl LocalCluster {
 
     fn handle(&self, object: Arc<pintle_watch::Object>) -> ObjectHandle {
         let kind = self.kinds.0[object.resource.index()].clone();
-        Arc::new(BusObject { kind, object })
+        Arc::new(BusObject { kind, object, outline: OnceLock::new() })
     }
 }
 
@@ -135,6 +136,8 @@ impl LocalCluster {
 struct BusObject {
     kind: Arc<GroupVersionKind>,
     object: Arc<pintle_watch::Object>,
+    /// Found when the first field is asked for.
+    outline: OnceLock<Outline>,
 }
 
 impl Object for BusObject {
@@ -178,6 +181,11 @@ impl Object for BusObject {
     fn field(&self, path: &str) -> Option<Cow<'_, str>> {
         field_text(&self.object, path)
     }
+
+    fn raw(&self, path: &str) -> Option<&str> {
+        let json = &self.object.bytes;
+        self.outline.get_or_init(|| Outline::of(json)).raw(json, path)
+    }
 }
 
 /// Indexed fields without parsing; others as the bytes have them.
@@ -216,6 +224,22 @@ impl Snapshot for LocalSnapshot<'_> {
         let found = self.cluster.select(query, |query| self.pinned.select(query));
         Ok(self.cluster.handles(found.transpose().map_err(gone)?.unwrap_or_default()))
     }
+
+    fn changes(&self, query: &ListQuery, since: u64) -> Option<Changes> {
+        // Who holds a claim does not show in the objects that change.
+        if query.field.as_ref().is_some_and(|(path, _)| path == CLAIMS) {
+            return None;
+        }
+        let found = self.cluster.select(query, |query| {
+            let resource = query.resource?;
+            self.pinned.changes(query, resource, since).ok()
+        });
+        let found = found.flatten()?;
+        Some(Changes {
+            changed: self.cluster.handles(found.changed),
+            gone: self.cluster.handles(found.gone),
+        })
+    }
 }
 
 fn gone(gone: pintle_watch::RevisionGone) -> RevisionGone {
@@ -233,7 +257,7 @@ impl EventStream for BusStream {
         let events = self.watcher.next().await.map_err(|_| StreamGone)?;
         let handle = |object: &Arc<pintle_watch::Object>| -> ObjectHandle {
             let kind = self.kinds.0[object.resource.index()].clone();
-            Arc::new(BusObject { kind, object: object.clone() })
+            Arc::new(BusObject { kind, object: object.clone(), outline: OnceLock::new() })
         };
         let events = events
             .iter()

@@ -155,7 +155,7 @@ impl CompiledWatch {
     }
 
     fn has_field(&self, object: &dyn Object) -> bool {
-        self.having.as_ref().is_none_or(|path| fields::raw(object.json(), path).is_some())
+        self.having.as_ref().is_none_or(|path| object.raw(path).is_some())
     }
 
     fn has_changed(&self, event: &ClusterEvent) -> bool {
@@ -163,7 +163,7 @@ impl CompiledWatch {
             (Some(previous), Change::Modified) if !self.when_changed.is_empty() => self
                 .when_changed
                 .iter()
-                .any(|path| fields::differ(previous.json(), event.object.json(), path)),
+                .any(|path| fields::texts_differ(previous.raw(path), event.object.raw(path))),
             _ => true,
         }
     }

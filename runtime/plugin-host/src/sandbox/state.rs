@@ -9,7 +9,7 @@ use super::clock::CallClock;
 use super::limits::Limits;
 use crate::artifact::Artifact;
 use crate::bindings::scheduler::pintle::plugin::extensions;
-use crate::bindings::{actions, lister, log, types};
+use crate::bindings::{actions, changes, lister, log, types};
 use crate::engine::Wasm;
 use crate::extension::{Evaluation, ExtensionAnswers};
 use crate::lister::{ReadError, Reads};
@@ -55,6 +55,21 @@ impl lister::Host for State {
 
     fn count(&mut self, query: lister::Query) -> wasmtime::Result<u32> {
         Ok(self.reader()?.count(self.at, query)?)
+    }
+}
+
+impl changes::Host for State {
+    fn list_changes(
+        &mut self,
+        query: lister::Query,
+        fields: Vec<String>,
+        since: u64,
+    ) -> wasmtime::Result<changes::Changed> {
+        let changed = self.reader()?.list_changes(self.at, query, &fields, since)?;
+        self.carried(&changed.objects);
+        let gone = |gone: &types::ObjectRef| gone.namespace.len() + gone.name.len();
+        self.read_bytes += changed.gone.iter().map(gone).sum::<usize>() as u64;
+        Ok(changed)
     }
 }
 
@@ -122,6 +137,7 @@ impl State {
 pub(crate) fn linker(wasm: &Wasm, artifact: &Artifact) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(wasm.engine());
     lister::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    changes::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     log::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     types::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     actions::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;

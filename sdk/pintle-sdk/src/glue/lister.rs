@@ -1,8 +1,9 @@
 //! The lister of a guest: the host's own, through the imports.
 
+use super::convert::ref_in;
 use super::convert::{kind_out, object, ref_out};
-use crate::bindings::controller::pintle::plugin::lister as host;
-use crate::lister::{Lister, Query};
+use crate::bindings::controller::pintle::plugin::{changes, lister as host};
+use crate::lister::{Changed, Lister, Query};
 use crate::object::{Object, ObjectRef};
 
 pub struct HostLister;
@@ -23,6 +24,16 @@ impl Lister for HostLister {
 
     fn count(&self, query: &Query) -> u32 {
         host::count(&encode(query))
+    }
+
+    fn list_changes(&self, query: &Query, since: u64) -> Changed {
+        let told = changes::list_changes(&encode(query), &query.fields, since);
+        Changed {
+            revision: told.revision,
+            whole: told.whole,
+            objects: told.objects.into_iter().map(object).collect(),
+            gone: told.gone.into_iter().map(ref_in).collect(),
+        }
     }
 }
 
