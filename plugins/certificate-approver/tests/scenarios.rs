@@ -130,6 +130,7 @@ fn the_suite_of_controllers() {
     let subject = subject::controller::<Plugin>();
     properties::is_idempotent(&subject, &json!({}), &world);
     properties::is_deterministic(&subject, &json!({}), &world);
+    properties::does_not_flap(&subject, &json!({}), &world);
     properties::converges(&subject, &json!({}), &world, 0..50, |settled| {
         let approved = settled.all(&CERTIFICATE_SIGNING_REQUEST);
         let approved = approved.iter().filter(|csr| !csr["status"]["conditions"].is_null());

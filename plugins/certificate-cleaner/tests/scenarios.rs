@@ -79,6 +79,7 @@ fn the_suite_of_controllers() {
     let subject = subject::controller::<Plugin>();
     properties::is_idempotent(&subject, &json!({}), &world);
     properties::is_deterministic(&subject, &json!({}), &world);
+    properties::does_not_flap(&subject, &json!({}), &world);
     properties::converges(&subject, &json!({}), &world, 0..50, |settled| {
         let left = settled.all(&CERTIFICATE_SIGNING_REQUEST);
         assert_eq!(left.len(), 1);

@@ -1,8 +1,8 @@
 //! Who may approve, who may sign, and what nobody may ask for.
 
 use pintle_plugin_certificate_restriction::Plugin;
-use pintle_sdk_testing::Reviewing;
 use pintle_sdk_testing::objects::certificate_request;
+use pintle_sdk_testing::{Reviewing, World, properties, subject};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -106,6 +106,13 @@ fn nobody_asks_for_an_administrators_certificate() {
         ask("garbage", client).unwrap_err(),
         "failed to parse CSR: PEM block type must be CERTIFICATE REQUEST"
     );
+}
+
+#[test]
+fn the_suite_of_admission() {
+    let objects = [JANE, EVE, PLUGIN, "garbage"].map(|pem| certificate_request("csr", pem).into());
+    let subject = subject::admission::<Plugin>();
+    properties::admits_idempotently(&subject, &json!({}), &World::new(), objects);
 }
 
 proptest! {

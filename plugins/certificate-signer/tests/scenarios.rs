@@ -146,6 +146,7 @@ fn the_suite_of_controllers() {
     let subject = subject::controller::<Plugin>();
     properties::is_idempotent(&subject, &json!({}), &crowd());
     properties::is_deterministic(&subject, &json!({}), &crowd());
+    properties::does_not_flap(&subject, &json!({}), &crowd());
     properties::converges(&subject, &json!({}), &crowd(), 0..50, |settled| {
         for csr in settled.all(&CERTIFICATE_SIGNING_REQUEST) {
             let approved = csr["status"]["conditions"][0]["type"] == "Approved";

@@ -69,6 +69,7 @@ fn the_suite_of_controllers() {
     let subject = subject::controller::<Plugin>();
     properties::is_idempotent(&subject, &config(), &world);
     properties::is_deterministic(&subject, &config(), &world);
+    properties::does_not_flap(&subject, &config(), &world);
     properties::converges(&subject, &config(), &world, 0..50, |settled| {
         for index in 0..5 {
             assert_eq!(published(settled, &format!("ns-{index}")), json!({"ca.crt": "PEM"}));

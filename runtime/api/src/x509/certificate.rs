@@ -44,7 +44,7 @@ fn validity(der: &[u8]) -> Result<(i64, i64), X509Error> {
     body.expect(der::SEQUENCE)?; // signature algorithm
     body.expect(der::SEQUENCE)?; // issuer
     let mut validity = body.expect(der::SEQUENCE)?.reader();
-    let times = (moment(&validity.next()?)?, moment(&validity.next()?)?);
+    let times = (moment(&validity.read()?)?, moment(&validity.read()?)?);
     body.expect(der::SEQUENCE)?; // subject
     body.expect(der::SEQUENCE)?; // public key
     certificate.expect(der::SEQUENCE)?;

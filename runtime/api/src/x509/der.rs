@@ -68,7 +68,7 @@ impl<'a> Reader<'a> {
         if self.rest.is_empty() { Ok(()) } else { Err(DerError::Trailing) }
     }
 
-    pub fn next(&mut self) -> Result<Element<'a>, DerError> {
+    pub fn read(&mut self) -> Result<Element<'a>, DerError> {
         let [tag, first, ..] = *self.rest else { return Err(DerError::Truncated) };
         if tag & 0x1f == 0x1f {
             return Err(DerError::Tag);
@@ -96,13 +96,13 @@ impl<'a> Reader<'a> {
 
     /// The next element, which must have this tag.
     pub fn expect(&mut self, tag: u8) -> Result<Element<'a>, DerError> {
-        let element = self.next()?;
+        let element = self.read()?;
         if element.tag == tag { Ok(element) } else { Err(DerError::Tag) }
     }
 
     /// The next element if it has this tag.
     pub fn optional(&mut self, tag: u8) -> Result<Option<Element<'a>>, DerError> {
-        if self.rest.first() == Some(&tag) { self.next().map(Some) } else { Ok(None) }
+        if self.rest.first() == Some(&tag) { self.read().map(Some) } else { Ok(None) }
     }
 }
 
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn lengths_are_definite_and_minimal() {
         fn check(bytes: &[u8], expect: Result<&[u8], DerError>) {
-            let found = Reader::new(bytes).next().map(|element| element.content);
+            let found = Reader::new(bytes).read().map(|element| element.content);
             assert_eq!(found, expect, "{bytes:02x?}");
         }
         check(&[0x04, 0x01, 7], Ok(&[7]));

@@ -151,7 +151,7 @@ impl CertificateRequest {
             false => Err(X509Error::Malformed(malformed)),
         };
         while !names.is_empty() {
-            let name = names.next()?;
+            let name = names.read()?;
             match name.tag {
                 EMAIL => self.email_addresses.push(text(name, "SAN rfc822Name is malformed")?),
                 DNS => self.dns_names.push(text(name, "SAN dNSName is malformed")?),
@@ -183,7 +183,7 @@ fn subject(name: &Element<'_>) -> Result<Subject, DerError> {
         while !attributes.is_empty() {
             let mut attribute = attributes.expect(der::SEQUENCE)?.reader();
             let name = attribute.expect(der::OID)?.content;
-            let value = attribute.next()?;
+            let value = attribute.read()?;
             attribute.finish()?;
             let Some(text) = der::text(&value)? else { continue };
             match name {

@@ -110,3 +110,145 @@ impl Signing {
             .map_err(|error| StatusError::bad_request(error.to_string()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pintle_api::kinds::Registry;
+    use pintle_apiserver::{
+        AdmitAll, ApiServer, BusFacts, NoConnections, NoNodes, Parts, StaticAuthorizer,
+        SystemClock, VersionInfo,
+    };
+    use pintle_storage::EngineKind;
+    use pintle_watch::Bus;
+    use serde_json::Value;
+
+    use super::*;
+
+    const NAME: &str = "jane";
+
+    struct World {
+        api: Arc<ApiServer>,
+        signing: Signing,
+        row: &'static Resource,
+        made: Value,
+        _dir: tempfile::TempDir,
+    }
+
+    impl World {
+        /// With Jane's request.
+        async fn new() -> World {
+            let dir = tempfile::tempdir().unwrap();
+            let store =
+                pintle_storage::open(EngineKind::Sled, &dir.path().join("db"), Default::default())
+                    .unwrap();
+            let registry = Registry::builtin();
+            let bus = Bus::new(registry, Default::default());
+            bus.load(store.clone()).await.unwrap();
+            let facts = Arc::new(BusFacts::new(bus.clone(), registry));
+            let api = ApiServer::new(Parts {
+                store,
+                bus,
+                registry,
+                admission: Arc::new(AdmitAll),
+                authorizer: Arc::new(StaticAuthorizer::new(facts)),
+                nodes: Arc::new(NoNodes),
+                connector: Arc::new(NoConnections),
+                clock: Arc::new(SystemClock),
+                info: VersionInfo::of("0.1.0", "", ""),
+                address: String::new(),
+            });
+            let ca = Arc::new(Ca::load_or_create(&dir.path().join("pki")).unwrap());
+            let row =
+                registry.by_kind("certificates.k8s.io", "v1", "CertificateSigningRequest").unwrap();
+            let pem = include_str!("../../../api/tests/x509/jane.csr");
+            let request = json!({"metadata": {"name": NAME}, "spec": {
+                "request": STANDARD.encode(pem), "usages": ["client auth"],
+                "signerName": "example.com/mine"}});
+            let made = api
+                .verbs()
+                .create(&user(), row, "", request, &WriteOptions::default())
+                .await
+                .unwrap()
+                .to_value()
+                .unwrap();
+            World { api, signing: Signing::new(ca), row, made, _dir: dir }
+        }
+
+        fn order(&self, change: impl FnOnce(&mut Value)) -> Vec<u8> {
+            let mut order = json!({
+                "metadata": {
+                    "uid": self.made["metadata"]["uid"],
+                    "resourceVersion": self.made["metadata"]["resourceVersion"],
+                },
+                "signature": {
+                    "usages": ["client auth"],
+                    "notBefore": "2026-01-01T00:00:00Z",
+                    "notAfter": "2026-01-02T00:00:00Z",
+                },
+            });
+            change(&mut order);
+            order.to_string().into_bytes()
+        }
+
+        async fn sign(&self, order: &[u8]) -> Result<Value, StatusError> {
+            let verbs = self.api.verbs();
+            let signed = self.signing.sign(verbs, &user(), self.row, "", NAME, order).await;
+            signed?.to_value()
+        }
+    }
+
+    fn user() -> User {
+        User::new("system:pintle:plugin:mine", ["system:pintle:plugins"])
+    }
+
+    #[tokio::test]
+    async fn a_request_is_signed_once_on_the_terms_of_the_order() {
+        let world = World::new().await;
+        let order = world.order(|_| {});
+        let signed = world.sign(&order).await.unwrap();
+        let certificate = signed["status"]["certificate"].as_str().unwrap();
+        let pem = STANDARD.decode(certificate).unwrap();
+        let end = pintle_api::x509::not_after_unix_seconds(&pem).unwrap();
+        assert_eq!(time::format_seconds(end * 1000), "2026-01-02T00:00:00Z");
+        // The same order again is about a request that is no more.
+        let again = world.sign(&order).await.unwrap_err();
+        assert_eq!((again.code(), again.reason()), (409, "Conflict"));
+    }
+
+    #[tokio::test]
+    async fn orders_that_make_no_sense_are_refused() {
+        let world = World::new().await;
+        let refused = |order: Vec<u8>, code: u16, expect: &'static str| {
+            let world = &world;
+            async move {
+                let error = world.sign(&order).await.unwrap_err();
+                assert_eq!(error.code(), code, "{}", error.message());
+                assert!(error.message().contains(expect), "{}", error.message());
+            }
+        };
+        let order = |change: fn(&mut Value)| world.order(change);
+        refused(b"{}".to_vec(), 400, "what to sign: missing field").await;
+        refused(order(|o| o["signature"]["isCA"] = true.into()), 400, "unknown field").await;
+        refused(order(|o| o["signature"]["notAfter"] = "soon".into()), 400, "is no RFC 3339 time")
+            .await;
+        refused(order(|o| o["signature"]["usages"] = json!(["fly"])), 400, "unrecognized usage")
+            .await;
+        refused(
+            order(|o| o["signature"]["notAfter"] = "2025-01-01T00:00:00Z".into()),
+            400,
+            "would end before it begins",
+        )
+        .await;
+        refused(order(|o| o["metadata"]["uid"] = "other".into()), 409, "has been modified").await;
+        refused(order(|o| o["metadata"]["resourceVersion"] = "9".into()), 409, "has been modified")
+            .await;
+        let pods = Registry::builtin().by_plural("", "v1", "pods").unwrap();
+        let order = world.order(|_| {});
+        let error = world
+            .signing
+            .sign(world.api.verbs(), &user(), pods, "default", NAME, &order)
+            .await
+            .unwrap_err();
+        assert_eq!(error.code(), 405);
+    }
+}
