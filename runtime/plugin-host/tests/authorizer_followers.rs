@@ -73,7 +73,7 @@ async fn started() -> Running {
 
 /// Each verb once per user; what Ann may changes every time.
 async fn some_requests(running: &Running, round: usize) {
-    let says = if round % 2 == 0 { "allow" } else { "deny" };
+    let says = if round.is_multiple_of(2) { "allow" } else { "deny" };
     if round == 0 {
         running.memory.create(map("ann", json!({"get": says})));
     } else {
@@ -173,12 +173,12 @@ async fn one_that_would_allow_more_never_decides_and_people_see_what() {
 async fn requests_see_no_wrong_answer_while_versions_are_swapped() {
     let running = started().await;
     let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let askers: Vec<_> = (0..4)
-        .map(|index| {
+    let askers: Vec<_> = ["jane", "joe", "jane", "joe"]
+        .into_iter()
+        .map(|user| {
             let (host, stop, asked) = (running.host.clone(), stop.clone(), asked.clone());
             tokio::spawn(async move {
                 let extra = BTreeMap::new();
-                let user = if index % 2 == 0 { "jane" } else { "joe" };
                 while !stop.load(Ordering::Relaxed) {
                     let answers = [("get", true), ("delete", false), ("list", false)];
                     for (verb, expect) in answers {

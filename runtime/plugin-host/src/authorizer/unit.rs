@@ -86,12 +86,17 @@ pub(super) struct NoAnswer {
     pub policy: FailurePolicy,
 }
 
+/// The answer, and whether the instance was called for it.
+type Make<'a, T> = &'a dyn Fn(&mut Live, Context) -> Result<(T, bool), Fault>;
+
+/// A turn of the instance, the context, whether it was called, and the answer.
+type Tell<'a, T> = &'a dyn Fn(&Live, Context, bool, Result<T, Fault>) -> AuthorizerTurn;
+
 /// What is asked of an instance, and what those who follow it are told of that.
 struct Call<'a, T> {
     input: &'a dyn Fn() -> Input,
-    /// The answer, and whether the instance was called for it.
-    make: &'a dyn Fn(&mut Live, Context) -> Result<(T, bool), Fault>,
-    turn: &'a dyn Fn(&Live, Context, bool, Result<T, Fault>) -> AuthorizerTurn,
+    make: Make<'a, T>,
+    turn: Tell<'a, T>,
 }
 
 impl AuthorizerUnit {
