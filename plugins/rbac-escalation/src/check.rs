@@ -55,8 +55,7 @@ pub fn role(request: &Request, view: impl FnOnce() -> View) -> Result<(), String
             resources: all(),
             ..PolicyRule::default()
         };
-        let paths =
-            PolicyRule { verbs: all(), non_resource_urls: all(), ..PolicyRule::default() };
+        let paths = PolicyRule { verbs: all(), non_resource_urls: all(), ..PolicyRule::default() };
         if !rbac::uncovered(&owned, &[resources, paths]).is_empty() {
             return Err("must have cluster-admin privileges to use the aggregationRule".to_owned());
         }
