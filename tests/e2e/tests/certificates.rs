@@ -4,11 +4,12 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::process::Child;
 
 use pintle_e2e::{Cluster, Output, run};
 use serde_json::{Value, json};
-use support::{apply_plugin, inline, status, variant};
+use support::{digest, variant};
 
 const CLIENT: &str = "kubernetes.io/kube-apiserver-client";
 const KUBELET: &str = "kubernetes.io/kube-apiserver-client-kubelet";
@@ -28,7 +29,7 @@ macro_rules! require_tools {
 /// A key and a request in the cluster's folder; the request in base64.
 fn request(cluster: &Cluster, name: &str, key: &str, subject: &str) -> String {
     cluster.shell(&format!(
-        "cd {} && openssl req -new -newkey {key} -nodes -keyout {name}.key -subj '{subject}' -out {name}.csr 2>&- && \
+        "cd {} && openssl req -new -newkey {key} -nodes -keyout {name}.key -subj '{subject}' -out {name}.csr 2>/dev/null && \
          base64 -w0 {name}.csr",
         cluster.path().display()
     ))
@@ -45,7 +46,9 @@ fn create(cluster: &Cluster, name: &str, manifest: &str, more: &[&str]) -> Outpu
     let file = cluster.path().join(format!("{name}.yaml"));
     std::fs::write(&file, manifest).unwrap();
     let file = file.to_string_lossy();
-    cluster.try_kubectl(&[&["create", "-f", &file], more].concat())
+    let mut arguments = vec!["create", "-f", &*file];
+    arguments.extend(more);
+    cluster.try_kubectl(&arguments)
 }
 
 fn get(cluster: &Cluster, name: &str, path: &str) -> String {
@@ -67,8 +70,9 @@ fn take(cluster: &Cluster, name: &str) {
 }
 
 fn as_user(cluster: &Cluster, user: &str, arguments: &str) -> Output {
-    let arguments: Vec<&str> = arguments.split(' ').collect();
-    cluster.try_kubectl(&[&["--user", user][..], &arguments].concat())
+    let mut whole = vec!["--user", user];
+    whole.extend(arguments.split(' '));
+    cluster.try_kubectl(&whole)
 }
 
 /// One cluster for all of it: they do not get in each other's way.
@@ -204,13 +208,13 @@ fn approving_is_a_right(cluster: &Cluster) {
         "certificatesigningrequests.certificates.k8s.io \"bob\" is forbidden: user not permitted to approve requests with signerName \"{CLIENT}\""
     );
     cluster.wait("the right to write approvals", 20, |c| {
-        as_user(c, "jane", "auth can-i update certificatesigningrequests/approval").success
+        as_user(c, "jane", "auth can-i update certificatesigningrequests --subresource=approval")
+            .success
     });
     let refused = as_user(cluster, "jane", "certificate approve bob");
     assert!(refused.stderr.contains(&expect), "{refused:?}");
     cluster.shell(
-        "kubectl create clusterrole signer --verb=approve --resource=signers.certificates.k8s.io --resource-name='kubernetes.io/*' || \
-         kubectl apply -f - <<'END'\n\
+        "kubectl apply -f - <<'END'\n\
          {\"apiVersion\": \"rbac.authorization.k8s.io/v1\", \"kind\": \"ClusterRole\", \"metadata\": {\"name\": \"signer\"}, \
           \"rules\": [{\"apiGroups\": [\"certificates.k8s.io\"], \"resources\": [\"signers\"], \"verbs\": [\"approve\"], \"resourceNames\": [\"kubernetes.io/*\"]}]}\n\
          END\n\
@@ -258,7 +262,8 @@ fn bad_requests_are_refused(cluster: &Cluster) {
         &manifest("legacy", &jane, "kubernetes.io/legacy-unknown", "client auth"),
         "the legacy signerName is not allowed via this API version",
     );
-    let brief = manifest("brief", &jane, CLIENT, "client auth").replace("3600", "599");
+    let brief =
+        manifest("brief", &jane, CLIENT, "client auth").replace("Seconds: 3600", "Seconds: 599");
     refuse("brief", &brief, "may not specify a duration less than 600 seconds (10 minutes)");
     for group in ["system:masters", "system:pintle:plugins"] {
         let asked = request(cluster, "root", "ed25519", &format!("/CN=root/O={group}"));
@@ -327,53 +332,46 @@ fn every_namespace_knows_the_authority(cluster: &Cluster) {
     cluster.wait("the authority to be back", 20, |c| read(c) == authority);
 }
 
-/// Requests arrive and are approved all the time; three times the signer is
-/// replaced. Each of them is signed, once.
+/// Requests arrive and are approved all the time, and the signer is replaced
+/// three times. Each of them is signed, once.
 fn signers_are_swapped_while_requests_flow(cluster: &Cluster) {
-    const COUNT: usize = 60;
-    let target = pintle_e2e::workspace().join("target/guests");
-    let built = pintle_plugin_build::build(
-        &pintle_e2e::workspace(),
-        &["pintle-plugin-certificate-signer"],
-        &target,
-    );
+    let workspace = pintle_e2e::workspace();
+    let package = ["pintle-plugin-certificate-signer"];
+    let built = pintle_plugin_build::build(&workspace, &package, &workspace.join("target/guests"));
     let component = std::fs::read(&built.expect("the signer builds")[0].path).unwrap();
     let asked = request(cluster, "flow", "ed25519", "/CN=flow");
     let body = manifest("flow-$i", &asked, CLIENT, "client auth");
+    let (stop, count) = (cluster.path().join("stop"), cluster.path().join("count"));
     let script = format!(
-        "for i in $(seq {COUNT}); do kubectl create -f - <<END || exit 1\n{body}END\n\
-         kubectl certificate approve flow-$i || exit 1; done"
+        "i=0; while [ ! -e {} ]; do i=$((i+1)); kubectl create -f - <<END || exit 1\n{body}END\n\
+         kubectl certificate approve flow-$i || exit 1; done > /dev/null; echo $i > {}",
+        stop.display(),
+        count.display()
     );
     let mut flow: Child = cluster.client().spawn_program("sh", &["-c", &script]);
     for mark in 1..=3_u8 {
         let version = variant(&component, mark);
-        let grants = json!({"grants": [{
-            "apiGroups": ["certificates.k8s.io"],
-            "kinds": ["CertificateSigningRequest"],
-            "verbs": ["get", "list", "watch", "patch/status", "update/signature"],
-        }]});
-        apply_plugin(cluster, "certificate-signer", "Controller", &[inline(&version), grants]);
-        let digest = support::digest(&version);
-        status(cluster, "certificate-signer", "another signer", |status| {
-            status["activeDigest"] == digest.as_str()
-        });
-        assert!(flow.try_wait().unwrap().is_none() || mark > 1, "requests flow during a swap");
+        let file = cluster.path().join(format!("signer-{mark}.wasm"));
+        std::fs::write(&file, &version).unwrap();
+        let swap = ["plugin", "swap", "certificate-signer", &file.to_string_lossy()];
+        let swapped = cluster.pintle(&swap);
+        assert!(swapped.contains(&format!("active, {}", digest(&version))), "{swapped}");
     }
+    assert!(flow.try_wait().unwrap().is_none(), "requests flow until all swaps are done");
+    std::fs::write(&stop, "").unwrap();
     assert!(flow.wait().unwrap().success());
-    let all = |c: &Cluster| {
+    let count: usize = std::fs::read_to_string(&count).unwrap().trim().parse().unwrap();
+    assert!(count >= 3, "{count} requests");
+    let certificates = |c: &Cluster| -> Vec<String> {
         let list = c.get("certificatesigningrequests");
-        pintle_e2e::items(&list)
+        let flowing = pintle_e2e::items(&list)
             .iter()
-            .filter(|csr| pintle_e2e::name(csr).starts_with("flow-"))
-            .cloned()
-            .collect::<Vec<Value>>()
+            .filter(|csr| pintle_e2e::name(csr).starts_with("flow-"));
+        flowing.filter_map(|csr| Some(csr["status"]["certificate"].as_str()?.to_owned())).collect()
     };
-    cluster.wait("a certificate for every request", 60, |c| {
-        all(c).iter().filter(|csr| csr["status"]["certificate"].is_string()).count() == COUNT
-    });
-    let distinct: std::collections::BTreeSet<String> =
-        all(cluster).iter().map(|csr| csr["status"]["certificate"].to_string()).collect();
-    assert_eq!(distinct.len(), COUNT);
+    cluster.wait("a certificate for every request", 60, |c| certificates(c).len() == count);
+    let distinct: BTreeSet<String> = certificates(cluster).into_iter().collect();
+    assert_eq!(distinct.len(), count);
     let plugin = cluster.get("plugins certificate-signer");
     assert_eq!(plugin["status"]["phase"], "Active", "{plugin}");
     assert_eq!(plugin["status"]["strikes"].as_i64().unwrap_or(0), 0, "{plugin}");
