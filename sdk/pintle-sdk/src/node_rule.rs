@@ -254,7 +254,7 @@ impl<R: NodeRule> SchedulerExtension for NodeTable<R> {
         let Some(pod) = asked.pod() else { return Vec::new() };
         let rejections = self.reject_all(pod);
         let bytes = rejections.iter().map(|r| r.reason.len() + 4 * r.nodes.len()).sum();
-        self.rejections.keep(&self.part, rejections.clone(), position, bytes);
+        self.rejections.keep(&self.part, &rejections, position, bytes);
         rejections
     }
 
@@ -275,7 +275,7 @@ impl<R: NodeRule> SchedulerExtension for NodeTable<R> {
         }
         let Some(pod) = asked.pod() else { return Vec::new() };
         let scores = self.score_all(pod);
-        self.scores.keep(&self.part, scores.clone(), position, scores.len());
+        self.scores.keep(&self.part, &scores, position, scores.len());
         scores
     }
 }

@@ -9,7 +9,12 @@ pub(super) struct Answers<A> {
     by_part: BTreeMap<Box<[u8]>, Kept<A>>,
     bytes: usize,
     uses: u64,
+    /// What was asked about before, as a hash at its place.
+    asked: Vec<u64>,
 }
+
+/// So many questions are known again.
+const ASKED: usize = 1024;
 
 /// An answer, and the position of the nodes that it was given at.
 pub(super) struct Kept<A> {
@@ -21,7 +26,7 @@ pub(super) struct Kept<A> {
 
 impl<A> Answers<A> {
     pub fn new() -> Self {
-        Answers { by_part: BTreeMap::new(), bytes: 0, uses: 0 }
+        Answers { by_part: BTreeMap::new(), bytes: 0, uses: 0, asked: vec![0; ASKED] }
     }
 
     pub fn get(&mut self, part: &[u8]) -> Option<&mut Kept<A>> {
@@ -31,8 +36,17 @@ impl<A> Answers<A> {
         Some(kept)
     }
 
-    /// `bytes`: about what the answer takes.
-    pub fn keep(&mut self, part: &[u8], answer: A, position: u64, bytes: usize) {
+    /// `bytes`: about what the answer takes. What is asked about for the first time
+    /// may be so for the last time: its answer is not kept.
+    pub fn keep(&mut self, part: &[u8], answer: &A, position: u64, bytes: usize)
+    where
+        A: Clone,
+    {
+        let hash = hash(part);
+        if std::mem::replace(&mut self.asked[hash as usize % ASKED], hash) != hash {
+            return;
+        }
+        let answer = answer.clone();
         let bytes = bytes + part.len();
         if self.bytes + bytes > MOST_BYTES {
             self.forget_half();
@@ -53,4 +67,16 @@ impl<A> Answers<A> {
         self.by_part.retain(|_, kept| kept.last_use > middle);
         self.bytes = self.by_part.values().map(|kept| kept.bytes).sum();
     }
+}
+
+/// To tell whether something was there before; a mistake costs some bytes.
+fn hash(part: &[u8]) -> u64 {
+    let (words, rest) = part.as_chunks::<8>();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let words = words.iter().chain([&last]);
+    let hash = words.fold(part.len() as u64, |hash, word| {
+        (hash ^ u64::from_le_bytes(*word)).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
+    });
+    crate::names::mix(hash)
 }

@@ -96,12 +96,17 @@ fn nodes_are_judged_by_kind_and_again_when_they_change() {
     assert_eq!((scores[0], scores[1], scores.len()), (100, 7, 1000));
     assert_eq!(rejections, []);
     assert_eq!(table.rule.0.get(), 4);
+    // What is asked for a second time is remembered.
+    assert_eq!(ask(&mut table, "a", "").0, scores);
+    assert_eq!(table.rule.0.get(), 8);
+    assert_eq!(ask(&mut table, "a", "").0, scores);
+    assert_eq!(table.rule.0.get(), 8);
     // A pod that differs in nothing that counts, and a node that does.
     table.sync_nodes(vec![node(2, "a", ""), node(4, "b", "core")]);
     let (scores, rejections) = ask(&mut table, "a", "");
     assert_eq!((scores[2], scores[4]), (100, 7));
     assert_eq!(rejections, [("node(s) of core".to_owned(), vec![4])]);
-    assert_eq!(table.rule.0.get(), 6);
+    assert_eq!(table.rule.0.get(), 10);
     table.sync_nodes(vec![NumberedNode { number: 4, node: None }]);
     assert_eq!(ask(&mut table, "a", "").1, []);
     assert_eq!(ask(&mut table, "a", "").0[4], 0);

@@ -75,17 +75,13 @@ impl<'de> Walker<'de, '_> {
         Ok(raw)
     }
 
-    /// The next value, which is a string without escapes.
+    /// The next value, if it is a string that is as it stands.
     fn plain(&mut self) -> Result<Option<&'de str>, Error> {
         if self.peek() != Some(b'"') {
             return Ok(None);
         }
         let Some((end, true)) = scan::string_end(self.json, self.at) else { return Ok(None) };
         let text = &self.json[self.at + 1..end - 1];
-        // No control characters: those are for the one who says what is wrong.
-        if text.iter().any(|byte| *byte < b' ') {
-            return Ok(None);
-        }
         let text = std::str::from_utf8(text).map_err(Error::custom)?;
         self.part.extend_from_slice(&self.json[self.at..end]);
         self.at = end;

@@ -61,7 +61,7 @@ pub(super) fn value_end(json: &[u8], at: usize) -> Option<usize> {
 }
 
 /// The end of the string whose first quote is at `at`, and whether it is as it
-/// stands, without escapes.
+/// stands: without escapes, and without control characters, which JSON has none of.
 pub(super) fn string_end(json: &[u8], at: usize) -> Option<(usize, bool)> {
     let mut plain = true;
     let mut next = at + 1;
@@ -73,22 +73,27 @@ pub(super) fn string_end(json: &[u8], at: usize) -> Option<(usize, bool)> {
                 plain = false;
                 next += 2;
             }
-            _ => next += 1,
+            byte => {
+                plain &= *byte >= b' ';
+                next += 1;
+            }
         }
     }
 }
 
-/// So many bytes, in steps of eight, are neither quote nor backslash.
+/// So many bytes, in steps of eight, are neither quote nor backslash nor control
+/// character.
 fn clear_of(text: &[u8]) -> usize {
     const LOW: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
-    // The lowest byte that is zero is found for certain, which is enough to stop.
+    // The lowest byte that is meant is found for certain, which is enough to stop.
     let has_zero = |word: u64| word.wrapping_sub(LOW) & !word & HIGH;
     let mut clear = 0;
     for word in text.as_chunks::<8>().0 {
         let word = u64::from_le_bytes(*word);
-        let found =
-            has_zero(word ^ (LOW * u64::from(b'"'))) | has_zero(word ^ (LOW * u64::from(b'\\')));
+        let found = has_zero(word ^ (LOW * u64::from(b'"')))
+            | has_zero(word ^ (LOW * u64::from(b'\\')))
+            | (word.wrapping_sub(LOW * u64::from(b' ')) & !word & HIGH);
         if found != 0 {
             return clear + found.trailing_zeros() as usize / 8;
         }
