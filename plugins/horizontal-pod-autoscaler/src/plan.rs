@@ -359,7 +359,9 @@ impl Work<'_> {
             history.recommend(before, current);
         }
         let stable = behavior::stabilize(behavior, history, now, current, asked);
-        history.recommend(now, asked);
+        let maximum = self.hpa.spec.max_replicas;
+        // Beyond the bounds it is no advice: at the bound there is nothing to remember.
+        history.recommend(now, asked.max(minimum).min(maximum));
         if stable == asked {
             let fine = "recommended size matches current size";
             self.set("AbleToScale", true, "ReadyForNewScale", fine);
@@ -370,7 +372,6 @@ impl Work<'_> {
             let why = "recent recommendations were lower than current one, applying the lowest recent recommendation";
             self.set("AbleToScale", true, "ScaleUpStabilized", why);
         }
-        let maximum = self.hpa.spec.max_replicas;
         let most = behavior::most(&behavior.up, history, now, current).max(current).min(maximum);
         let least =
             behavior::least(&behavior.down, history, now, current).min(current).max(minimum);

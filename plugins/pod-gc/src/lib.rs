@@ -98,6 +98,10 @@ impl Plugin {
         outcome: &mut Outcome,
     ) -> Result<(), Error> {
         let ending = pod.metadata.is_being_deleted();
+        if ending && pod.metadata.deletion_grace_period_seconds == Some(0) {
+            // It waits for its finalizers alone.
+            return Ok(());
+        }
         if pod.spec.node_name.is_empty() {
             if ending {
                 outcome.push(Delete::this(pod).grace(0));

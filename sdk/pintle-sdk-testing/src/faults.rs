@@ -44,6 +44,11 @@ impl Faults {
         Faults { random: Random::new(seed), left: count, all_kinds: true }
     }
 
+    /// Nothing goes wrong any more.
+    pub fn end(&mut self) {
+        self.left = 0;
+    }
+
     pub fn are_of_all_kinds(&self) -> bool {
         self.all_kinds
     }

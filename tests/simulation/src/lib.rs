@@ -110,6 +110,7 @@ impl Simulation {
         self.live(DEEDS);
         people::calm_down(&mut self.cluster, &mut self.site);
         self.come_to_rest();
+        self.cluster.end_faults();
         goals::check(&self.cluster);
         let again = self.cluster.restart();
         // What a quota forbids is tried for ever, with longer and longer breaks.

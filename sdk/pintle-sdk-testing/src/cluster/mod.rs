@@ -148,6 +148,13 @@ impl Cluster {
         self
     }
 
+    /// From now on nothing goes wrong any more.
+    pub fn end_faults(&mut self) {
+        if let Some(faults) = &mut self.faults {
+            faults.end();
+        }
+    }
+
     /// Starts a controller, whatever it is made of.
     pub fn with_subject(mut self, subject: &Subject<dyn ControllerSubject>, config: Value) -> Self {
         self.members.push(Member::start(subject, config));
