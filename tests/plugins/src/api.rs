@@ -188,6 +188,19 @@ impl Api {
         }
     }
 
+    /// A stream of bytes to its end. `begun` is called before the first of them.
+    pub fn read_all(mut self, path: &str, begun: impl FnOnce()) -> Vec<u8> {
+        self.send("GET", path, "", "");
+        let (status, length) = self.head();
+        assert_eq!((status, length), (200, None), "{path} is a stream");
+        begun();
+        let mut bytes = Vec::new();
+        while let Ok(Some(chunk)) = self.chunk() {
+            bytes.extend(chunk);
+        }
+        bytes
+    }
+
     /// Ends whatever is read from this connection.
     pub fn cutter(&self) -> impl FnOnce() + Send + 'static {
         let socket = self.stream.get_ref().sock.try_clone().expect("a socket");

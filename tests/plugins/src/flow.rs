@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::api::{Access, Api};
 use crate::components::{digest, variant};
 use crate::ledger::{Ledger, Sees};
+use crate::recording::{Recording, replayed};
 use crate::server::Server;
 
 /// Between two units of work of one client.
@@ -24,7 +25,7 @@ const BESIDE: usize = 10;
 /// Generous: the machine may be busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-const PLUGINS: &str = "/apis/plugins.pintle.dev/v1alpha1/plugins";
+pub const PLUGINS: &str = "/apis/plugins.pintle.dev/v1alpha1/plugins";
 
 /// One plugin and its work.
 pub struct Row {
@@ -105,6 +106,8 @@ pub struct Swapped {
     pub meanwhile: usize,
     pub took: Duration,
     ledger: Option<Ledger>,
+    /// Of the version before.
+    trace: Vec<u8>,
 }
 
 impl Row {
@@ -134,6 +137,7 @@ impl Row {
             }
             Work::Answered(_) => None,
         };
+        let recording = Recording::start(stage.api.another(), self.plugin);
         let next = variant(&bytes, 1);
         let file = server.path(&format!("{}.wasm", self.plugin));
         std::fs::write(&file, &next).expect("the temp dir is writable");
@@ -171,8 +175,8 @@ impl Row {
         }
         let wrong = flow.wrong.into_inner().expect("nobody panicked");
         assert!(wrong.is_empty(), "{} of {begun} answers: {:#?}", wrong.len(), wrong.first());
-        let swapped =
-            Swapped { row: self, before, digest: digest(&next), begun, meanwhile, took, ledger };
+        let (digest, trace) = (digest(&next), recording.finish(PATIENCE));
+        let swapped = Swapped { row: self, before, digest, begun, meanwhile, took, ledger, trace };
         let status = swapped.check_status(&mut server.connect());
         // Kept warm to go back to, for a while.
         let previous = swapped.before["status"]["activeDigest"].as_str();
@@ -323,9 +327,13 @@ impl Swapped {
         status
     }
 
-    /// After everything else: nothing was done twice, also not since then.
-    pub fn judge(self, access: &Access) -> String {
+    /// After everything else: nothing was done twice, also not since then, and what
+    /// was recorded is decided again in the same way. `cache` has what is compiled.
+    pub fn judge(self, access: &Access, cache: &Path) -> String {
         let (row, mut stage) = (self.row, Stage::of(access, self.row.plugin));
+        let report = replayed(&self.trace, cache);
+        assert!(report.is_identical(), "{}: {report:#?}", row.plugin);
+        assert!(report.calls + report.lost > 0, "{}: nothing was recorded", row.plugin);
         self.check_status(&mut stage.api);
         if let (Work::Made(made), Some(ledger)) = (&row.work, &self.ledger) {
             assert!(ledger.is_complete(), "the watch of what is made has ended");
@@ -343,11 +351,12 @@ impl Swapped {
             }
         }
         format!(
-            "{}: {} units of work, {} of them during a swap of {} ms",
+            "{}: {} units of work, {} of them during a swap of {} ms; {} calls replayed",
             row.plugin,
             self.begun,
             self.meanwhile,
-            self.took.as_millis()
+            self.took.as_millis(),
+            report.calls,
         )
     }
 }

@@ -8,11 +8,12 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use wasmtime::component::Component as WasmComponent;
 
-use super::model::{Answer, Input, ObjectRecord, QueryRecord, RefRecord};
+use super::model::{Answer, Input, KindRecord, ObjectRecord, QueryRecord, RefRecord};
 use super::subject::Subject;
 use super::wire;
-use crate::artifact::{self, Artifact, ArtifactError};
+use crate::artifact::{self, Artifact, ArtifactError, Artifacts};
 use crate::bindings::admission::AdmissionPlugin;
+use crate::bindings::authorizer::AuthorizerPlugin;
 use crate::bindings::controller::ControllerPlugin;
 use crate::bindings::scheduler::SchedulerPlugin;
 use crate::bindings::scheduler_extension::SchedulerExtensionPlugin;
@@ -30,6 +31,7 @@ use crate::program::{GrantPolicy, Ingredients, LoadError, Program};
 /// What components say of themselves, as the contract has it.
 pub mod described {
     pub use crate::bindings::admission::exports::pintle::plugin::admission;
+    pub use crate::bindings::authorizer::exports::pintle::plugin::authorizer;
     pub use crate::bindings::controller::exports::pintle::plugin::controller;
     pub use crate::bindings::scheduler::exports::pintle::plugin::scheduler;
     pub use crate::bindings::scheduler_extension::exports::pintle::plugin::scheduler_extension;
@@ -67,6 +69,17 @@ pub enum Description {
     Scheduler(described::scheduler::Description),
     Admission(described::admission::Description),
     SchedulerExtension(described::scheduler_extension::Description),
+    Authorizer(described::authorizer::Description),
+}
+
+/// What a call has looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Looked {
+    pub kind: KindRecord,
+    /// For all of them, not for one by its name.
+    pub listed: bool,
+    /// False: nothing is granted of this kind, so that it found nothing.
+    pub granted: bool,
 }
 
 /// A running, configured instance. It is granted what its manifest asks for.
@@ -89,6 +102,16 @@ impl Component {
         Ok(Self { wasm, artifact: Artifact { digest, role, wasi, component } })
     }
 
+    /// [`Component::open`] with what was compiled before.
+    pub fn open_with(
+        artifacts: &Artifacts,
+        bytes: &[u8],
+        role: Role,
+    ) -> Result<Self, OfflineError> {
+        let artifact = artifacts.load(bytes, None, role)?;
+        Ok(Self { wasm: artifacts.wasm().clone(), artifact })
+    }
+
     /// An instance with this configuration, JSON.
     pub fn start(&self, config: &[u8]) -> Result<Instance, OfflineError> {
         match self.artifact.role {
@@ -98,7 +121,8 @@ impl Component {
             Role::SchedulerExtension => {
                 self.start_as::<SchedulerExtensionPlugin>(config, Description::SchedulerExtension)
             }
-            role => Err(OfflineError::Role(role)),
+            Role::Authorizer => self.start_as::<AuthorizerPlugin>(config, Description::Authorizer),
+            role @ Role::Cni => Err(OfflineError::Role(role)),
         }
     }
 
@@ -122,7 +146,11 @@ impl Component {
                 metrics: Arc::default(),
             },
         )?;
-        let reads = Arc::new(Swapped { grants: program.grants.clone(), objects: Mutex::default() });
+        let reads = Arc::new(Swapped {
+            grants: program.grants.clone(),
+            objects: Mutex::default(),
+            looked: Mutex::default(),
+        });
         let reader: Arc<dyn Reads> = reads.clone();
         let mut sandbox = program
             .start_with(|surroundings| surroundings.reader = Some(reader))
@@ -139,10 +167,16 @@ impl Instance {
     /// One call, whose reads `objects` answers; None if the role has no such
     /// call. After a fault the instance answers nothing but faults.
     pub fn ask(&mut self, input: &Input, objects: Arc<dyn Objects>) -> Option<Answer> {
+        self.reads.looked.lock().clear();
         *self.reads.objects.lock() = Some(objects);
         let answer = (self.ask)(input);
         *self.reads.objects.lock() = None;
         answer
+    }
+
+    /// What the latest call has looked for by kind, in order.
+    pub fn looked(&self) -> Vec<Looked> {
+        self.reads.looked.lock().clone()
     }
 }
 
@@ -150,9 +184,15 @@ impl Instance {
 struct Swapped {
     grants: Arc<Grants>,
     objects: Mutex<Option<Arc<dyn Objects>>>,
+    looked: Mutex<Vec<Looked>>,
 }
 
 impl Swapped {
+    fn note(&self, kind: &types::KindRef, namespace: &str, listed: bool) {
+        let granted = self.grants.may_read_in(&convert::kind(kind.clone()), namespace);
+        self.looked.lock().push(Looked { kind: wire::kind(kind), listed, granted });
+    }
+
     fn objects(&self) -> Result<Arc<dyn Objects>, ReadError> {
         self.objects.lock().clone().ok_or(ReadError::NoReader)
     }
@@ -160,6 +200,9 @@ impl Swapped {
     fn find(&self, query: lister::Query) -> Result<Vec<types::Object>, ReadError> {
         if query.kind.is_none() && query.namespace.is_none() && query.owner_uid.is_none() {
             return Ok(Vec::new());
+        }
+        if let Some(kind) = &query.kind {
+            self.note(kind, query.namespace.as_deref().unwrap_or_default(), true);
         }
         let limit = if query.limit == 0 { usize::MAX } else { query.limit as usize };
         // What is not granted must not count against the limit.
@@ -178,6 +221,7 @@ impl Swapped {
 
 impl Reads for Swapped {
     fn get(&self, _: u64, reference: types::ObjectRef) -> Result<Option<types::Object>, ReadError> {
+        self.note(&reference.kind, &reference.namespace, false);
         let kind = convert::kind(reference.kind.clone());
         if !self.grants.may_read_in(&kind, &reference.namespace) {
             return Ok(None);

@@ -8,8 +8,8 @@ use crate::objects::*;
 pub const ROWS: &[Row] = &[
     Row {
         plugin: "node-ipam",
-        // As the server has it for the embedded one.
-        spec: || json!({"config": {"clusterCIDR": "10.244.0.0/16"}}),
+        // A range of 256 is not enough for all the nodes that other rows make.
+        spec: || json!({"config": {"clusterCIDR": "10.128.0.0/9"}}),
         prepare: no_preparation,
         work: Work::Made(Made {
             begin: |stage, unit| node(stage, unit, "True"),

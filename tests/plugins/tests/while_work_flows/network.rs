@@ -48,6 +48,43 @@ pub const ROWS: &[Row] = &[
             told: None,
         }),
     },
+    Row {
+        plugin: "service-addresses",
+        spec: nothing,
+        prepare: no_preparation,
+        work: answered(|stage, number| {
+            let path = stage.path("v1/services");
+            let name = format!("service-{number}");
+            let spec = json!({"type": "NodePort", "ports": [{"port": 80}]});
+            let object = json!({"metadata": {"name": name}, "spec": spec});
+            let done = stage.api.create(&path, &object).holds(|service| {
+                let spec = &service["spec"];
+                spec["clusterIP"].is_string() && spec["ports"][0]["nodePort"].is_i64()
+            });
+            // There are only so many node ports.
+            stage.api.delete(&format!("{path}/{name}")).ok();
+            done
+        }),
+    },
+    Row {
+        plugin: "service-cidrs",
+        spec: nothing,
+        prepare: no_preparation,
+        work: Work::Made(Made {
+            begin: |stage, unit| {
+                let object = json!({"metadata": {"name": unit}, "spec": {"ports": [{"port": 80}]}});
+                stage.create("v1/services", object);
+            },
+            look_at: |_| "/apis/networking.k8s.io/v1/ipaddresses".to_owned(),
+            sees: |_, object| {
+                let parent = &object["spec"]["parentRef"];
+                let ours = parent["namespace"] == "swap-service-cidrs";
+                ours.then(|| Some((parent["name"].as_str()?.to_owned(), uid(object))))?
+            },
+            each: 1,
+            told: None,
+        }),
+    },
 ];
 
 fn service(stage: &mut Stage, name: &str, selector: Value) {

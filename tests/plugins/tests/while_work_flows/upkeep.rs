@@ -42,6 +42,26 @@ pub const ROWS: &[Row] = &[
         }),
     },
     Row {
+        plugin: "root-ca-publisher",
+        spec: || json!({"config": {"rootCA": "-----BEGIN CERTIFICATE-----"}}),
+        prepare: no_preparation,
+        work: Work::Made(Made {
+            begin: |stage, unit| {
+                let object = json!({"metadata": {"name": unit}});
+                stage.api.create("/api/v1/namespaces", &object).ok();
+            },
+            look_at: |_| {
+                "/api/v1/configmaps?fieldSelector=metadata.name%3Dkube-root-ca.crt".to_owned()
+            },
+            sees: |kind, object| {
+                let namespace = object["metadata"]["namespace"].as_str()?.to_owned();
+                (kind == "ADDED").then(|| (namespace, uid(object)))
+            },
+            each: 1,
+            told: None,
+        }),
+    },
+    Row {
         plugin: "resource-quota-controller",
         spec: nothing,
         prepare: no_preparation,
