@@ -5,7 +5,7 @@ use pintle_simulation::threads::{play, play_all};
 use pintle_simulation::{Cast, Simulation};
 
 fn seeds() -> std::ops::Range<u64> {
-    let text = std::env::var("PINTLE_SEEDS").unwrap_or_else(|_| "0..3000".to_owned());
+    let text = std::env::var("PINTLE_SEEDS").unwrap_or_else(|_| "0..1000".to_owned());
     let (from, to) = text.split_once("..").expect("PINTLE_SEEDS is FROM..TO");
     from.parse().expect("a number")..to.parse().expect("a number")
 }
