@@ -35,11 +35,15 @@ pub fn scale(shares: &[Share], allowed: i64, desired: i64) -> Vec<i64> {
 }
 
 fn fraction(share: &Share, allowed: i64) -> i64 {
-    if share.sized_for == 0 {
+    // The annotation may say anything.
+    if share.sized_for <= 0 {
         return 0;
     }
-    // Rounded to the nearest, halves up; all numbers are non-negative.
-    (2 * share.replicas * allowed + share.sized_for) / (2 * share.sized_for) - share.replicas
+    let (replicas, sized_for) = (i128::from(share.replicas), i128::from(share.sized_for));
+    // Rounded to the nearest, halves up.
+    let doubled = replicas.saturating_mul(2 * i128::from(allowed)).saturating_add(sized_for);
+    let change = doubled / (2 * sized_for) - replicas;
+    i64::try_from(change).unwrap_or(if change < 0 { i64::MIN } else { i64::MAX })
 }
 
 #[cfg(test)]
@@ -57,6 +61,7 @@ mod tests {
         check(&[8, 5], 13, 18, 15, &[11, 7]);
         check(&[5, 5], 10, 20, 20, &[10, 10]);
         check(&[5, 5], 10, 6, 6, &[3, 3]);
+        check(&[5, 5], i64::MIN, 6, 6, &[1, 5]);
         check(&[7, 2, 1], 10, 15, 15, &[11, 3, 1]);
         check(&[3, 2], 5, 0, 0, &[0, 0]);
         check(&[], 5, 7, 7, &[]);

@@ -118,7 +118,10 @@ impl Set {
                     self.annotation(REVISION_HISTORY).filter(|history| !history.is_empty());
                 let history =
                     history.map_or(known.to_string(), |history| format!("{history},{known}"));
-                let start = history.len().saturating_sub(MOST_HISTORY);
+                // Anybody may have written there, so it need not be digits.
+                let most = history.len().saturating_sub(MOST_HISTORY);
+                let start = (most..history.len()).find(|&at| history.is_char_boundary(at));
+                let start = start.unwrap_or(0);
                 let history = history[start..]
                     .split_once(',')
                     .filter(|_| start > 0)
@@ -203,6 +206,13 @@ pub fn split(deployment: &Deployment, mut sets: Vec<Set>) -> (Option<Set>, Vec<S
     (newest.map(|index| sets.remove(index)), sets)
 }
 
+fn as_object(value: &mut Value) -> &mut Value {
+    if !value.is_object() {
+        *value = json!({});
+    }
+    value
+}
+
 /// A set for the present template, with its name.
 pub fn new_set(
     deployment: &Typed<Deployment>,
@@ -214,7 +224,11 @@ pub fn new_set(
     let prefix = names::cut(&deployment.reference.name, 252 - hash.len());
     let name = format!("{prefix}-{hash}");
     let mut pod_template = deployment.spec.template.clone();
-    pod_template["metadata"]["labels"][HASH_LABEL] = json!(hash);
+    // What is no object there becomes one: the API server says what is wrong with it.
+    let labels = ["metadata", "labels"]
+        .iter()
+        .fold(&mut pod_template, |place, field| &mut as_object(place)[*field]);
+    as_object(labels)[HASH_LABEL] = json!(hash);
     let mut selector = deployment.spec.selector.clone();
     selector.match_labels.get_or_insert_default().insert(HASH_LABEL.to_owned(), hash);
     let mut annotations: BTreeMap<&str, String> = inherited(&deployment.metadata.annotations)

@@ -215,7 +215,7 @@ impl<'a> Work<'a> {
     /// As many pods as the job wants now.
     fn manage(&mut self, tally: &Tally<'a>) {
         let spec = &self.job.spec;
-        let parallelism = spec.parallelism.unwrap_or(1);
+        let parallelism = spec.parallelism.unwrap_or(1).max(0);
         let succeeded = tally.succeeded_in_all(self.job);
         let useful = self.drop_useless(tally);
         let active = useful.len() as i64;

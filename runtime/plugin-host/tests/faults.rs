@@ -159,6 +159,28 @@ fn candidates() -> Vec<Candidate> {
         let spec = json!({});
         all.push(Candidate { what, component, spec, phase: "Rejected", reason });
     }
+    let elsewhere =
+        json!({ "reference": format!("registry.invalid/scheduler@{}", guests::digest(b"")) });
+    for (what, spec, reason) in [
+        (
+            "is signed with the wrong key",
+            json!({ "verification": { "publicKeys": ["another's"] }, "signature": "MEUCIQ==" }),
+            "SignatureInvalid",
+        ),
+        (
+            "is signed by nobody",
+            json!({ "verification": { "publicKeys": ["another's"] } }),
+            "SignatureMissing",
+        ),
+        (
+            "lies in a registry that does not answer",
+            json!({ "source": { "inline": null, "oci": elsewhere }, "digest": null }),
+            "SourceUnavailable",
+        ),
+    ] {
+        let component = scheduler.clone();
+        all.push(Candidate { what, component, spec, phase: "Rejected", reason });
+    }
     all
 }
 
@@ -169,13 +191,25 @@ async fn suffer(running: &Running, arrivals: &Arrivals, candidate: &Candidate) {
         // All that is there decides alone, and nothing is warm.
         let mut back = spec(&guests::scheduler(), good.clone());
         back["rollout"]["shadow"] = Value::Null;
-        back["budgets"] = Value::Null;
+        for field in ["budgets", "verification", "signature"] {
+            back[field] = Value::Null;
+        }
+        back["source"]["oci"] = Value::Null;
         let generation = running.change("scheduler", back);
         running.phase("scheduler", &generation, "Active").await;
         arrivals.more(20).await;
         arrivals.watch(memory);
         let mut bad = spec(&candidate.component, json!({ "version": "bad" }));
         json_patch::merge(&mut bad, &candidate.spec);
+        // What the version before has and this one has not is to go.
+        for (field, value) in candidate.spec.as_object().unwrap() {
+            if value.is_null() {
+                bad[field] = Value::Null;
+            }
+        }
+        if candidate.spec["source"].is_object() {
+            bad["source"] = candidate.spec["source"].clone();
+        }
         let generation = running.change("scheduler", bad);
         let status = running.phase("scheduler", &generation, candidate.phase).await;
         assert_eq!(status["reason"], candidate.reason, "{}: {status}", candidate.what);
@@ -226,7 +260,9 @@ async fn whatever_a_candidate_does_pods_are_bound_all_the_time() {
     // Replaced twice within one second: the last one decides.
     for mark in [4, 5] {
         let next = guests::variant(&guests::scheduler(), mark);
-        running.change("scheduler", spec(&next, json!({ "version": mark.to_string() })));
+        let mut next = spec(&next, json!({ "version": mark.to_string() }));
+        next["source"]["oci"] = Value::Null;
+        running.change("scheduler", next);
     }
     let last = guests::digest(&guests::variant(&guests::scheduler(), 5));
     running
