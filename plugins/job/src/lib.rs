@@ -25,6 +25,9 @@ use pintle_sdk::refusal::REFUSAL;
 use pintle_sdk::remembered::Remembered;
 use pintle_sdk::{lister, workload};
 
+/// Whose pod it was made to be; stays when its owner leaves it behind.
+const CONTROLLER_UID: &str = "batch.kubernetes.io/controller-uid";
+
 #[derive(Default)]
 pub struct Plugin {
     pods: Remembered<Typed<Pod>>,
@@ -95,7 +98,7 @@ fn is_managed_elsewhere(lister: &dyn Lister, request: &Request) -> bool {
 }
 
 /// Pods of a job that is gone need not wait to be counted, whether or not another
-/// of the same name has come.
+/// of the same name has come; nor do those that it left behind without an owner.
 fn release_orphans(
     lister: &dyn Lister,
     request: &Request,
@@ -103,10 +106,17 @@ fn release_orphans(
     outcome: &mut Outcome,
 ) -> Result<(), Error> {
     let reference = &request.reference;
-    let is_orphan = |owner: &OwnerReference| {
+    let is_of_another = |owner: &OwnerReference| {
         owner.kind == "Job"
             && owner.name == reference.name
             && job.is_none_or(|job| job.uid != owner.uid)
+    };
+    let is_orphan = |pod: &Typed<Pod>| match pod.metadata.controller() {
+        Some(owner) => is_of_another(owner),
+        None => job.is_none_or(|job| {
+            let made_for = pod.metadata.labels.get(CONTROLLER_UID);
+            made_for.is_some_and(|uid| **uid != *job.uid)
+        }),
     };
     let named = Query::of(POD)
         .namespace(&reference.namespace)
@@ -119,7 +129,7 @@ fn release_orphans(
     }
     let pods: Vec<Typed<Pod>> = lister.read_all(named.fields(lister::METADATA))?;
     for pod in &pods {
-        if tally::is_tracked(pod) && pod.metadata.controller().is_some_and(is_orphan) {
+        if tally::is_tracked(pod) && is_orphan(pod) {
             outcome.push(tally::untrack(pod));
         }
     }

@@ -18,7 +18,7 @@ pub fn plan(
 ) -> Result<Outcome, Error> {
     let mut outcome = Outcome::done();
     let going = set.metadata.is_being_deleted();
-    let own = workload::claim(set, &set.spec.selector, going, pods, |_| true, &mut outcome);
+    let own = workload::claim(set, &set.spec.selector, going, pods, Pod::is_active, &mut outcome);
     let active: Vec<&Typed<Pod>> = own.iter().filter(|pod| pod.is_active()).collect();
     let counts = status::count(context, set, &active);
     let wanted = usize::try_from(set.spec.replicas.unwrap_or(1)).unwrap_or(0);

@@ -108,7 +108,8 @@ impl Controller for Plugin {
         let selector = LabelSelector { match_labels: Some(labels), ..LabelSelector::default() };
         let going = controller.metadata.is_being_deleted();
         let pods = workload::candidates(&self.pods, lister, &controller, &selector)?;
-        let own = workload::claim(&controller, &selector, going, pods, |_| true, &mut outcome);
+        let own =
+            workload::claim(&controller, &selector, going, pods, Pod::is_active, &mut outcome);
         let active: Vec<&Typed<Pod>> = own.iter().filter(|pod| pod.is_active()).collect();
         let wanted = usize::try_from(controller.spec.replicas.unwrap_or(1)).unwrap_or(0);
         let failure = replicas::failure(active.len(), wanted, request.refusal(lister));

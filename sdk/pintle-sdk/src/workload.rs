@@ -105,11 +105,13 @@ pub fn claim<T>(
                 }
             }
             Some(_) => {}
-            None if matches && !owner_is_going && pod.is_active() && may_adopt(&pod) => {
-                outcome.push(owners::adopt(&pod, owner));
-                own.push(pod);
+            None => {
+                let may_have = matches && !owner_is_going && !pod.metadata.is_being_deleted();
+                if may_have && may_adopt(&pod) {
+                    outcome.push(owners::adopt(&pod, owner));
+                    own.push(pod);
+                }
             }
-            None => {}
         }
     }
     own

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pintle_e2e::{Cluster, IMAGE, items, name, require_machine};
-use pintle_plugins_tests::components::{built, digest, variant};
+use pintle_plugins::components::{built, digest, variant};
 use serde_json::{Value, json};
 
 const PLUGIN: &str = "cni-routed";

@@ -351,7 +351,7 @@ impl<'a> View<'a> {
         for quota in self.cluster.all(&RESOURCE_QUOTA) {
             let used = &quota["status"]["used"]["pods"];
             let found = live_pods(self.cluster, namespace(quota));
-            if *used != found.to_string() {
+            if used.as_str() != Some(found.to_string().as_str()) {
                 return Err(format!("quota {} counts {used} pods of {found}", name(quota)));
             }
         }

@@ -37,7 +37,7 @@ impl Person<'_> {
                 self.make(namespace, service(name, true));
                 self.make(namespace, budget(name));
             }
-            9 | 10 | 11 => self.scale(namespace, below(SCALABLE.len()), name, below(6)),
+            9..=11 => self.scale(namespace, below(SCALABLE.len()), name, below(6)),
             12 | 13 => self.change_template(namespace, below(3), name, below(1000)),
             14 | 15 => self.delete_workload(namespace, below(8), name, below(8)),
             16 | 17 => self.delete_pod(below(50)),

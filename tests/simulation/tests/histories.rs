@@ -1,11 +1,11 @@
 //! Random histories of whole clusters, with the plugins' own Rust types.
-//! `PINTLE_SEEDS=1000..50000` plays others.
+//! `PINTLE_SEEDS=2000..50000` plays others.
 
 use pintle_simulation::threads::{play, play_all};
 use pintle_simulation::{Cast, Simulation};
 
 fn seeds() -> std::ops::Range<u64> {
-    let text = std::env::var("PINTLE_SEEDS").unwrap_or_else(|_| "0..1000".to_owned());
+    let text = std::env::var("PINTLE_SEEDS").unwrap_or_else(|_| "0..2000".to_owned());
     let (from, to) = text.split_once("..").expect("PINTLE_SEEDS is FROM..TO");
     from.parse().expect("a number")..to.parse().expect("a number")
 }

@@ -16,8 +16,8 @@ use pintle_plugin_host::artifact::Artifacts;
 use pintle_plugin_host::engine::Wasm;
 use pintle_plugin_host::plugin::Role;
 use pintle_plugin_host::trace::offline::Component;
-use pintle_plugins_tests::components;
-use pintle_plugins_tests::suite::{self, Case};
+use pintle_plugins::components;
+use pintle_plugins::suite::{self, Case};
 use pintle_sdk_testing::World;
 use serde_json::json;
 

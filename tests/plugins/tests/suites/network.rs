@@ -7,7 +7,7 @@ use std::path::Path;
 use pintle_plugin_host::cni::{CniError, CniPlugin, Node, Peer, Reservation, Sandbox};
 use pintle_plugin_host::plugin::BudgetSpec;
 use pintle_plugin_host::{Compiler, inspect};
-use pintle_plugins_tests::components;
+use pintle_plugins::components;
 use serde_json::json;
 
 pub const PLUGIN: &str = "cni-routed";

@@ -1,6 +1,6 @@
 //! Who may do what: every request is decided, whatever is swapped.
 
-use pintle_plugins_tests::flow::{Row, Stage};
+use pintle_plugins::flow::{Row, Stage};
 use serde_json::{Value, json};
 
 use crate::objects::*;

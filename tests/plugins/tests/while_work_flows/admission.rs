@@ -1,7 +1,7 @@
 //! What is filled in and refused: every request is decided, whatever is swapped.
 
-use pintle_plugins_tests::api::Answer;
-use pintle_plugins_tests::flow::{Answered, Row, Stage, Work};
+use pintle_plugins::api::Answer;
+use pintle_plugins::flow::{Answered, Row, Stage, Work};
 use serde_json::{Value, json};
 
 use crate::objects::*;

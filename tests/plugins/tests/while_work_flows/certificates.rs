@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use pintle_plugins_tests::flow::{Made, Row, Stage, Work};
+use pintle_plugins::flow::{Made, Row, Stage, Work};
 use serde_json::{Value, json};
 
 use crate::objects::*;

@@ -1,6 +1,6 @@
 //! What is decided about nodes, and about pods on nodes that are not there.
 
-use pintle_plugins_tests::flow::{Made, Row, Stage, Work};
+use pintle_plugins::flow::{Made, Row, Stage, Work};
 use serde_json::{Value, json};
 
 use crate::objects::*;

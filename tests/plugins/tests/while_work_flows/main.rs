@@ -22,9 +22,9 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use pintle_plugins_tests::components;
-use pintle_plugins_tests::flow::{Row, Swapped};
-use pintle_plugins_tests::server::Server;
+use pintle_plugins::components;
+use pintle_plugins::flow::{Row, Swapped};
+use pintle_plugins::server::Server;
 
 /// Swapped on nodes, by `on_nodes.rs`.
 const ON_NODES: [&str; 1] = ["cni-routed"];

@@ -1,7 +1,7 @@
 //! Objects that several rows need.
 
-use pintle_plugins_tests::api::Api;
-use pintle_plugins_tests::flow::{Answered, Stage, Work};
+use pintle_plugins::api::Api;
+use pintle_plugins::flow::{Answered, Stage, Work};
 use serde_json::{Value, json};
 
 /// A node that is Ready for ever, though nobody is there.

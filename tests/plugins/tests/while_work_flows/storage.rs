@@ -1,6 +1,6 @@
 //! Volumes and claims.
 
-use pintle_plugins_tests::flow::{Made, Row, Work};
+use pintle_plugins::flow::{Made, Row, Work};
 use serde_json::{Value, json};
 
 use crate::objects::*;

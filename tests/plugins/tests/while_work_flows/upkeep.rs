@@ -1,6 +1,6 @@
 //! What keeps namespaces, owners and quotas in order.
 
-use pintle_plugins_tests::flow::{Made, Row, Work};
+use pintle_plugins::flow::{Made, Row, Work};
 use serde_json::json;
 
 use crate::objects::*;

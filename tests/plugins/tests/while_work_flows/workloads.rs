@@ -1,6 +1,6 @@
 //! What makes pods, and what places them.
 
-use pintle_plugins_tests::flow::{Made, Row, Stage, Work};
+use pintle_plugins::flow::{Made, Row, Stage, Work};
 use serde_json::{Value, json};
 
 use crate::objects::*;
