@@ -22,13 +22,16 @@ impl NodeHandler for Nothing {
 fn a_node_acts_on_its_own_objects_only() {
     require_machine!();
     let mut cluster = Cluster::start(2);
-    cluster.apply(&workload::sleepers(&cluster.marker(), 4));
-    cluster.wait_ready_pods("app=sleepers", 4);
     cluster.apply("{apiVersion: v1, kind: Namespace, metadata: {name: elsewhere}}");
-    cluster.apply(
-        "{apiVersion: v1, kind: Secret, metadata: {name: s, namespace: elsewhere}, stringData: {a: b}}",
-    );
-    cluster.apply("{apiVersion: v1, kind: Secret, metadata: {name: s}, stringData: {a: b}}");
+    for (name, namespace) in [("used", "default"), ("unused", "default"), ("used", "elsewhere")] {
+        cluster.apply(&format!(
+            "{{apiVersion: v1, kind: Secret, metadata: {{name: {name}, namespace: {namespace}}}, stringData: {{a: b}}}}"
+        ));
+    }
+    let reads = "valueFrom: {secretKeyRef: {name: used, key: a}}";
+    let environment = format!("{}, {{name: FROM_SECRET, {reads}}}", cluster.marker());
+    cluster.apply(&workload::sleepers(&environment, 4));
+    cluster.wait_ready_pods("app=sleepers", 4);
     let pods = cluster.ready_pods("app=sleepers");
     let pod_on = |node: &str| {
         let pod = pods.iter().find(|pod| pod["spec"]["nodeName"] == node);
@@ -50,7 +53,7 @@ fn a_node_acts_on_its_own_objects_only() {
         ("GET", "/api/v1/nodes".into(), "", 200),
         ("GET", "/api/v1/pods?fieldSelector=spec.nodeName%3Dnode-0".into(), "", 200),
         ("GET", format!("{pod}/{own}"), "", 200),
-        ("GET", "/api/v1/namespaces/default/secrets/s".into(), "", 200),
+        ("GET", "/api/v1/namespaces/default/secrets/used".into(), "", 200),
         ("PATCH", "/api/v1/nodes/node-0".into(), label, 200),
         ("GET", "/api/v1/pods".into(), "", 403),
         ("GET", "/api/v1/pods?fieldSelector=spec.nodeName%3Dnode-1".into(), "", 403),
@@ -62,7 +65,8 @@ fn a_node_acts_on_its_own_objects_only() {
         ("PATCH", "/api/v1/nodes/node-1/status".into(), status, 403),
         ("DELETE", "/api/v1/nodes/node-0".into(), "", 403),
         ("PATCH", format!("{lease}/node-1"), label, 403),
-        ("GET", "/api/v1/namespaces/elsewhere/secrets/s".into(), "", 403),
+        ("GET", "/api/v1/namespaces/default/secrets/unused".into(), "", 403),
+        ("GET", "/api/v1/namespaces/elsewhere/secrets/used".into(), "", 403),
         ("GET", "/api/v1/namespaces/default/secrets".into(), "", 403),
         ("GET", "/api/v1/secrets".into(), "", 403),
         ("DELETE", "/apis/apps/v1/namespaces/default/deployments/sleepers".into(), "", 403),
