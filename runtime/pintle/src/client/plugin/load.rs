@@ -15,12 +15,12 @@ use sha2::{Digest, Sha256};
 
 use super::PLUGINS;
 use super::component::{Component, Named, pull};
-use super::keys;
+use super::{keys, remembered};
 use crate::cli::PluginVersion as Asked;
 use crate::client::http::{Client, is_conflict};
 
 /// What goes into the object itself; larger components stay in a file on the server.
-const MAX_INLINE_BYTES: usize = 1 << 20;
+pub(super) const MAX_INLINE_BYTES: usize = 1 << 20;
 
 /// Of all annotations of an object, names and values, as Kubernetes counts them.
 const MAX_ANNOTATION_BYTES: usize = 256 << 10;
@@ -184,8 +184,8 @@ pub async fn swap(client: &Client, name: &str, named: Option<&str>, asked: &Aske
 
 /// What a swap changes of a Plugin's spec.
 #[derive(Serialize, Deserialize)]
-struct Version {
-    source: Value,
+pub(super) struct Version {
+    pub(super) source: Value,
     #[serde(default)]
     digest: Value,
     #[serde(default)]
@@ -217,12 +217,16 @@ impl Version {
 
 pub async fn rollback(client: &Client, name: &str) -> Result<()> {
     let next = |before: &Value| {
-        let remembered =
-            before["metadata"]["annotations"][PREVIOUS].as_str().with_context(|| {
-                format!("plugin {name} was not swapped, there is nothing to go back to")
-            })?;
-        serde_json::from_str(remembered)
-            .with_context(|| format!("the annotation {PREVIOUS} was changed by hand"))
+        let remembered = before["metadata"]["annotations"][PREVIOUS].as_str();
+        match (remembered, before["status"]["previousDigest"].as_str()) {
+            (Some(remembered), _) => remembered::recall(remembered)
+                .with_context(|| format!("the annotation {PREVIOUS} was changed by hand")),
+            (None, Some(digest)) => bail!(
+                "plugin {name} does not hold the component it had before, {digest}: it was swapped \
+                 by other means or is too large for an annotation; swap it in again from its file"
+            ),
+            (None, None) => bail!("plugin {name} was not swapped, there is nothing to go back to"),
+        }
     };
     replace(client, name, next).await?;
     report(name, &settled(client, name).await?)
@@ -267,7 +271,7 @@ fn change(before: &Value, next: &Version) -> Result<Value> {
         .filter(|(name, _)| *name != PREVIOUS)
         .map(|(name, value)| name.len() + value.as_str().map_or(0, str::len))
         .sum();
-    let remembered = serde_json::to_string(&Version::of(before))?;
+    let remembered = remembered::remember(&Version::of(before))?;
     let fits = used + PREVIOUS.len() + remembered.len() <= MAX_ANNOTATION_BYTES;
     let remembered = if fits { json!(remembered) } else { Value::Null };
     Ok(json!({
@@ -372,7 +376,7 @@ mod tests {
             })
         );
         let remembered = change["metadata"]["annotations"][PREVIOUS].as_str().unwrap();
-        let remembered: Version = serde_json::from_str(remembered).unwrap();
+        let remembered = remembered::recall(remembered).unwrap();
         assert_eq!(remembered.source, before["spec"]["source"]);
     }
 }

@@ -11,6 +11,7 @@ mod project;
 mod promote;
 mod publish;
 mod record;
+mod remembered;
 mod replay;
 mod sdk;
 
