@@ -62,6 +62,9 @@ pub fn new_pod(
 }
 
 fn add_variable(container: &mut Value) {
+    if !container.is_object() {
+        return; // the API server says what is wrong with it
+    }
     let mut variables = container["env"].as_array().cloned().unwrap_or_default();
     if variables.iter().any(|variable| variable["name"] == INDEX_VARIABLE) {
         return;

@@ -34,7 +34,8 @@ pub fn templates(object: &Object) -> Result<Vec<ClaimTemplate>, Error> {
         volume_claim_templates: Option<Vec<Value>>,
     }
     let set: Set = object.parse()?;
-    Ok(set.spec.volume_claim_templates.into_iter().flatten().map(ClaimTemplate).collect())
+    let templates = set.spec.volume_claim_templates.into_iter().flatten();
+    Ok(templates.filter(|template| template["metadata"].is_object()).map(ClaimTemplate).collect())
 }
 
 /// Gives the pod the volumes of its claims, in place of any of the same name.

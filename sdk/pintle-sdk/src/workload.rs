@@ -118,7 +118,8 @@ pub fn claim<T>(
 }
 
 /// A new pod, owned by `owner`, as JSON: the template's labels, annotations,
-/// finalizers and spec. The caller names it.
+/// finalizers and spec. The caller names it. What is of the wrong shape is left
+/// out: the API server says what the pod lacks.
 pub fn pod_from_template<T>(owner: &Typed<T>, template: &Value) -> Value {
     let mut metadata = json!({
         "namespace": owner.reference.namespace,
@@ -126,13 +127,13 @@ pub fn pod_from_template<T>(owner: &Typed<T>, template: &Value) -> Value {
     });
     for field in ["labels", "annotations", "finalizers"] {
         let value = &template["metadata"][field];
-        if !value.is_null() {
+        if value.is_object() || (value.is_array() && field == "finalizers") {
             metadata[field] = value.clone();
         }
     }
     let spec = match &template["spec"] {
-        Value::Null => json!({}),
-        spec => spec.clone(),
+        spec @ Value::Object(_) => spec.clone(),
+        _ => json!({}),
     };
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
 }

@@ -89,13 +89,13 @@ fn a_network_plugin_is_swapped_while_pods_start() {
         assert_eq!(inside.matches("inet ").count(), 1, "{pod}: {inside}");
         assert!(inside.contains(&format!("inet {address}/")), "{pod}: {inside}");
     }
-    let status = cluster.get(&format!("plugins {PLUGIN}"))["status"].clone();
-    assert_eq!(
-        (&status["phase"], &status["strikesTotal"]),
-        (&json!("Active"), &json!(0)),
-        "{status}"
-    );
-    assert_eq!(status["activeDigest"], digest(&next), "{status}");
+    // The server looks at the component too, in its own time.
+    let status = |c: &Cluster| c.get(&format!("plugins {PLUGIN}"))["status"].clone();
+    cluster.wait("the server to say so", 60, |c| {
+        let status = status(c);
+        status["phase"] == "Active" && status["activeDigest"] == digest(&next)
+    });
+    assert_eq!(status(&cluster)["strikesTotal"], 0);
     let faults = log().lines().filter(|line| line.contains("network plugin failed")).count();
     assert_eq!(faults, 0, "{}", log());
 
