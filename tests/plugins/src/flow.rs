@@ -16,8 +16,12 @@ use crate::ledger::{Ledger, Sees};
 use crate::recording::{Recording, replayed};
 use crate::server::Server;
 
-/// Between two units of work of one client.
+/// Between two units of work of one client, at first.
 const PACE: Duration = Duration::from_millis(10);
+
+/// So much longer after each unit: where a swap takes long, because the machine is
+/// busy, what flows meanwhile stays some hundreds.
+const SLOWING: Duration = Duration::from_micros(150);
 
 /// So many units are done before the swap, and so many that began after it.
 const BESIDE: usize = 10;
@@ -266,7 +270,8 @@ impl Flow {
                 return;
             }
             // How fast work arrives is what is given here.
-            due = Instant::now().max(due + PACE);
+            let slowing = SLOWING * u32::try_from(number).unwrap_or(u32::MAX);
+            due = Instant::now().max(due + PACE + slowing);
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
         }
     }
