@@ -84,7 +84,9 @@ fn give_away(lister: &dyn Lister, volume: &Volume) -> Result<Outcome, Error> {
         let asks = claim.spec.volume_name.as_str();
         let free =
             asks.is_empty() && !claim.metadata.annotations.contains_key(keys::BIND_COMPLETED);
-        !claim.metadata.is_being_deleted() && (free || asks == volume.reference.name)
+        let kindred = keys::is_meant_for(volume, claim)
+            || keys::class_of_volume(volume) == keys::class_of_claim(claim);
+        !claim.metadata.is_being_deleted() && (asks == volume.reference.name || (free && kindred))
     });
     claims.sort_by(|a, b| {
         let age = |claim: &Typed<PersistentVolumeClaim>| claim.metadata.creation_timestamp.clone();

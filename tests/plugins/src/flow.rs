@@ -20,8 +20,8 @@ use crate::server::Server;
 const PACE: Duration = Duration::from_millis(10);
 
 /// So much longer after each unit: where a swap takes long, because the machine is
-/// busy, what flows meanwhile stays some hundreds.
-const SLOWING: Duration = Duration::from_micros(150);
+/// busy, what flows meanwhile stays a hundred or two.
+const SLOWING: Duration = Duration::from_millis(1);
 
 /// So many units are done before the swap, and so many that began after it.
 const BESIDE: usize = 10;
