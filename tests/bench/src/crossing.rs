@@ -85,9 +85,13 @@ impl Filled {
         let few = crossing(&mut connection, "few").await?;
         let many = crossing(&mut connection, "many").await?;
         for (at, name) in STATES.iter().chain(&NUMBERS).enumerate() {
+            // One that has answered from what it knew, or was not asked, says so.
+            let shown = |bytes: Option<f64>| {
+                bytes.map_or_else(|| "no call".to_owned(), |bytes| format!("{:.1}", bytes / 1e3))
+            };
             report.row(
                 &format!("bytes into {name} per call, one pod of {FEW} / of {MANY} changes"),
-                format!("{:.1} / {:.1} KB", few[at] / 1e3, many[at] / 1e3),
+                format!("{} / {} KB", shown(few[at]), shown(many[at])),
                 "does not grow with the set",
                 format!("floor: the pod itself, 1.9 KB; all of them, {:.0} KB", 1.9 * MANY as f64),
             );
@@ -97,7 +101,7 @@ impl Filled {
 }
 
 /// Bytes per call of each controller while single pods of a namespace change.
-async fn crossing(connection: &mut Connection, namespace: &str) -> Result<Vec<f64>> {
+async fn crossing(connection: &mut Connection, namespace: &str) -> Result<Vec<Option<f64>>> {
     let web = some(connection, namespace, "web").await?;
     let batch = some(connection, namespace, "batch").await?;
     // What a first look costs is another matter.
@@ -122,14 +126,14 @@ async fn crossing(connection: &mut Connection, namespace: &str) -> Result<Vec<f6
     Ok(bytes)
 }
 
-fn per_call(before: &Scrape, after: &Scrape, plugins: &[&str]) -> Result<Vec<f64>> {
+fn per_call(before: &Scrape, after: &Scrape, plugins: &[&str]) -> Result<Vec<Option<f64>>> {
     let rise = |metric: &str, plugin: &str| -> Result<f64> {
         Ok(value(after, metric, plugin)? - value(before, metric, plugin)?)
     };
-    let each = |plugin: &&str| -> Result<f64> {
+    let each = |plugin: &&str| -> Result<Option<f64>> {
         let calls = rise("calls_total", plugin)?;
-        ensure!(calls > 0.0, "{plugin} was not called");
-        Ok(rise("read_bytes_total", plugin)? / calls)
+        let bytes = rise("read_bytes_total", plugin)?;
+        Ok((calls > 0.0).then(|| bytes / calls))
     };
     plugins.iter().map(each).collect()
 }
