@@ -218,7 +218,8 @@ impl Version {
 pub async fn rollback(client: &Client, name: &str) -> Result<()> {
     let next = |before: &Value| {
         let remembered = before["metadata"]["annotations"][PREVIOUS].as_str();
-        match (remembered, before["status"]["previousDigest"].as_str()) {
+        let previous = before["status"]["previousDigest"].as_str();
+        match (remembered, previous.filter(|digest| !digest.is_empty())) {
             (Some(remembered), _) => remembered::recall(remembered)
                 .with_context(|| format!("the annotation {PREVIOUS} was changed by hand")),
             (None, Some(digest)) => bail!(
