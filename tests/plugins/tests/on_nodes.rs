@@ -2,7 +2,7 @@
 //! gets one address of its own, keeps it, and runs.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use pintle_e2e::{Cluster, IMAGE, items, name, require_machine};
 use pintle_plugins::components::{built, digest, variant};
@@ -10,8 +10,11 @@ use serde_json::{Value, json};
 
 const PLUGIN: &str = "cni-routed";
 
-/// At the same time: containers are started for real.
-const MOST_PODS: usize = 12;
+/// Alive at the same time: containers are started for real.
+const ALIVE: usize = 8;
+
+/// Started before anyone asks for the swap, and after it took place.
+const AROUND: usize = 3;
 
 fn pod(name: &str) -> Value {
     json!({
@@ -36,16 +39,23 @@ fn addresses(cluster: &Cluster) -> BTreeMap<String, String> {
     addressed.collect()
 }
 
-/// Pods come one after the other, for as long as `go_on`.
-fn arrive(cluster: &Cluster, go_on: &AtomicBool) -> usize {
-    let mut begun = 0;
-    while go_on.load(Ordering::SeqCst) && begun < MOST_PODS {
-        cluster.apply(&pod(&format!("flow-{begun}")).to_string());
-        begun += 1;
-        // The next one when this one is on its way, not all at once.
-        cluster.wait("a pod to be taken up by its node", 60, |c| addresses(c).len() + 2 >= begun);
+/// Pods come one after the other for as long as `go_on`, and the oldest leave,
+/// so that the flow has no end of its own: a swap falls into it however fast
+/// or slow the machine is. `begun` counts them.
+fn arrive(cluster: &Cluster, go_on: &AtomicBool, begun: &AtomicUsize) {
+    while go_on.load(Ordering::SeqCst) {
+        let next = begun.fetch_add(1, Ordering::SeqCst);
+        cluster.apply(&pod(&format!("flow-{next}")).to_string());
+        if let Some(oldest) = next.checked_sub(ALIVE) {
+            let oldest = format!("flow-{oldest}");
+            cluster.kubectl(&["delete", "pod", &oldest, "--wait=false"]);
+        }
+        // The next one when the one before runs, not all at once.
+        if let Some(before) = next.checked_sub(1) {
+            let before = format!("flow-{before}");
+            cluster.wait("the pod before to run", 60, |c| addresses(c).contains_key(&before));
+        }
     }
-    begun
 }
 
 #[test]
@@ -58,32 +68,38 @@ fn a_network_plugin_is_swapped_while_pods_start() {
     let next = variant(&std::fs::read(&components[PLUGIN]).unwrap(), 1);
     let file = cluster.path().join("next.wasm");
     std::fs::write(&file, &next).unwrap();
-    let begun = std::thread::scope(|scope| {
-        let flow = scope.spawn(|| arrive(&cluster, &go_on));
+    let begun = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        let flow = scope.spawn(|| arrive(&cluster, &go_on, &begun));
         let swapped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            cluster.wait("the first pods to run", 60, |c| addresses(c).len() >= 2);
+            // A pod is begun when the one before it runs.
+            let flows = |n: usize| begun.load(Ordering::SeqCst) > n;
+            cluster.wait("the first pods to run", 60, |_| flows(AROUND));
             let source = json!({"file": {"path": file}, "embedded": null});
             let patch = json!({"spec": {"source": source, "digest": digest(&next)}}).to_string();
             cluster.kubectl(&["patch", "plugin", PLUGIN, "--type=merge", "-p", &patch]);
             cluster
                 .wait("the node to take it over", 30, |_| log().contains("network plugin swapped"));
-            let swapped = addresses(&cluster).len();
-            cluster.wait("pods after the swap", 60, |c| addresses(c).len() >= swapped + 3);
+            let after = begun.load(Ordering::SeqCst) + AROUND;
+            cluster.wait("pods after the swap", 60, |_| flows(after + 1));
         }));
         // Also when it panics the flow has to end.
         go_on.store(false, Ordering::SeqCst);
-        let begun = flow.join().expect("pods arrive");
+        flow.join().expect("pods arrive");
         if let Err(panic) = swapped {
             std::panic::resume_unwind(panic);
         }
-        begun
     });
-    cluster.wait("every pod to run", 60, |c| addresses(c).len() == begun);
+    let begun = begun.into_inner();
+    let alive = begun.min(ALIVE);
+    cluster.wait("every pod to run, and the others to be gone", 60, |c| {
+        items(&c.get("pods -l app=flow")).len() == alive && addresses(c).len() == alive
+    });
     let given = addresses(&cluster);
     let mut distinct: Vec<&String> = given.values().collect();
     distinct.sort();
     distinct.dedup();
-    assert_eq!(distinct.len(), begun, "an address was given twice: {given:?}");
+    assert_eq!(distinct.len(), alive, "an address was given twice: {given:?}");
     for (pod, address) in &given {
         let inside = cluster.pintle(&["exec", pod, "--", "ip", "addr", "show", "eth0"]);
         assert_eq!(inside.matches("inet ").count(), 1, "{pod}: {inside}");
