@@ -6,7 +6,8 @@
 //!
 //! Does not know: any controller, scheduler or admission policy (those are
 //! behind [`admission::Admission`] and [`authz::Authorizer`]), how a node is
-//! reached ([`nodes::NodeProxy`]), what a kind's own streams say ([`Connector`]), or how bytes become durable (the `Store`).
+//! reached ([`nodes::NodeProxy`]), what a kind's own streams say ([`Connector`]),
+//! or how bytes become durable (the `Store`).
 //!
 //! Read first: [`ApiServer`], then [`verbs::Verbs`], the same operations
 //! without HTTP.

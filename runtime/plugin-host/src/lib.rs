@@ -2,9 +2,10 @@
 //! and replaced while the cluster keeps working.
 //!
 //! For: turning a `Plugin` object into a running, metered, supervised instance
-//! of one role (controller, scheduler, admission, authorizer, CNI); feeding it; checking
-//! every action it asks for against its grants; handing the granted ones to the
-//! cluster; swapping versions and rolling back by itself.
+//! of one role (controller, scheduler, scheduler extension, admission, authorizer,
+//! CNI); feeding it; checking every action it asks for against its grants; handing
+//! the granted ones to the cluster; swapping versions and rolling back by itself;
+//! recording what it is given and answers, and replaying that offline.
 //!
 //! Does not know: HTTP, storage, the network, or any rule of a controller. The
 //! cluster is one trait, [`cluster::Cluster`]; time and identity come through it.

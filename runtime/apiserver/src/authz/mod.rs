@@ -1,4 +1,4 @@
-//! The authorization call-out, and the fixed rules used until roles exist.
+//! The authorization call-out, and the fixed rules that are asked before it.
 
 mod node_scope;
 mod static_rules;
