@@ -90,7 +90,7 @@ done
 
 # Waits for the line that says a process serves; shows its log when it does not come.
 await_ready() {
-    for _ in $(seq 200); do
+    for _ in $(seq 1200); do
         grep -q '^ready ' "$STATE/$1.out" 2>/dev/null && return 0
         kill -0 "$(cat "$STATE/$1.pid")" 2>/dev/null || break
         sleep 0.1
