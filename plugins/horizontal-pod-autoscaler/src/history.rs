@@ -23,7 +23,7 @@ pub struct History {
 impl History {
     pub fn read(hpa: &HorizontalPodAutoscaler) -> Self {
         let text = hpa.metadata.annotations.get(ANNOTATION);
-        text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+        text.and_then(|text| pintle_sdk::reading::parse(text.as_bytes()).ok()).unwrap_or_default()
     }
 
     /// One entry for each number, with the latest time.

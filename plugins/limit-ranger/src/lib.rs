@@ -91,8 +91,8 @@ pub struct PodSpec {
 impl PodFields {
     /// From a pod's JSON.
     pub fn read(json: &[u8]) -> Result<Self, pintle_sdk::serde_json::Error> {
-        let shape: Shape = pintle_sdk::serde_json::from_slice(json)?;
-        let pod: PodFields = pintle_sdk::serde_json::from_slice(json)?;
+        let shape: Shape = pintle_sdk::reading::parse(json)?;
+        let pod: PodFields = pintle_sdk::reading::parse(json)?;
         Ok(PodFields { shape, ..pod })
     }
 

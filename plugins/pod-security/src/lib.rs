@@ -178,7 +178,7 @@ fn existing(lister: &dyn Lister, namespace: &str, standard: Standard) -> Vec<Str
     let pods = lister.list(&Query::of(POD).namespace(namespace).limit(MAX_LOOKED_AT));
     let mut by_reasons: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for pod in pods {
-        let Ok(template) = serde_json::from_slice::<Template>(&pod.json) else { continue };
+        let Ok(template) = pintle_sdk::reading::parse::<Template>(&pod.json) else { continue };
         let violations = standard::violations(standard, &template);
         if !violations.is_empty() {
             let reasons: Vec<String> = violations.into_iter().map(|one| one.reason).collect();

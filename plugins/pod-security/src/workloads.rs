@@ -38,9 +38,9 @@ struct Inner {
 /// The pod, or the template that pods are made of.
 pub fn template(kind: &KindRef, json: &[u8]) -> Result<Option<Template>, serde_json::Error> {
     if kind.kind == "Pod" {
-        return serde_json::from_slice(json).map(Some);
+        return pintle_sdk::reading::parse(json).map(Some);
     }
-    let object: Templated = serde_json::from_slice(json)?;
+    let object: Templated = pintle_sdk::reading::parse(json)?;
     let inner = object.spec.unwrap_or_default();
     let of_job = inner.job_template.and_then(|job| job.spec.and_then(|spec| spec.template));
     Ok(object.template.or(inner.template).or(of_job))

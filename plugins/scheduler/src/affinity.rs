@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use pintle_sdk::reading::Raw;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 /// Which nodes a pod may run on, and which it would rather.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -64,13 +64,12 @@ struct Preference {
 
 impl NodeMatch {
     pub fn read(
-        selector: Option<&RawValue>,
-        affinity: Option<&RawValue>,
+        selector: Option<Raw<'_>>,
+        affinity: Option<Raw<'_>>,
     ) -> Result<Self, serde_json::Error> {
-        let parse = |raw: &RawValue| serde_json::from_str(raw.get());
-        let selector = selector.map(parse).transpose()?.flatten().unwrap_or_default();
-        let affinity: Option<Option<Affinity>> =
-            affinity.map(|raw| serde_json::from_str(raw.get())).transpose()?;
+        let selector: Option<Option<_>> = selector.map(Raw::parse).transpose()?;
+        let selector = selector.flatten().unwrap_or_default();
+        let affinity: Option<Option<Affinity>> = affinity.map(Raw::parse).transpose()?;
         let affinity =
             affinity.flatten().and_then(|affinity| affinity.node_affinity).unwrap_or_default();
         let required = affinity
@@ -153,8 +152,8 @@ mod tests {
     use super::*;
 
     fn node_match(selector: &str, affinity: &str) -> NodeMatch {
-        let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
-        NodeMatch::read(Some(&raw(selector)), Some(&raw(affinity))).unwrap()
+        let raw = |text| Some(Raw::new(str::as_bytes(text)));
+        NodeMatch::read(raw(selector), raw(affinity)).unwrap()
     }
 
     fn check(selector: &str, terms: &str, expect: bool) {

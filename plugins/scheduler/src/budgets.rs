@@ -48,7 +48,7 @@ impl Budgets {
         name: &str,
         json: &[u8],
     ) -> Result<(), serde_json::Error> {
-        let Raw { spec, status } = serde_json::from_slice(json)?;
+        let Raw { spec, status } = pintle_sdk::reading::parse(json)?;
         let selector = spec.selector.as_ref().map(Selector::of).unwrap_or_default();
         if selector.is_everything() {
             // Absent or empty: protects nothing from preemption.

@@ -90,7 +90,7 @@ impl Decider {
     }
 
     fn upsert_namespace(&mut self, object: &Object) -> Result<(), serde_json::Error> {
-        let namespace: pintle_sdk::prelude::AnyObject = serde_json::from_slice(&object.json)?;
+        let namespace: pintle_sdk::prelude::AnyObject = pintle_sdk::reading::parse(&object.json)?;
         let labels = namespace.metadata.labels.into_iter().collect();
         let View { tallies, labels: of_nodes, .. } = &mut self.view;
         tallies.set_namespace(&object.reference.name, labels, of_nodes);

@@ -34,16 +34,16 @@ impl Images {
     }
 
     /// What a node has now; `text` is its `status.images`. True if that changed.
-    pub fn report(&mut self, slot: Slot, text: &str) -> bool {
+    pub fn report(&mut self, slot: Slot, text: &[u8]) -> bool {
         if self.reports.len() <= slot {
             self.reports.resize_with(slot + 1, Default::default);
         }
-        let hash = pintle_sdk::names::fnv1a(text.as_bytes());
+        let hash = pintle_sdk::names::fnv1a(text);
         if self.reports[slot].0 == hash {
             return false;
         }
         // A report that cannot be read is none.
-        let reported: Option<Vec<Reported<'_>>> = serde_json::from_str(text).ok().flatten();
+        let reported: Option<Vec<Reported<'_>>> = pintle_sdk::reading::parse(text).ok().flatten();
         for name in std::mem::take(&mut self.reports[slot].1) {
             if let Some(nodes) = self.nodes_with.get_mut(&name) {
                 nodes.remove(&slot);
@@ -120,15 +120,15 @@ mod tests {
         let report = |size: i64| format!(r#"[{{"names":["web:1"],"sizeBytes":{size}}}]"#);
         let pod = ["web:1".to_owned()];
         assert!(images.scores(&pod, 2, 2).is_empty());
-        assert!(images.report(0, &report(1000 * mega)));
-        assert!(!images.report(0, &report(1000 * mega)), "a heartbeat");
+        assert!(images.report(0, report(1000 * mega).as_bytes()));
+        assert!(!images.report(0, report(1000 * mega).as_bytes()), "a heartbeat");
         // Half of the nodes have it: 500 of 1000 MB count, the first 23 do not.
         let half = (100.0 * (500.0 - 23.0) / (1000.0 - 23.0)) as f32;
         assert_eq!(images.scores(&pod, 2, 2), [half, 0.0]);
-        images.report(1, &report(40 * mega));
+        images.report(1, report(40 * mega).as_bytes());
         assert_eq!(images.scores(&pod, 2, 2)[0], 100.0);
-        images.report(0, "[]");
-        images.report(1, "null");
+        images.report(0, b"[]");
+        images.report(1, b"null");
         assert!(images.scores(&pod, 2, 2).is_empty());
     }
 }

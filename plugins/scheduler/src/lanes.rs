@@ -6,48 +6,71 @@
 use crate::score::INFEASIBLE;
 
 /// Of scores that are not negative, or [`INFEASIBLE`].
+#[inline(never)]
 pub fn highest(values: &[f32]) -> f32 {
     let bits = values.iter().map(|value| value.to_bits() as i32);
     f32::from_bits(bits.fold(i32::MIN, i32::max) as u32)
 }
 
-/// The first place where `ticket` is highest among the best; `names` are the lots.
+/// The first place where the ticket is highest among the best; `names` are the lots.
 pub fn draw(values: &[f32], highest: f32, names: &[u32], salt: u32) -> Option<usize> {
-    const CHUNK: usize = 64;
-    let ticket = |value: f32, name: u32| {
-        let drawn = (name ^ salt).wrapping_mul(0x9e37_79b1) | 1;
-        if value.to_bits() == highest.to_bits() { drawn } else { 0 }
-    };
-    let best_of = |values: &[f32], names: &[u32]| {
-        values.iter().zip(names).map(|(&value, &name)| ticket(value, name)).fold(0, u32::max)
-    };
+    const CHUNK: usize = 512;
     let (mut winner, mut place) = (0, None);
     for (chunk, (values, names)) in values.chunks(CHUNK).zip(names.chunks(CHUNK)).enumerate() {
-        let best = best_of(values, names);
+        let best = best_ticket(values, highest, names, salt);
         if best > winner {
             (winner, place) = (best, Some(chunk * CHUNK));
         }
     }
     let start = place?;
     let entries = values[start..].iter().zip(&names[start..]);
-    let within = entries.map(|(&value, &name)| ticket(value, name));
+    let within = entries.map(|(&value, &name)| ticket(value, highest, name, salt));
     within.take(CHUNK).position(|ticket| ticket == winner).map(|offset| start + offset)
+}
+
+/// Never 0 for one of the best.
+#[inline(always)]
+fn ticket(value: f32, highest: f32, name: u32, salt: u32) -> u32 {
+    let drawn = (name ^ salt).wrapping_mul(0x9e37_79b1) | 1;
+    if value.to_bits() == highest.to_bits() { drawn } else { 0 }
+}
+
+// Within another loop it would not become vectors.
+#[inline(never)]
+fn best_ticket(values: &[f32], highest: f32, names: &[u32], salt: u32) -> u32 {
+    let mut best = 0;
+    for (&value, &name) in values.iter().zip(names) {
+        best = best.max(ticket(value, highest, name, salt));
+    }
+    best
 }
 
 /// The lowest and the highest of `raw` (none negative) where the value is one of
 /// a node that is not out.
+#[inline(never)]
 pub fn range(values: &[f32], raw: &[f32]) -> Option<(f32, f32)> {
-    let (mut low, mut high) = (i32::MAX, -1);
+    let (mut low, mut high) = (u32::MAX, -1);
     for (value, raw) in values.iter().zip(raw) {
-        let bits = raw.to_bits() as i32;
-        let out = (value.to_bits() as i32) < 0;
-        low = low.min(if out { i32::MAX } else { bits });
-        high = high.max(if out { -1 } else { bits });
+        // All bits of a node that is out: the most without a sign, -1 with one.
+        let out = (value.to_bits() as i32) >> 31;
+        let bits = raw.to_bits() as i32 | out;
+        low = low.min(bits as u32);
+        high = high.max(bits);
     }
-    (high >= 0).then(|| (f32::from_bits(low as u32), f32::from_bits(high as u32)))
+    (high >= 0).then(|| (f32::from_bits(low), f32::from_bits(high as u32)))
+}
+
+/// Adds `(most - raw) * factor`, which is not negative, to the nodes that are not out.
+#[inline(never)]
+pub fn lower(values: &mut [f32], raw: &[f32], most: f32, factor: f32) {
+    for (value, &raw) in values.iter_mut().zip(raw) {
+        let with = *value + (most - raw) * factor;
+        *value = if (value.to_bits() as i32) >= 0 { with } else { INFEASIBLE };
+    }
 }
 
 /// Puts out the nodes that have less than is needed.
+#[inline(never)]
 pub fn close(values: &mut [f32], free: &[i64], needed: i64) {
     for (value, &free) in values.iter_mut().zip(free) {
         *value = if needed <= free { *value } else { INFEASIBLE };
@@ -55,6 +78,7 @@ pub fn close(values: &mut [f32], free: &[i64], needed: i64) {
 }
 
 /// How many are not out.
+#[inline(never)]
 pub fn count(values: &[f32]) -> usize {
     values.iter().map(|value| i32::from((value.to_bits() as i32) >= 0)).sum::<i32>() as usize
 }

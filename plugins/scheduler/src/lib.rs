@@ -44,6 +44,7 @@ pub mod score;
 pub mod shape;
 pub mod shapes;
 pub mod spread;
+pub mod spreading;
 pub mod tallies;
 pub mod tally;
 pub mod topology;

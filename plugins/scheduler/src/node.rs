@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use pintle_sdk::prelude::Taint;
+use pintle_sdk::reading::{self, Raw};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use crate::requests::Amounts;
 
@@ -23,7 +23,7 @@ pub struct RawNode<'a> {
 #[serde(default)]
 struct Meta<'a> {
     #[serde(borrow)]
-    labels: Option<&'a RawValue>,
+    labels: Option<Raw<'a>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -31,18 +31,18 @@ struct Meta<'a> {
 struct Spec<'a> {
     unschedulable: Option<bool>,
     #[serde(borrow)]
-    taints: Option<&'a RawValue>,
+    taints: Option<Raw<'a>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Status<'a> {
     #[serde(borrow)]
-    allocatable: Option<&'a RawValue>,
+    allocatable: Option<Raw<'a>>,
     #[serde(borrow)]
-    capacity: Option<&'a RawValue>,
+    capacity: Option<Raw<'a>>,
     #[serde(borrow)]
-    images: Option<&'a RawValue>,
+    images: Option<Raw<'a>>,
 }
 
 /// What nodes have in common with many others; filtered once per shape.
@@ -64,7 +64,7 @@ pub struct Capacity {
 impl RawNode<'_> {
     pub fn class(&self) -> Result<NodeClass, serde_json::Error> {
         let taints: Option<Vec<Taint>> = match self.spec.taints {
-            Some(taints) => serde_json::from_str(taints.get())?,
+            Some(taints) => taints.parse()?,
             None => None,
         };
         let untimed = |taint| Taint { time_added: None, ..taint };
@@ -74,22 +74,22 @@ impl RawNode<'_> {
         })
     }
 
-    pub fn labels(&self) -> &str {
-        self.metadata.labels.map(RawValue::get).unwrap_or("null")
+    pub fn labels(&self) -> &[u8] {
+        self.metadata.labels.map_or(b"null", Raw::json)
     }
 
-    pub fn capacity(&self) -> Option<&str> {
-        self.status.allocatable.or(self.status.capacity).map(RawValue::get)
+    pub fn capacity(&self) -> Option<&[u8]> {
+        self.status.allocatable.or(self.status.capacity).map(Raw::json)
     }
 
-    pub fn images(&self) -> &str {
-        self.status.images.map(RawValue::get).unwrap_or("null")
+    pub fn images(&self) -> &[u8] {
+        self.status.images.map_or(b"null", Raw::json)
     }
 }
 
 impl Capacity {
-    pub fn read(text: &str) -> Result<Self, serde_json::Error> {
-        let mut amounts = Amounts::from_json(Some(&serde_json::from_str(text)?));
+    pub fn read(text: &[u8]) -> Result<Self, serde_json::Error> {
+        let mut amounts = Amounts::from_json(Some(&reading::parse(text)?));
         let mut take = |name: &str| amounts.0.remove(name).unwrap_or(0);
         Ok(Capacity {
             milli_cpu: take("cpu"),

@@ -4,9 +4,9 @@
 use std::borrow::Cow;
 
 use pintle_sdk::Object;
+use pintle_sdk::reading::{self, Raw};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::value::RawValue;
 
 #[derive(Deserialize)]
 pub struct RawPod<'a> {
@@ -26,7 +26,7 @@ pub struct RawMeta<'a> {
     #[serde(borrow, default)]
     pub namespace: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
-    pub labels: Option<&'a RawValue>,
+    pub labels: Option<Raw<'a>>,
     #[serde(default)]
     pub deletion_timestamp: Option<IgnoredAny>,
     #[serde(borrow, default)]
@@ -47,21 +47,21 @@ pub struct RawSpec<'a> {
     #[serde(borrow)]
     pub node_name: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    pub node_selector: Option<&'a RawValue>,
+    pub node_selector: Option<Raw<'a>>,
     #[serde(borrow)]
-    pub affinity: Option<&'a RawValue>,
+    pub affinity: Option<Raw<'a>>,
     #[serde(borrow)]
-    pub tolerations: Option<&'a RawValue>,
+    pub tolerations: Option<Raw<'a>>,
     #[serde(borrow)]
     pub containers: Option<Vec<RawContainer<'a>>>,
     #[serde(borrow)]
     pub init_containers: Option<Vec<RawContainer<'a>>>,
     #[serde(borrow)]
-    pub overhead: Option<&'a RawValue>,
+    pub overhead: Option<Raw<'a>>,
     #[serde(borrow)]
-    pub resources: Option<&'a RawValue>,
+    pub resources: Option<Raw<'a>>,
     #[serde(borrow)]
-    pub topology_spread_constraints: Option<&'a RawValue>,
+    pub topology_spread_constraints: Option<Raw<'a>>,
     #[serde(borrow)]
     pub scheduler_name: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -97,9 +97,9 @@ pub struct RawContainer<'a> {
     #[serde(borrow)]
     pub image: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    pub resources: Option<&'a RawValue>,
+    pub resources: Option<Raw<'a>>,
     #[serde(borrow)]
-    pub ports: Option<&'a RawValue>,
+    pub ports: Option<Raw<'a>>,
     #[serde(borrow)]
     pub restart_policy: Option<Cow<'a, str>>,
 }
@@ -117,7 +117,7 @@ pub struct RawStatus<'a> {
 
 impl<'a> RawPod<'a> {
     pub fn read(object: &'a Object) -> Result<Self, String> {
-        serde_json::from_slice(&object.json)
+        reading::parse(&object.json)
             .map_err(|error| format!("{}: cannot be read: {error}", object.reference))
     }
 
@@ -173,39 +173,55 @@ impl<'a> RawPod<'a> {
     }
 
     /// Equal for pods that no rule of this scheduler can tell apart.
-    pub fn key(&self, profile: usize) -> String {
+    pub fn key(&self, profile: usize) -> Vec<u8> {
         let spec = &self.spec;
-        let mut key = String::with_capacity(768);
-        let mut part = |text: &str| {
-            key.push_str(text);
-            key.push('\u{1f}');
-        };
+        let mut key = Parts::default();
         if profile > 0 {
-            part(&profile.to_string());
+            key.push(profile.to_string().as_bytes());
         }
-        part(self.controller().unwrap_or_default());
-        part(self.namespace());
-        part(self.metadata.labels.map(RawValue::get).unwrap_or_default());
-        part(spec.topology_spread_constraints.map(RawValue::get).unwrap_or_default());
+        key.push(self.controller().unwrap_or_default().as_bytes());
+        key.push(self.namespace().as_bytes());
+        key.push_raw(self.metadata.labels);
+        key.push_raw(spec.topology_spread_constraints);
         for raw in
             [spec.node_selector, spec.affinity, spec.tolerations, spec.overhead, spec.resources]
         {
-            part(raw.map(RawValue::get).unwrap_or_default());
+            key.push_raw(raw);
         }
-        part(if spec.host_network == Some(true) { "host" } else { "" });
+        key.push(if spec.host_network == Some(true) { b"host" } else { b"" });
         for containers in [&spec.init_containers, &spec.containers] {
-            part("\u{1e}");
+            key.push(b"\x1e");
             for container in containers.iter().flatten() {
-                part(container.image.as_deref().unwrap_or_default());
-                part(container.resources.map(RawValue::get).unwrap_or_default());
-                part(container.ports.map(RawValue::get).unwrap_or_default());
-                part(container.restart_policy.as_deref().unwrap_or_default());
+                key.push(container.image.as_deref().unwrap_or_default().as_bytes());
+                key.push_raw(container.resources);
+                key.push_raw(container.ports);
+                key.push(container.restart_policy.as_deref().unwrap_or_default().as_bytes());
             }
         }
         for (claim, own) in self.claims() {
-            part(if own { "own claim" } else { "claim" });
-            part(&claim);
+            key.push(if own { b"own claim" } else { b"claim" });
+            key.push(claim.as_bytes());
         }
-        key
+        key.0
+    }
+}
+
+/// Texts in a row, told apart by a byte that is in none of them.
+pub struct Parts(pub Vec<u8>);
+
+impl Default for Parts {
+    fn default() -> Self {
+        Parts(Vec::with_capacity(768))
+    }
+}
+
+impl Parts {
+    pub fn push(&mut self, text: &[u8]) {
+        self.0.extend_from_slice(text);
+        self.0.push(0x1f);
+    }
+
+    pub fn push_raw(&mut self, raw: Option<Raw<'_>>) {
+        self.push(raw.map_or(b"", Raw::json));
     }
 }

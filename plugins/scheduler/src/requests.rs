@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use pintle_sdk::api::quantity::Quantity;
+use pintle_sdk::reading::Raw;
 use serde::Deserialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
 
-use crate::pod::{RawContainer, RawPod};
+use crate::pod::{Parts, RawContainer, RawPod};
 
 /// What a container without a request counts for when nodes are scored (not
 /// when they are filtered), so that such pods spread too.
@@ -73,30 +73,26 @@ pub struct Requests {
 
 impl Requests {
     /// What the requests are made from: equal texts, equal requests.
-    pub fn key(pod: &RawPod<'_>) -> String {
-        let mut key = String::with_capacity(256);
-        let mut part = |text: &str| {
-            key.push_str(text);
-            key.push('\u{1f}');
-        };
-        for raw in [pod.spec.overhead, pod.spec.resources] {
-            part(raw.map(RawValue::get).unwrap_or_default());
-        }
+    pub fn key(pod: &RawPod<'_>) -> Vec<u8> {
+        let mut key = Parts::default();
+        key.push_raw(pod.spec.overhead);
+        key.push_raw(pod.spec.resources);
         for containers in [&pod.spec.init_containers, &pod.spec.containers] {
-            part("\u{1e}");
+            key.push(b"\x1e");
             for container in containers.iter().flatten() {
-                part(container.resources.map(RawValue::get).unwrap_or_default());
-                part(container.restart_policy.as_deref().unwrap_or_default());
+                key.push_raw(container.resources);
+                key.push(container.restart_policy.as_deref().unwrap_or_default().as_bytes());
             }
         }
-        key
+        key.0
     }
 
     pub fn of(pod: &RawPod<'_>) -> Self {
         let containers = pod.spec.containers.as_deref().unwrap_or_default();
         let init = pod.spec.init_containers.as_deref().unwrap_or_default();
         let pod_level = pod.spec.resources.map(|raw| own_requests(Some(raw)));
-        let overhead = Amounts::from_json(pod.spec.overhead.and_then(read).as_ref());
+        let overhead =
+            Amounts::from_json(pod.spec.overhead.and_then(|raw| raw.parse().ok()).as_ref());
         let total = |with_defaults| {
             let mut total = most_at_once(containers, init, with_defaults);
             for (name, amount) in pod_level.iter().flat_map(|level| &level.0) {
@@ -158,24 +154,19 @@ fn most_at_once(
 }
 
 /// Requests; a limit stands in for a request that is missing.
-fn own_requests(resources: Option<&RawValue>) -> Amounts {
+fn own_requests(resources: Option<Raw<'_>>) -> Amounts {
     #[derive(Deserialize, Default)]
     #[serde(default)]
     struct Resources {
         requests: Option<Value>,
         limits: Option<Value>,
     }
-    let resources: Resources =
-        resources.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
+    let resources: Resources = Raw::parse_or_default(resources);
     let mut own = Amounts::from_json(resources.requests.as_ref());
     for (name, limit) in Amounts::from_json(resources.limits.as_ref()).0 {
         own.0.entry(name).or_insert(limit);
     }
     own
-}
-
-fn read(raw: &RawValue) -> Option<Value> {
-    serde_json::from_str(raw.get()).ok()
 }
 
 #[cfg(test)]
@@ -184,7 +175,7 @@ mod tests {
 
     fn check(spec: &str, cpu: i64, memory: i64, scored_cpu: i64) {
         let pod = format!(r#"{{"metadata":{{}},"spec":{spec}}}"#);
-        let pod: RawPod<'_> = serde_json::from_str(&pod).unwrap();
+        let pod: RawPod<'_> = pintle_sdk::reading::parse(pod.as_bytes()).unwrap();
         let requests = Requests::of(&pod);
         assert_eq!(
             (requests.milli_cpu, requests.memory, requests.scored_milli_cpu),
@@ -242,7 +233,7 @@ mod tests {
     #[test]
     fn extended_resources_keep_their_names() {
         let pod = r#"{"metadata":{},"spec":{"containers":[{"resources":{"requests":{"example.com/gpu":"2","cpu":1}}}]}}"#;
-        let requests = Requests::of(&serde_json::from_str(pod).unwrap());
+        let requests = Requests::of(&pintle_sdk::reading::parse(pod.as_bytes()).unwrap());
         assert_eq!(requests.extended, [("example.com/gpu".to_owned(), 2)]);
         assert_eq!(requests.milli_cpu, 1000);
     }

@@ -1,9 +1,9 @@
 //! The rules of one pod about other pods: affinity, anti-affinity, and how to
 //! spread. Read from the pod once, in a form that is quick to evaluate.
 
+use pintle_sdk::reading::Raw;
 use pintle_sdk::selector::LabelSelector;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use crate::config::{Rule, Settings, WhenUnsatisfiable};
 use crate::labels::{LabelMap, PodTerm, Selector};
@@ -93,8 +93,8 @@ struct RawConstraint {
 impl Rules {
     /// `has_siblings`: pods of the same controller can be told.
     pub fn read(
-        affinity: Option<&RawValue>,
-        spread: Option<&RawValue>,
+        affinity: Option<Raw<'_>>,
+        spread: Option<Raw<'_>>,
         (namespace, labels): (&str, &LabelMap),
         settings: &Settings,
         has_siblings: bool,
@@ -104,8 +104,7 @@ impl Rules {
             rules.read_affinity(affinity, namespace, labels)?;
         }
         if settings.has(Rule::PodTopologySpread) {
-            let own: Option<Option<Vec<RawConstraint>>> =
-                spread.map(|raw| serde_json::from_str(raw.get())).transpose()?;
+            let own: Option<Option<Vec<RawConstraint>>> = spread.map(Raw::parse).transpose()?;
             let own = own.flatten().unwrap_or_default();
             if own.is_empty() && has_siblings {
                 rules.take_defaults(settings);
@@ -124,12 +123,12 @@ impl Rules {
 
     fn read_affinity(
         &mut self,
-        affinity: Option<&RawValue>,
+        affinity: Option<Raw<'_>>,
         namespace: &str,
         labels: &LabelMap,
     ) -> Result<(), serde_json::Error> {
         let Some(raw) = affinity else { return Ok(()) };
-        let raw: Option<RawAffinity> = serde_json::from_str(raw.get())?;
+        let raw: Option<RawAffinity> = raw.parse()?;
         let raw = raw.unwrap_or_default();
         let sides = [(raw.pod_affinity, 1), (raw.pod_anti_affinity, -1)];
         for (terms, sign) in sides.into_iter().filter_map(|(terms, sign)| Some((terms?, sign))) {

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use pintle_sdk::prelude::{Taint, Toleration};
+use pintle_sdk::reading::Raw;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use crate::affinity::NodeMatch;
 use crate::config::{Rule, Settings};
@@ -71,9 +71,8 @@ impl Shape {
         settings: &Rc<Settings>,
     ) -> Result<Self, serde_json::Error> {
         let tolerations: Option<Option<Vec<Toleration>>> =
-            pod.spec.tolerations.map(|raw| serde_json::from_str(raw.get())).transpose()?;
-        let labels: Option<Option<LabelMap>> =
-            pod.metadata.labels.map(|raw| serde_json::from_str(raw.get())).transpose()?;
+            pod.spec.tolerations.map(Raw::parse).transpose()?;
+        let labels: Option<Option<LabelMap>> = pod.metadata.labels.map(Raw::parse).transpose()?;
         let labels = labels.flatten().unwrap_or_default();
         let group = pod.controller();
         let claim = |(name, ephemeral): (String, bool)| Claim {
@@ -148,8 +147,8 @@ fn host_ports(pod: &RawPod<'_>) -> Result<Vec<HostPort>, serde_json::Error> {
     let sidecars =
         sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
     for container in pod.spec.containers.iter().flatten().chain(sidecars) {
-        let Some(raw) = container.ports.map(RawValue::get) else { continue };
-        for port in serde_json::from_str::<Option<Vec<Port>>>(raw)?.unwrap_or_default() {
+        let Some(raw) = container.ports else { continue };
+        for port in raw.parse::<Option<Vec<Port>>>()?.unwrap_or_default() {
             let number = port.host_port.or(port.container_port.filter(|_| on_host)).unwrap_or(0);
             if number != 0 {
                 let text = |text: Option<String>, default: &str| {

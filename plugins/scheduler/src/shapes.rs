@@ -19,10 +19,10 @@ const MOST_SCORED: usize = 128;
 
 #[derive(Default)]
 pub struct Shapes {
-    by_key: BTreeMap<String, Entered>,
+    by_key: BTreeMap<Vec<u8>, Entered>,
     scored: BTreeMap<u64, Known>,
     /// Many templates ask for the same; quantities take longer to read than all else.
-    requests: BTreeMap<String, Requests>,
+    requests: BTreeMap<Vec<u8>, Requests>,
     uses: u64,
     serials: u64,
 }

@@ -9,22 +9,17 @@ use crate::mask::Mask;
 use crate::neighbours::Prepared;
 use crate::score::{INFEASIBLE, Scores};
 use crate::shape::Shape;
-use crate::spread::Spread;
+use crate::spreading::Spreading;
 use crate::tally::Held;
-use crate::topology::{HOSTNAME, NONE};
-use crate::view::{Slot, View};
+use crate::view::View;
 
 /// What is reused from pod to pod.
 #[derive(Debug, Default)]
 pub struct Totals {
     values: Vec<f32>,
     raw: Vec<f32>,
-    /// The values, without the nodes that a wish does not judge.
-    judged: Vec<f32>,
+    spreading: Spreading,
 }
-
-/// So many domains are passed over one by one.
-const FEW_DOMAINS: usize = 8;
 
 /// How a raw column becomes 0 to 100.
 enum Scale {
@@ -91,7 +86,7 @@ impl Totals {
                 self.add(weights.pod_affinity, Scale::Range);
             }
             if !prepared.soft.is_empty() {
-                self.spread(view, shape, prepared);
+                self.spreading.add(&mut self.values, view, shape, prepared);
             }
         }
         if let Some(opinion) = opinion.filter(|opinion| !opinion.scores.is_empty()) {
@@ -159,104 +154,4 @@ impl Totals {
         }
         true
     }
-
-    /// Adds the wish to spread: few pods of the sort in the node's domains.
-    fn spread(&mut self, view: &View, shape: &Shape, prepared: &Prepared) {
-        let rules = &shape.rules;
-        let by_default = rules.soft_by_default;
-        let spreads = Spread::all(view, shape, &rules.soft, &prepared.soft, by_default);
-        // Nodes without a label that the pod's own constraints name get nothing.
-        let ignored =
-            |slot: usize| spreads.iter().any(|spread| spread.topology.domain[slot] == NONE);
-        let complete = spreads.iter().all(|spread| spread.topology.labelled == view.nodes());
-        self.judged.clear();
-        self.judged.extend_from_slice(&self.values);
-        if !by_default && !complete {
-            for (slot, value) in self.judged.iter_mut().enumerate() {
-                *value = if ignored(slot) { INFEASIBLE } else { *value };
-            }
-        }
-        let left = lanes::count(&self.judged);
-        self.raw.clear();
-        self.raw.resize(self.values.len(), 0.0);
-        for spread in &spreads {
-            let is_host = spread.constraint.topology_key == HOSTNAME;
-            let size = if is_host { left } else { self.domains_left(spread) };
-            let weight = ((size + 2) as f64).ln() as f32;
-            self.add_counts(view, spread, weight);
-        }
-        for raw in &mut self.raw {
-            *raw = round(*raw);
-        }
-        let Some((low, high)) = lanes::range(&self.judged, &self.raw) else { return };
-        let full = 100.0 * shape.settings.weights.spread as f32;
-        let (factor, most, constant) = match high > 0.0 {
-            true => (full / high, high + low, 0.0),
-            false => (0.0, 0.0, full),
-        };
-        let columns = self.values.iter_mut().zip(&self.judged).zip(&self.raw);
-        for ((value, &judged), &raw) in columns {
-            let with = *value + (constant + (most - raw) * factor);
-            *value = if judged > INFEASIBLE { with } else { *value };
-        }
-    }
-
-    /// Adds `count * weight + maxSkew - 1` of each node's domain.
-    fn add_counts(&mut self, view: &View, spread: &Spread<'_>, weight: f32) {
-        let skew = (spread.constraint.max_skew - 1) as f32;
-        let topology = spread.topology;
-        let domains = &topology.domain;
-        if topology.len() <= FEW_DOMAINS {
-            // A pass per domain has no look-up and is done in vectors.
-            for (domain, &count) in spread.counts.iter().enumerate() {
-                let amount = count as f32 * weight + skew;
-                for (raw, &own) in self.raw.iter_mut().zip(domains) {
-                    *raw += if own == domain as u32 { amount } else { 0.0 };
-                }
-            }
-            return;
-        }
-        if topology.is_by_slot() {
-            let columns = self.raw.iter_mut().zip(spread.counts.iter());
-            columns.for_each(|(raw, &count)| *raw += count as f32 * weight + skew);
-            return;
-        }
-        let counted = spread.counts.iter().filter(|count| **count != 0).count();
-        if counted * 4 > topology.len() {
-            let amount = |count: &i32| *count as f32 * weight + skew;
-            let table: Vec<f32> = spread.counts.iter().map(amount).collect();
-            for (raw, &domain) in self.raw.iter_mut().zip(domains) {
-                *raw += table.get(domain as usize).copied().unwrap_or(0.0);
-            }
-            return;
-        }
-        if topology.labelled == view.nodes() {
-            self.raw.iter_mut().for_each(|raw| *raw += skew);
-        } else {
-            for (raw, &domain) in self.raw.iter_mut().zip(domains) {
-                *raw += if domain == NONE { 0.0 } else { skew };
-            }
-        }
-        for (domain, &count) in spread.counts.iter().enumerate().filter(|(_, count)| **count != 0) {
-            for &slot in &topology.nodes[domain] {
-                self.raw[slot] += count as f32 * weight;
-            }
-        }
-    }
-
-    /// Values of the key among the nodes that are left; its absence is one.
-    fn domains_left(&self, spread: &Spread<'_>) -> usize {
-        let topology = spread.topology;
-        let left = |slot: &Slot| self.judged[*slot] > INFEASIBLE;
-        let domains = topology.nodes.iter().filter(|nodes| nodes.iter().any(left)).count();
-        let mut labels = topology.domain.iter().zip(&self.judged);
-        let nowhere = topology.labelled < topology.domain.len()
-            && labels.any(|(domain, value)| *domain == NONE && *value > INFEASIBLE);
-        domains + usize::from(nowhere)
-    }
-}
-
-/// To the nearest whole number, halves upwards; for numbers that are not negative.
-fn round(number: f32) -> f32 {
-    (number + 0.5) as i32 as f32
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use pintle_sdk::names::{fnv1a, mix};
+use pintle_sdk::reading;
 
 use crate::budgets::Budgets;
 use crate::images::Images;
@@ -83,7 +84,7 @@ pub struct View {
     pub volumes: Volumes,
     pub budgets: Budgets,
     /// Nodes of one make have the same text; it is read once.
-    capacities: BTreeMap<String, Rc<Capacity>>,
+    capacities: BTreeMap<Box<[u8]>, Rc<Capacity>>,
     changes: Vec<Slot>,
     forgotten_changes: u64,
     nodes: usize,
@@ -101,9 +102,9 @@ pub struct Labels {
 
 impl Labels {
     /// Labels that cannot be read match nothing; the API lets none through.
-    fn read(text: &str) -> Self {
-        let map = serde_json::from_str::<Option<_>>(text).ok().flatten().unwrap_or_default();
-        Labels { hash: fnv1a(text.as_bytes()), map }
+    fn read(text: &[u8]) -> Self {
+        let map = reading::parse::<Option<_>>(text).ok().flatten().unwrap_or_default();
+        Labels { hash: fnv1a(text), map }
     }
 
     pub fn get(&self) -> &LabelMap {
@@ -190,13 +191,13 @@ impl View {
     }
 
     pub fn upsert_node(&mut self, name: &str, json: &[u8]) -> Result<(), serde_json::Error> {
-        let node: RawNode<'_> = serde_json::from_slice(json)?;
+        let node: RawNode<'_> = reading::parse(json)?;
         let class = node.class()?;
         let capacity = self.capacity_of(node.capacity())?;
         let slot = self.slot(name);
         let class = self.class_of(class);
         self.images.report(slot, node.images());
-        let relabelled = self.labels[slot].hash != fnv1a(node.labels().as_bytes());
+        let relabelled = self.labels[slot].hash != fnv1a(node.labels());
         if self.class[slot] == class && self.capacity[slot] == capacity && !relabelled {
             return Ok(()); // a heartbeat
         }
@@ -217,8 +218,8 @@ impl View {
             self.nodes -= 1;
             self.node_changes += 1;
             self.class[slot] = ABSENT;
-            self.images.report(slot, "null");
-            self.set_labels(slot, "null");
+            self.images.report(slot, b"null");
+            self.set_labels(slot, b"null");
             self.set_capacity(slot, Rc::default());
             self.note(slot);
         }
@@ -277,7 +278,7 @@ impl View {
         self.labels[slot].get()
     }
 
-    fn set_labels(&mut self, slot: Slot, text: &str) {
+    fn set_labels(&mut self, slot: Slot, text: &[u8]) {
         self.labels[slot] = Labels::read(text);
         if self.tallies.topologies.is_empty() {
             return;
@@ -287,7 +288,7 @@ impl View {
         self.tallies.relabel(slot, &self.labels[slot], &pods);
     }
 
-    fn capacity_of(&mut self, text: Option<&str>) -> Result<Rc<Capacity>, serde_json::Error> {
+    fn capacity_of(&mut self, text: Option<&[u8]>) -> Result<Rc<Capacity>, serde_json::Error> {
         let Some(text) = text else { return Ok(Rc::default()) };
         if let Some(known) = self.capacities.get(text) {
             return Ok(Rc::clone(known));
@@ -296,7 +297,7 @@ impl View {
             self.capacities.clear();
         }
         let capacity = Rc::new(Capacity::read(text)?);
-        self.capacities.insert(text.to_owned(), Rc::clone(&capacity));
+        self.capacities.insert(text.into(), Rc::clone(&capacity));
         Ok(capacity)
     }
 

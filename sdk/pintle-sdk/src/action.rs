@@ -91,7 +91,7 @@ impl Create {
     /// Makes `owner` its controller: it goes when the owner goes, and
     /// [`Enqueue::ControllerOwner`](crate::controller::Enqueue) finds the way back.
     pub fn owned_by<T>(mut self, owner: &Typed<T>) -> Self {
-        if let Ok(mut object) = serde_json::from_slice::<Value>(&self.json) {
+        if let Ok(mut object) = crate::reading::parse::<Value>(&self.json) {
             object["metadata"]["ownerReferences"] =
                 json!([crate::owners::controller_reference(owner)]);
             self.json = encode(&object);

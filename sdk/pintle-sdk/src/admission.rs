@@ -202,7 +202,7 @@ impl Request {
     }
 
     fn parse<T: DeserializeOwned>(&self, json: &[u8]) -> Result<T, Error> {
-        serde_json::from_slice(json)
+        crate::reading::parse(json)
             .map_err(|source| Error::Parse { reference: Box::new(self.reference.clone()), source })
     }
 }

@@ -39,8 +39,7 @@ pub struct NoConfig {}
 /// person wrote it, and what is wrong with it.
 pub fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
     let json = if json.is_empty() { b"{}" } else { json };
-    let mut reader = serde_json::Deserializer::from_slice(json);
-    serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+    crate::reading::parse_with_path(json).map_err(|error| {
         let path = error.path().to_string();
         let separator = if path == "." { "" } else { "." };
         let path = if path == "." { "" } else { &path };

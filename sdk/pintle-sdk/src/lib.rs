@@ -96,7 +96,7 @@ pub mod placement;
 pub mod quota;
 pub mod ranking;
 pub mod rbac;
-mod reading;
+pub mod reading;
 pub mod refusal;
 pub mod remembered;
 pub mod replicas;
@@ -104,6 +104,7 @@ pub mod revisions;
 pub mod scheduler;
 pub mod scheduler_extension;
 pub mod selector;
+pub mod served;
 pub mod types;
 pub mod workload;
 

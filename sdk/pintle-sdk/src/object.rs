@@ -95,7 +95,7 @@ pub struct Object {
 impl Object {
     /// Reads the fields that `T` names; all others are skipped.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_slice(&self.json)
+        crate::reading::parse(&self.json)
             .map_err(|source| Error::Parse { reference: Box::new(self.reference.clone()), source })
     }
 }

@@ -219,9 +219,9 @@ impl Tracked {
     pub fn read(kind: &KindRef, json: &[u8]) -> Result<Option<Self>, serde_json::Error> {
         Ok(match counted_as(kind) {
             None => None,
-            Some("pods") => Some(Tracked::Pod(serde_json::from_slice(json)?)),
-            Some("services") => Some(Tracked::Service(serde_json::from_slice(json)?)),
-            Some("persistentvolumeclaims") => Some(Tracked::Claim(serde_json::from_slice(json)?)),
+            Some("pods") => Some(Tracked::Pod(crate::reading::parse(json)?)),
+            Some("services") => Some(Tracked::Service(crate::reading::parse(json)?)),
+            Some("persistentvolumeclaims") => Some(Tracked::Claim(crate::reading::parse(json)?)),
             Some(name) => Some(Tracked::Object(Cow::Borrowed(name))),
         })
     }

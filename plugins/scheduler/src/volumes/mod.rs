@@ -229,7 +229,7 @@ impl Volumes {
                 self.classes.insert(name.to_owned(), Class::read(json)?);
             }
             "CSINode" => {
-                let node: Raw<CsiNodeSpec, Nothing> = serde_json::from_slice(json)?;
+                let node: Raw<CsiNodeSpec, Nothing> = pintle_sdk::reading::parse(json)?;
                 let drivers = node.spec.drivers.into_iter().flatten();
                 let limits =
                     drivers.filter_map(|driver| Some((driver.name, driver.allocatable?.count?)));
@@ -331,7 +331,8 @@ struct Nothing {}
 
 impl Claim {
     fn read(json: &[u8]) -> Result<Self, serde_json::Error> {
-        let Raw { metadata, spec, status }: Raw<ClaimSpec, Phase> = serde_json::from_slice(json)?;
+        let Raw { metadata, spec, status }: Raw<ClaimSpec, Phase> =
+            pintle_sdk::reading::parse(json)?;
         let annotations = metadata.annotations.unwrap_or_default();
         let volume = spec.volume_name.unwrap_or_default();
         let phase = status.phase.unwrap_or_default();
@@ -355,7 +356,8 @@ impl Claim {
 
 impl Volume {
     fn read(json: &[u8]) -> Result<Self, serde_json::Error> {
-        let Raw { metadata, spec, status }: Raw<VolumeSpec, Phase> = serde_json::from_slice(json)?;
+        let Raw { metadata, spec, status }: Raw<VolumeSpec, Phase> =
+            pintle_sdk::reading::parse(json)?;
         let deleting = metadata.deletion_timestamp.is_some();
         Ok(Volume {
             affinity: spec.node_affinity.and_then(|affinity| affinity.required),
@@ -373,7 +375,7 @@ impl Volume {
 
 impl Class {
     fn read(json: &[u8]) -> Result<Self, serde_json::Error> {
-        let class: RawClass = serde_json::from_slice(json)?;
+        let class: RawClass = pintle_sdk::reading::parse(json)?;
         let labels = |topology: RawTopology| {
             let labels = topology.match_label_expressions.into_iter().flatten();
             labels.map(|label| (label.key, label.values.unwrap_or_default())).collect()

@@ -4,6 +4,8 @@
 //! Does not check that the text is JSON: objects come from the host, which has.
 //! Of other texts it finds some end or none, and never goes beyond them.
 
+use super::lanes;
+
 const BLOCK: usize = 64;
 
 /// Past blanks.
@@ -81,23 +83,16 @@ pub(super) fn string_end(json: &[u8], at: usize) -> Option<(usize, bool)> {
     }
 }
 
-/// So many bytes, in steps of eight, are neither quote nor backslash nor control
-/// character.
+/// So many bytes are neither quote nor backslash nor control character; at the
+/// end of the text it may be more.
 fn clear_of(text: &[u8]) -> usize {
-    const LOW: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    // The lowest byte that is meant is found for certain, which is enough to stop.
-    let has_zero = |word: u64| word.wrapping_sub(LOW) & !word & HIGH;
     let mut clear = 0;
-    for word in text.as_chunks::<8>().0 {
-        let word = u64::from_le_bytes(*word);
-        let found = has_zero(word ^ (LOW * u64::from(b'"')))
-            | has_zero(word ^ (LOW * u64::from(b'\\')))
-            | (word.wrapping_sub(LOW * u64::from(b' ')) & !word & HIGH);
+    for bytes in text.as_chunks::<16>().0 {
+        let found = lanes::special(bytes);
         if found != 0 {
-            return clear + found.trailing_zeros() as usize / 8;
+            return clear + found.trailing_zeros() as usize;
         }
-        clear += 8;
+        clear += 16;
     }
     clear
 }
@@ -194,39 +189,15 @@ struct Marks {
 /// Makes `{` of `[` and `}` of `]`, and no other byte one of those.
 const BRACE: u8 = 0x20;
 
-#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 impl Marks {
     fn of(block: &[u8; BLOCK]) -> Self {
-        use std::arch::wasm32::{i8x16_bitmask, i8x16_eq, i64x2, u8x16_splat, v128_or};
         let mut marks = Marks { quotes: 0, backslashes: 0, opening: 0, closing: 0 };
         for (part, bytes) in block.as_chunks::<16>().0.iter().enumerate() {
-            let [low, high] = [0, 8].map(|at| {
-                let mut word = [0; 8];
-                word.copy_from_slice(&bytes[at..at + 8]);
-                i64::from_le_bytes(word)
-            });
-            let bytes = i64x2(low, high);
-            let braces = v128_or(bytes, u8x16_splat(BRACE));
-            let bits = |found| u64::from(i8x16_bitmask(found)) << (part * 16);
-            marks.quotes |= bits(i8x16_eq(bytes, u8x16_splat(b'"')));
-            marks.backslashes |= bits(i8x16_eq(bytes, u8x16_splat(b'\\')));
-            marks.opening |= bits(i8x16_eq(braces, u8x16_splat(b'{')));
-            marks.closing |= bits(i8x16_eq(braces, u8x16_splat(b'}')));
-        }
-        marks
-    }
-}
-
-#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
-impl Marks {
-    fn of(block: &[u8; BLOCK]) -> Self {
-        let mut marks = Marks { quotes: 0, backslashes: 0, opening: 0, closing: 0 };
-        for (place, &byte) in block.iter().enumerate() {
-            let brace = byte | BRACE;
-            marks.quotes |= u64::from(byte == b'"') << place;
-            marks.backslashes |= u64::from(byte == b'\\') << place;
-            marks.opening |= u64::from(brace == b'{') << place;
-            marks.closing |= u64::from(brace == b'}') << place;
+            let found = lanes::marks(bytes, BRACE).map(|bits| u64::from(bits) << (part * 16));
+            marks.quotes |= found[0];
+            marks.backslashes |= found[1];
+            marks.opening |= found[2];
+            marks.closing |= found[3];
         }
         marks
     }

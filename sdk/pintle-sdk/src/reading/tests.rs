@@ -28,6 +28,10 @@ enum Policy {
     #[default]
     Always,
     After(u8),
+    Never {
+        why: String,
+    },
+    Range(u8, u8),
 }
 
 fn part_of<T: DeserializeOwned>(json: &str) -> String {
@@ -39,9 +43,9 @@ fn part_of<T: DeserializeOwned>(json: &str) -> String {
 #[test]
 fn reads_what_serde_json_reads() {
     fn check(json: &str) {
-        let expect = serde_json::from_str::<Thing>(json).map_err(|error| error.to_string());
-        let found = read::<Thing>(json.as_bytes(), &mut Vec::new());
-        assert_eq!(found.map_err(|error| error.to_string()), expect, "{json}");
+        let expect = serde_json::from_str::<Thing>(json).unwrap();
+        assert_eq!(read::<Thing>(json.as_bytes(), &mut Vec::new()).unwrap(), expect, "{json}");
+        assert_eq!(parse::<Thing>(json.as_bytes()).unwrap(), expect, "{json}");
     }
     check("{}");
     check(r#" { "name" : "a b" , "other" : [ 1, {"name":"}]"} ] } "#);
@@ -49,19 +53,53 @@ fn reads_what_serde_json_reads() {
     check(r#"{"byNumber":{"7":true,"9":false},"nodeName":null,"gone":null}"#);
     check(r#"{"nodeName":"n","gone":"2026","gates":[1,{},"x"],"sides":[-3,1.5e2]}"#);
     check(r#"{"policy":{"After":7},"any":{"a":[1,null,{"b":"c"}]},"inner":{"name":"b"}}"#);
+    check(r#"{"policy":{"Never":{"why":"x"}},"inner":{"policy":{"Range":[1,2]}}}"#);
     check(r#"{"policy":"Always","inner":null,"any":12345678901234567890}"#);
-    check(r#"["by","order"]"#);
-    // And faults, in its words.
-    check("");
-    check("nonsense");
-    check(r#"{"name":7}"#);
-    check(r#"{"name":"a"} b"#);
-    check(r#"{"name":"a",}"#);
-    check(r#"{"name" "a"}"#);
-    check(r#"{"sides":[1,2,3]}"#);
-    check(r#"{"byNumber":{"x":true}}"#);
-    check(r#"{"labels":{"a":"b""#);
-    check("{\"name\":\"a\u{1}\"}");
+}
+
+#[test]
+fn faults_are_named_with_their_place() {
+    fn check(json: &str, expect: &str) {
+        let mut part = b"before".to_vec();
+        let error = read::<Thing>(json.as_bytes(), &mut part).unwrap_err();
+        assert_eq!(error.to_string(), expect, "{json}");
+        assert_eq!(part, b"before");
+        assert!(serde_json::from_str::<Thing>(json).is_err(), "{json}");
+    }
+    check("", "EOF while parsing a value at line 1 column 0");
+    check("nonsense", "expected value at line 1 column 0");
+    check("7", "invalid type: integer `7`, expected struct Thing at line 1 column 0");
+    check("{\n\"name\":7}", "invalid type: integer `7`, expected a string at line 2 column 7");
+    check(r#"{"labels":{"a":null}}"#, "invalid type: null, expected a string at line 1 column 15");
+    check(r#"{"name":"a"} b"#, "trailing characters at line 1 column 12");
+    check(r#"{"name":"a",}"#, "key must be a string at line 1 column 12");
+    check(r#"{"name" "a"}"#, "expected `:` at line 1 column 8");
+    check(r#"{"sides":[1,2,3]}"#, "trailing characters at line 1 column 14");
+    check(r#"{"byNumber":{"x":true}}"#, "invalid digit found in string at line 1 column 16");
+    check(r#"{"labels":{"a":"b""#, "expected a comma or a closing bracket at line 1 column 18");
+    check("{\"name\":\"a\u{1}\"}", "a string that is no text at line 1 column 8");
+    check(
+        r#"{"policy":"Sometimes"}"#,
+        "unknown variant `Sometimes`, expected one of `Always`, `After`, `Never`, `Range` at line 1 column 21",
+    );
+    let deep = format!("{{\"any\":{}{}}}", "[".repeat(200), "]".repeat(200));
+    check(&deep, "recursion limit exceeded at line 1 column 134");
+}
+
+#[test]
+fn what_is_kept_as_it_stands_is_read_later() {
+    #[derive(Deserialize)]
+    struct Kept<'a> {
+        #[serde(borrow)]
+        labels: Raw<'a>,
+        #[serde(borrow)]
+        none: Option<Raw<'a>>,
+    }
+    let kept: Kept<'_> = parse(br#"{"labels": {"a" : "b"} ,"none":null}"#).unwrap();
+    assert_eq!(kept.labels, Raw::new(br#"{"a" : "b"}"#));
+    assert_eq!(kept.labels.parse::<BTreeMap<&str, &str>>().unwrap()["a"], "b");
+    assert_eq!(kept.none, None);
+    assert_eq!(Raw::parse_or_default::<Vec<u8>>(Some(kept.labels)), [0; 0]);
 }
 
 #[test]
