@@ -38,12 +38,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use pintle_sdk::authorizer::Attributes;
 use pintle_sdk::controller::Request;
 use pintle_sdk::names::Random;
 use pintle_sdk::scheduler::Delta;
 use pintle_sdk::{Context, ObjectRef};
 use serde_json::{Value, json};
 
+use crate::authorizing::Authorizing;
 use crate::cluster::Cluster;
 use crate::enqueue;
 use crate::extending::Extending;
@@ -51,7 +53,8 @@ use crate::objects::{node, pod};
 use crate::reviewing::Reviewing;
 use crate::scheduling::{Scheduling, overcommitted};
 use crate::subject::{
-    AdmissionSubject, ControllerSubject, ExtensionSubject, SchedulerSubject, Subject,
+    AdmissionSubject, AuthorizerSubject, ControllerSubject, ExtensionSubject, SchedulerSubject,
+    Subject,
 };
 use crate::world::{ChangeKind, World};
 
@@ -283,6 +286,38 @@ pub fn admits_idempotently(
                 )
             }
         }
+    }
+}
+
+/// What an authorizer says about a request depends on the request and on the objects
+/// that are there, so that the answer may be remembered until one changes: neither on
+/// time and chance, nor on the order in which objects came, nor on what it was asked
+/// before, nor on objects that were there and are gone.
+pub fn authorizes_soundly(
+    subject: &Subject<dyn AuthorizerSubject>,
+    config: &Value,
+    world: &World,
+    requests: impl IntoIterator<Item = Attributes>,
+) {
+    let mut used = Authorizing::of(subject, config.clone(), world.clone());
+    for request in requests {
+        let said = used.ask(&request);
+        used.now_unix_ms += 3_600_000;
+        assert_eq!(said, used.ask(&request), "{subject:?} an hour later about {request:?}");
+        let mut other = Authorizing::of(subject, config.clone(), World::new());
+        let objects = world.snapshot();
+        for (_, object) in &objects {
+            other.insert(object.clone());
+        }
+        other.ask(&request);
+        for (reference, _) in &objects {
+            other.remove(reference);
+        }
+        other.ask(&request);
+        for (_, object) in objects.into_iter().rev() {
+            other.insert(object);
+        }
+        assert_eq!(said, other.ask(&request), "{subject:?}, fed otherwise, about {request:?}");
     }
 }
 

@@ -4,10 +4,11 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pintle_sdk::admission::{Admission, Operations, Response, Rule};
+use pintle_sdk::authorizer::{Attributes, Authorizer};
 use pintle_sdk::prelude::*;
 use pintle_sdk::scheduler::{Decision, Delta, Scheduler, Wake};
-use pintle_sdk::{Extensions, admission, scheduler};
-use pintle_sdk_testing::objects::{config_map, node, pod};
+use pintle_sdk::{Extensions, admission, authorizer, scheduler};
+use pintle_sdk_testing::objects::{config_map, namespace, node, pod};
 use pintle_sdk_testing::{Reviewing, Scheduling, World, overcommitted, properties, subject};
 use serde_json::{Value, json};
 
@@ -339,4 +340,67 @@ impl Controller for Strict {
     fn reconcile(&self, _: &Context, _: &dyn Lister, _: &Request) -> Result<Outcome, Error> {
         Ok(Outcome::done())
     }
+}
+
+/// Readers may read in namespaces with a label; `mode` is the mistake that it makes.
+struct Readers {
+    mode: String,
+    open: Vec<String>,
+    asked: u32,
+}
+
+impl Authorizer for Readers {
+    type Config = Value;
+
+    fn new(config: Value) -> Result<Self, String> {
+        let mode = config["mode"].as_str().unwrap_or_default().to_owned();
+        Ok(Readers { mode, open: Vec::new(), asked: 0 })
+    }
+
+    fn describe(&self) -> authorizer::Description {
+        authorizer::Description::new(pintle_sdk::manifest!()).watch(NAMESPACE)
+    }
+
+    fn sync(&mut self, deltas: Vec<Delta>) {
+        for delta in deltas {
+            match delta {
+                Delta::Upsert(namespace) => self.open.push(namespace.reference.name),
+                Delta::Remove(_) if self.mode == "forgets nothing" => {}
+                Delta::Remove(gone) => self.open.retain(|name| *name != gone.reference.name),
+            }
+        }
+        if self.mode != "by order" {
+            self.open.sort();
+        }
+    }
+
+    fn authorize(&mut self, context: &Context, asked: &Attributes) -> authorizer::Decision {
+        self.asked += 1;
+        match self.mode.as_str() {
+            "counts" if self.asked > 1 => authorizer::Decision::no_opinion(""),
+            "by the clock" => authorizer::Decision::allow(context.now_unix_ms.to_string()),
+            _ if self.open.contains(&asked.namespace) => {
+                authorizer::Decision::allow(self.open.join(" "))
+            }
+            _ => authorizer::Decision::no_opinion(""),
+        }
+    }
+}
+
+#[test]
+fn authorizers_answer_by_the_present() {
+    let mut world = World::new();
+    world.create(namespace("a"));
+    world.create(namespace("b"));
+    let readers = subject::authorizer::<Readers>();
+    let check = |mode: &str| {
+        let user = authorizer::User::new("jane", &[]);
+        let asked = Attributes::resource(user, "get", "", "pods").within("a");
+        properties::authorizes_soundly(&readers, &json!({"mode": mode}), &world, [asked]);
+    };
+    check("");
+    is_caught(|| check("by the clock"), "an hour later");
+    is_caught(|| check("counts"), "an hour later");
+    is_caught(|| check("by order"), "fed otherwise");
+    is_caught(|| check("forgets nothing"), "fed otherwise");
 }

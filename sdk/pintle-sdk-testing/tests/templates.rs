@@ -64,5 +64,7 @@ fn every_template_builds_and_passes() {
         found.push(role);
     }
     found.sort();
-    assert_eq!(found, ["admission", "cni", "controller", "scheduler", "scheduler-extension"]);
+    let roles =
+        ["admission", "authorizer", "cni", "controller", "scheduler", "scheduler-extension"];
+    assert_eq!(found, roles, "one for each role");
 }

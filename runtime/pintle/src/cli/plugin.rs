@@ -90,7 +90,7 @@ pub enum PluginAction {
     New {
         /// Name of the plugin, and of the folder that is made
         name: String,
-        /// What it decides: controller, scheduler, scheduler-extension, admission, cni
+        /// What it decides: controller, scheduler, scheduler-extension, admission, authorizer, cni
         #[arg(long, value_parser = role, value_name = "ROLE")]
         role: Role,
         /// A checkout of pintle whose SDK is used [default: the SDK inside this program]

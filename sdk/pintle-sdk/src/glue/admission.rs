@@ -7,7 +7,7 @@ use crate::bindings::admission::exports::pintle::plugin::admission as wit;
 pub use crate::bindings::controller::pintle::plugin::types::Context as WitContext;
 
 pub fn describe<T: Admission>(slot: &Slot<T>, config: &[u8]) -> Result<wit::Description, String> {
-    let plugin = T::new(crate::config::parse(config)?)?;
+    let plugin = T::new(super::config(config)?)?;
     let description = plugin.describe();
     slot.set(plugin);
     Ok(wit::Description {

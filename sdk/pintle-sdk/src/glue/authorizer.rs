@@ -10,7 +10,7 @@ pub use crate::bindings::controller::pintle::plugin::types::{
 use crate::scheduler::Delta;
 
 pub fn describe<T: Authorizer>(slot: &Slot<T>, config: &[u8]) -> Result<wit::Description, String> {
-    let plugin = T::new(crate::config::parse(config)?)?;
+    let plugin = T::new(super::config(config)?)?;
     let description = plugin.describe();
     slot.set(plugin);
     Ok(wit::Description {

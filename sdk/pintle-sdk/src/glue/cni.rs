@@ -7,7 +7,7 @@ pub use crate::bindings::controller::pintle::plugin::types::Context as WitContex
 use crate::cni::{AddResult, Cni, LinkIn, NetOp, Node, Peer, Reservation, Route, Sandbox};
 
 pub fn describe<T: Cni>(slot: &Slot<T>, config: &[u8]) -> Result<wit::Description, String> {
-    let plugin = T::new(crate::config::parse(config)?)?;
+    let plugin = T::new(super::config(config)?)?;
     let description = plugin.describe();
     slot.set(plugin);
     Ok(wit::Description { manifest: manifest(description) })

@@ -9,7 +9,7 @@ pub use crate::bindings::controller::pintle::plugin::types::Context as WitContex
 use crate::controller::{Controller, Enqueue, Request, Watch};
 
 pub fn describe<T: Controller>(slot: &Slot<T>, config: &[u8]) -> Result<wit::Description, String> {
-    let plugin = T::new(crate::config::parse(config)?)?;
+    let plugin = T::new(super::config(config)?)?;
     let description = plugin.describe();
     slot.set(plugin);
     Ok(wit::Description {

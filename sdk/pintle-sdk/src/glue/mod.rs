@@ -14,6 +14,7 @@ pub mod scheduler_extension;
 use std::cell::RefCell;
 
 pub use lister::HostLister;
+use serde::de::DeserializeOwned;
 
 /// The plugin, from its first `describe` on. Every instance of a component is
 /// described before anything else is asked of it.
@@ -32,6 +33,13 @@ impl<T> Slot<T> {
     fn with<R>(&self, call: impl FnOnce(&mut T) -> R) -> Option<R> {
         self.0.borrow_mut().as_mut().map(call)
     }
+}
+
+/// What an instance is given before anything else. From then on a panic says why, in
+/// the plugin's log and so in its status.
+fn config<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
+    std::panic::set_hook(Box::new(|panic| crate::log::error!("{panic}")));
+    crate::config::parse(json)
 }
 
 const NOT_DESCRIBED: &str =

@@ -11,7 +11,7 @@ use crate::extension::{Evaluation, Extensions, Rejection};
 use crate::scheduler::{Decision, Delta, Scheduler, Wake};
 
 pub fn describe<T: Scheduler>(slot: &Slot<T>, config: &[u8]) -> Result<wit::Description, String> {
-    let plugin = T::new(crate::config::parse(config)?)?;
+    let plugin = T::new(super::config(config)?)?;
     let description = plugin.describe();
     slot.set(plugin);
     Ok(wit::Description {

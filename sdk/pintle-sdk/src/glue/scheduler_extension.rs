@@ -13,7 +13,7 @@ pub fn describe<T: SchedulerExtension>(
     slot: &Slot<T>,
     config: &[u8],
 ) -> Result<wit::Description, String> {
-    let plugin = T::new(crate::config::parse(config)?)?;
+    let plugin = T::new(super::config(config)?)?;
     let description = plugin.describe();
     slot.set(plugin);
     let mut abilities = wit::Ability::empty();

@@ -122,7 +122,7 @@ mod tests {
         );
         let directory = tempfile::tempdir().unwrap();
         let project = directory.path().join("x");
-        let error = lay_out(&project, "authorizer", "x", &Place::Vendored).unwrap_err();
+        let error = lay_out(&project, "pilot", "x", &Place::Vendored).unwrap_err();
         assert!(error.to_string().contains("no template"), "{error}");
         let place = Place::Checkout(directory.path().to_owned());
         let error = lay_out(&project, "controller", "x", &place).unwrap_err();
