@@ -77,7 +77,7 @@ pub enum ArtifactError {
     DigestMismatch { expected: String, actual: Digest },
     #[error("{expected:?} is not a digest; write sha256: and 64 hexadecimal digits")]
     DigestSyntax { expected: String },
-    #[error("not WebAssembly: the file starts with {start}, not with \\0asm")]
+    #[error("not WebAssembly: the file starts with `{start}`, not with `\\0asm`")]
     NotWasm { start: String },
     #[error("a core module, not a component; link it with wasm-component-ld")]
     CoreModule,
@@ -394,7 +394,7 @@ mod tests {
             assert!(error.to_string().contains(expect), "{error}");
         }
         check(b"", None, "empty");
-        check(b"\x7fELF....", None, "not WebAssembly: the file starts with \\x7fELF");
+        check(b"\x7fELF....", None, "not WebAssembly: the file starts with `\\x7fELF`");
         check(b"\0asm\x01\0\0\0", None, "core module");
         check(b"\0asm\x09\0\0\0", None, "unknown kind (version bytes 09000000)");
         check(b"\0asm", None, "unknown kind");

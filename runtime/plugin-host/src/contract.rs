@@ -25,6 +25,17 @@ pub(crate) fn check(
     role: Role,
 ) -> Result<bool, ArtifactError> {
     let component_type = component.component_type();
+    let exports: Vec<&str> = component_type.exports(engine).map(|(name, _)| name).collect();
+    let is = |role: Role| exports.iter().any(|export| is_export_of(export, role));
+    let wrong_role = || {
+        let found = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
+        let needed = format!("{}@{VERSION}", role.interface());
+        Err(ArtifactError::WrongRole { role, needed, found })
+    };
+    // A component of another role imports what belongs to that role: no news to its author.
+    if !is(role) && Role::ALL.into_iter().any(is) {
+        return wrong_role();
+    }
     let mut wasi = false;
     for (import, _) in component_type.imports(engine) {
         if is_wasi(import) {
@@ -33,13 +44,7 @@ pub(crate) fn check(
             return Err(ArtifactError::UngrantedImport { import: import.to_owned(), role });
         }
     }
-    let needed = format!("{}@{VERSION}", role.interface());
-    let exports: Vec<&str> = component_type.exports(engine).map(|(name, _)| name).collect();
-    if !exports.iter().any(|export| is_export_of(export, role)) {
-        let found = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
-        return Err(ArtifactError::WrongRole { role, needed, found });
-    }
-    Ok(wasi)
+    if is(role) { Ok(wasi) } else { wrong_role() }
 }
 
 /// Whether this is what a component of that role exports.

@@ -1,5 +1,6 @@
 //! Lines that plugins write, limited in rate so that no plugin can drown the log.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -38,10 +39,10 @@ impl PluginLog {
     }
 
     pub fn line(&self, level: Level, message: &str) {
-        let message = clip(message, MAX_LINE_BYTES);
+        let message = one_line(clip(message, MAX_LINE_BYTES));
         let mut state = self.state.lock();
         if level == Level::Error {
-            state.last_error = Some(message.to_owned());
+            state.last_error = Some(message.as_ref().to_owned());
         }
         if self.silent {
             return;
@@ -76,6 +77,16 @@ impl PluginLog {
     }
 }
 
+/// A text without line breaks and other control characters: no plugin writes what
+/// looks like a line of somebody else, and a fault's text is one line.
+fn one_line(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let parts = text.split(char::is_control).map(str::trim).filter(|part| !part.is_empty());
+    Cow::Owned(parts.collect::<Vec<_>>().join(" "))
+}
+
 /// At most so many bytes of a text, whole characters.
 pub(crate) fn clip(message: &str, bytes: usize) -> &str {
     let mut end = message.len().min(bytes);
@@ -99,5 +110,14 @@ mod tests {
         log.line(Level::Error, &"é".repeat(5000));
         assert_eq!(log.take_last_error().unwrap().len(), MAX_LINE_BYTES);
         assert_eq!(log.take_last_error(), None);
+    }
+
+    #[test]
+    fn a_line_is_one_line() {
+        let check = |text: &str, expect: &str| assert_eq!(one_line(text), expect);
+        check("as it is, é", "as it is, é");
+        check("panicked at src/lib.rs:7:9:\nno node", "panicked at src/lib.rs:7:9: no node");
+        check("\r\n a\t\u{1b}[31mred\n", "a [31mred");
+        check("", "");
     }
 }

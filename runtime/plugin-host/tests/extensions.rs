@@ -565,8 +565,8 @@ async fn what_cannot_be_an_extension_is_refused_with_a_reason() {
                 json!({}),
                 json!([]),
             ),
-            "UngrantedImport",
-            "pintle:plugin/extensions",
+            "WrongRole",
+            "pintle:plugin/scheduler@0.1.0",
         ),
     ];
     for (plugin, reason, message) in cases {

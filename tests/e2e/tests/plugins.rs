@@ -104,8 +104,8 @@ fn versions_that_cannot_be_loaded(cluster: &mut Cluster, good: &[u8]) {
     check(cluster, "a-wrong-digest", wrong, "DigestMismatch", &digest(good));
     let imports = inline(&asking_for_the_network());
     check(cluster, "the-network", imports, "UngrantedImport", "wasi:http/outgoing-handler@0.2.3");
-    // A controller reads through `lister`, which schedulers do not get.
-    check(cluster, "a-reader", inline(&copier()), "UngrantedImport", "pintle:plugin/lister@0.1.0");
+    let copier = inline(&copier());
+    check(cluster, "a-controller", copier, "WrongRole", "pintle:plugin/controller@0.1.0");
     check(
         cluster,
         "another-role",

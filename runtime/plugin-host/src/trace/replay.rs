@@ -52,7 +52,7 @@ pub struct Replay {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
-    #[error("after {calls} whole calls: {source}")]
+    #[error("after {calls} whole calls")]
     Trace {
         calls: u64,
         #[source]
