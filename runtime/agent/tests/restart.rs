@@ -11,12 +11,48 @@ fn container(cluster: &Cluster, pod: &str) -> serde_json::Value {
     cluster.pod(pod)["status"]["containerStatuses"][0].clone()
 }
 
+/// A folder that the test shares with a pod, at `/shared` there: what a container
+/// does shows in it also while no agent is there, and the test says when it goes on.
+struct Shared(std::path::PathBuf);
+
+impl Shared {
+    fn new(cluster: &Cluster) -> Self {
+        let path = cluster.dir.path().join("shared");
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    /// The spec of a pod of one container that runs `script`.
+    fn spec(&self, script: &str) -> serde_json::Value {
+        json!({
+            "containers": [{
+                "name": "c", "image": support::IMAGE, "command": ["sh", "-c", script],
+                "volumeMounts": [{"name": "shared", "mountPath": "/shared"}],
+            }],
+            "volumes": [{"name": "shared", "hostPath": {"path": self.0, "type": "Directory"}}],
+        })
+    }
+
+    fn write(&self, name: &str) {
+        std::fs::write(self.0.join(name), "").unwrap();
+    }
+
+    fn lines(&self, name: &str) -> usize {
+        std::fs::read_to_string(self.0.join(name)).map_or(0, |text| text.lines().count())
+    }
+}
+
 #[test]
 fn containers_outlive_the_agent() {
     isolated(|| {
         let mut cluster = Cluster::start();
+        let shared = Shared::new(&cluster);
         cluster.run("stays", "echo begun; exec sleep 600", json!({}));
-        cluster.run("ends", "echo begun; sleep 1; exit 4", json!({"restartPolicy": "Never"}));
+        let script =
+            "while [ ! -e /shared/end ]; do sleep 0.1; done; echo end >> /shared/ended; exit 4";
+        let mut ends = shared.spec(script);
+        ends["restartPolicy"] = json!("Never");
+        cluster.run("ends", "", ends);
         cluster.run("deleted", "exec sleep 600", json!({}));
         for pod in ["stays", "ends", "deleted"] {
             cluster.wait_phase(pod, "Running");
@@ -25,15 +61,15 @@ fn containers_outlive_the_agent() {
         cluster.kill_agent();
         // Meanwhile one ends by itself and one is deleted outright.
         cluster.delete(&format!("{PODS}/deleted"), 0);
-        std::thread::sleep(Duration::from_millis(1200));
+        shared.write("end");
+        cluster.wait("one to end by itself", |_| shared.lines("ended") == 1);
         assert_eq!(cluster.shims(), 3);
         cluster.start_agent();
         cluster.wait_phase("ends", "Failed");
         assert_eq!(container(&cluster, "ends")["state"]["terminated"]["exitCode"], 4);
         cluster.wait("the orphan to go", |c| c.shims() == 1);
         assert_eq!(container(&cluster, "stays"), before);
-        let logs = cluster.stream("logs", "stays", json!({}), &[]);
-        assert_eq!(Cluster::said(&logs, 1), "begun\n");
+        cluster.wait_log("stays", "begun\n");
         cluster.delete(&format!("{PODS}/stays"), 1);
         cluster.wait("the shims to go", |c| c.shims() == 0);
     });
@@ -43,22 +79,14 @@ fn containers_outlive_the_agent() {
 fn killed_at_any_moment_it_runs_nothing_twice() {
     isolated(|| {
         let mut cluster = Cluster::start();
-        let proof = cluster.dir.path().join("proof");
-        std::fs::create_dir(&proof).unwrap();
+        let shared = Shared::new(&cluster);
         // Tells this run's processes from those of another.
         let token = cluster.dir.path().file_name().unwrap().to_string_lossy().into_owned();
         let names: Vec<String> = (0..6).map(|n| format!("p{n}")).collect();
         for (n, name) in names.iter().enumerate() {
             // Each start leaves a line outside of the container.
-            let script = format!("echo start >> /proof/{name}; : {token}-{name}; sleep 600");
-            let spec = json!({
-                "containers": [{
-                    "name": "c", "image": support::IMAGE, "command": ["sh", "-c", script],
-                    "volumeMounts": [{"name": "proof", "mountPath": "/proof"}],
-                }],
-                "volumes": [{"name": "proof", "hostPath": {"path": proof, "type": "Directory"}}],
-            });
-            cluster.run(name, "", spec);
+            let script = format!("echo start >> /shared/{name}; : {token}-{name}; sleep 600");
+            cluster.run(name, "", shared.spec(&script));
             std::thread::sleep(Duration::from_millis(7 * (n as u64 + 1)));
             cluster.kill_agent();
             cluster.start_agent();
@@ -78,7 +106,8 @@ fn killed_at_any_moment_it_runs_nothing_twice() {
         }
         for name in &names {
             let restarts = container(&cluster, name)["restartCount"].as_u64().unwrap() as usize;
-            let starts = std::fs::read_to_string(proof.join(name)).unwrap().lines().count();
+            cluster.wait("its program to start", |_| shared.lines(name) > 0);
+            let starts = shared.lines(name);
             assert!(starts <= restarts + 1, "{name}: {starts} starts, {restarts} restarts");
             let running = support::processes()
                 .iter()
@@ -128,14 +157,18 @@ fn a_lost_shim_is_replaced() {
 fn a_node_without_a_server_keeps_its_pods() {
     isolated(|| {
         let mut cluster = Cluster::start();
-        cluster.run("web", "sleep 1; exit 1", json!({}));
+        let shared = Shared::new(&cluster);
+        let script = "echo start >> /shared/starts; \
+                      while [ ! -e /shared/end ]; do sleep 0.1; done; rm /shared/end; exit 1";
+        cluster.run("web", "", shared.spec(script));
         cluster.wait_phase("web", "Running");
         cluster.cut_line(true);
         // Killed and started again without anyone to ask, too.
         cluster.kill_agent();
         cluster.start_agent();
         let shims = cluster.shims();
-        std::thread::sleep(Duration::from_millis(2500));
+        shared.write("end");
+        cluster.wait("another start without a server", |_| shared.lines("starts") == 2);
         assert_eq!((shims, cluster.shims()), (1, 1));
         let restarts = container(&cluster, "web")["restartCount"].clone();
         assert_eq!(restarts, 0, "nothing can have been told yet");
@@ -157,6 +190,7 @@ fn what_others_wrote_of_a_lost_node_is_put_right() {
             conditions.into_iter().any(|c| c["type"] == "Ready" && c["status"] == "True")
         };
         cluster.wait("the node to be ready", |c| ready(c.get("/api/v1/nodes/n1").unwrap()));
+        cluster.wait("the pod to be told ready", |c| ready(c.pod("web")));
         cluster.cut_line(true);
         let unknown = json!({"status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}});
         cluster.patch("/api/v1/nodes/n1/status", unknown);

@@ -26,7 +26,7 @@ async fn a_stuck_watcher_does_not_slow_the_others() {
         writer.patch(&format!("{MAPS}/big"), "merge-patch", &patch).await.ok();
         assert_eq!(reader.brief().await, "MODIFIED big");
     }
-    assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(180), "{:?}", begin.elapsed());
     drop(stuck);
 }
 

@@ -37,10 +37,10 @@ fn package() -> Package {
 
 fn options() -> Options {
     let limits = Limits {
-        connect: Duration::from_secs(5),
-        idle: Duration::from_millis(1500),
-        pull: Duration::from_secs(20),
-        upload: Duration::from_secs(20),
+        connect: Duration::from_secs(60),
+        idle: Duration::from_secs(3),
+        pull: Duration::from_secs(180),
+        upload: Duration::from_secs(180),
         resumptions: 3,
     };
     Options { insecure: true, limits, ..Options::default() }

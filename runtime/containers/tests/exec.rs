@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::Pod;
+use common::{PATIENCE, Pod};
 use pintle_containers::{ExecSpec, ExecStream, FaultCode, TerminalSize, User};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -24,7 +24,7 @@ async fn finish(mut stream: ExecStream) -> (String, String, i32) {
     let read = async {
         tokio::join!(stream.stdout.read_to_string(&mut out), stream.stderr.read_to_string(&mut err))
     };
-    let (a, b) = tokio::time::timeout(Duration::from_secs(30), read).await.unwrap();
+    let (a, b) = tokio::time::timeout(PATIENCE, read).await.unwrap();
     a.and(b).unwrap();
     let exit = stream.exit.wait().await.unwrap();
     (out, err, exit.code)
@@ -75,15 +75,17 @@ async fn environment_user_and_directory() {
 async fn a_terminal_can_be_typed_into_and_resized() {
     need_containers!();
     let pod = running().await;
-    let mut spec = shell("stty size; read line; stty size; echo got $line; test -t 2 && exit 6");
+    // Sizes and input travel on different queues: the line is read when the size is there.
+    let mut spec = shell(
+        "stty size; until [ \"$(stty size)\" = '40 120' ]; do sleep 0.05; done; \
+         read line; stty size; echo got $line; test -t 2 && exit 6",
+    );
     (spec.tty, spec.stdin, spec.size) = (true, true, Some((100, 30)));
     let mut stream = pod.sandbox().exec("c", spec).await.unwrap();
     let mut first = [0; 8];
     stream.stdout.read_exact(&mut first).await.unwrap();
     assert_eq!(String::from_utf8_lossy(&first), "30 100\r\n");
     stream.resize.set(TerminalSize { width: 120, height: 40 }).await;
-    // The two travel on different queues; the size must be there before the line is.
-    tokio::time::sleep(Duration::from_millis(200)).await;
     stream.stdin.write_all(b"hello\n").await.unwrap();
     let keep_open = std::mem::replace(&mut stream.stdin, tokio::io::duplex(1).0);
     let (out, err, code) = finish(stream).await;
@@ -102,7 +104,7 @@ async fn a_client_that_goes_takes_its_process_along() {
     drop(stream);
     let gone = tokio::task::spawn_blocking(move || {
         let mut wait = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
-        let limit = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
+        let limit = rustix::event::Timespec { tv_sec: 180, tv_nsec: 0 };
         rustix::event::poll(&mut wait, Some(&limit)).unwrap()
     });
     assert_eq!(gone.await.unwrap(), 1, "the process ends in time");

@@ -7,13 +7,13 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::Duration;
 
-use common::Pod;
+use common::{PATIENCE, Pod};
 use pintle_containers::{ContainerSpec, Mount, MountKind, Phase, SandboxError};
 use pintle_shim::protocol::{self, ClientHello, FaultCode, Role, ServerHello};
 
 fn connect(pod: &Pod) -> UnixStream {
     let stream = UnixStream::connect(pod.spec.state_dir.join("shim.sock")).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
 }
 
@@ -106,17 +106,34 @@ async fn invalid_specs_are_refused_before_anything_runs() {
     assert_eq!(error.code(), Some(FaultCode::Invalid));
 }
 
+/// Removed also when the test fails.
+struct Netns(String);
+
+impl Netns {
+    fn add() -> Option<Self> {
+        let netns = Self(common::unique("pt"));
+        netns.ip("add").then_some(netns)
+    }
+
+    fn ip(&self, verb: &str) -> bool {
+        Command::new("ip").args(["netns", verb, &self.0]).status().is_ok_and(|s| s.success())
+    }
+}
+
+impl Drop for Netns {
+    fn drop(&mut self) {
+        self.ip("delete");
+    }
+}
+
 #[tokio::test]
 async fn mounts_limits_and_the_network_namespace_are_as_asked() {
     need_containers!();
-    let netns = common::unique("pt");
-    let ip =
-        |arguments: &[&str]| Command::new("ip").args(arguments).status().is_ok_and(|s| s.success());
-    if !ip(&["netns", "add", &netns]) {
+    let Some(netns) = Netns::add() else {
         println!("SKIPPED: needs ip (iproute2)");
         return;
-    }
-    let path = format!("/run/netns/{netns}");
+    };
+    let path = format!("/run/netns/{}", netns.0);
     let mut pod = Pod::with(|spec| {
         spec.netns = Some(path.clone().into());
         spec.resources.pids = Some(500);
@@ -161,8 +178,6 @@ async fn mounts_limits_and_the_network_namespace_are_as_asked() {
     }
     pod.sandbox().stop("c", Duration::ZERO).await.unwrap();
     assert_eq!(pod.output("c", "stdout"), "shareddone\n");
-    drop(pod);
-    assert!(ip(&["netns", "delete", &netns]));
 }
 
 #[tokio::test]

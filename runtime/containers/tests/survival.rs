@@ -254,7 +254,11 @@ async fn a_runtime_killed_at_exec_or_delete_leaves_nothing() {
             };
             for round in 0..2 {
                 match pod.sandbox().exec("c", exec.clone()).await {
-                    Ok(stream) => assert_eq!(stream.exit.wait().await.unwrap().code, 0),
+                    Ok(stream) => {
+                        let code = stream.exit.wait().await.unwrap().code;
+                        // How far the killed one got is the machine's business.
+                        assert!(code == 0 || verb == "exec" && round == 0, "{code}");
+                    }
                     Err(error) => assert!(verb == "exec" && round == 0, "{error:?}"),
                 }
             }

@@ -37,6 +37,9 @@ pub const IMAGE: &str = "busybox:test";
 pub const NODE: &str = "n1";
 pub const PODS: &str = "/api/v1/namespaces/default/pods";
 
+/// Whatever has to come has come by then, on a busy machine too.
+pub const PATIENCE: Duration = Duration::from_secs(180);
+
 /// Runs the test inside namespaces of its own; skips it where that is not possible.
 pub fn isolated(test: impl FnOnce() + Send + 'static) {
     if !nix::unistd::geteuid().is_root() || !shim().exists() {
@@ -304,9 +307,10 @@ impl Cluster {
     }
 
     /// Looks again and again: a test has no better way to wait for anything at all.
+    /// What it looks for must stay once it is there.
     #[track_caller]
     pub fn wait(&self, what: &str, holds: impl Fn(&Cluster) -> bool) {
-        let end = Instant::now() + Duration::from_secs(40);
+        let end = Instant::now() + PATIENCE;
         while !holds(self) {
             if Instant::now() > end {
                 let pods = self.get(PODS).unwrap_or_default();
@@ -346,6 +350,14 @@ impl Cluster {
         let events = self.get("/api/v1/namespaces/default/events").unwrap_or_default();
         let reason = |event: &Value| event["reason"].as_str().unwrap_or_default().to_owned();
         events["items"].as_array().into_iter().flatten().map(reason).collect()
+    }
+
+    /// A container runs before its program has said anything.
+    #[track_caller]
+    pub fn wait_log(&self, name: &str, text: &str) {
+        self.wait(&format!("{text:?} in the log of {name}"), |c| {
+            Cluster::said(&c.stream("logs", name, json!({}), &[]), 1) == text
+        });
     }
 
     /// Sends frames on a stream of the node and returns what comes back.

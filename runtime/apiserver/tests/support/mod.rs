@@ -245,8 +245,8 @@ impl Watch {
                 let line: Vec<u8> = self.buffer.drain(..=end).collect();
                 return Some(serde_json::from_slice(&line).unwrap());
             }
-            let frame = tokio::time::timeout(Duration::from_secs(10), self.body.frame());
-            let frame = frame.await.expect("a watch event within ten seconds")?.ok()?;
+            let frame = tokio::time::timeout(Duration::from_secs(180), self.body.frame());
+            let frame = frame.await.expect("a watch event in time")?.ok()?;
             if let Ok(data) = frame.into_data() {
                 self.buffer.extend_from_slice(&data);
             }

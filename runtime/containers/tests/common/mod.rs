@@ -14,6 +14,9 @@ use pintle_containers::{
     ContainerEvent, ContainerSpec, ContentStore, Events, Exit, Sandbox, SandboxSpec, probe_runtime,
 };
 
+/// Whatever has to come has come by then, on a busy machine too.
+pub const PATIENCE: Duration = Duration::from_secs(180);
+
 /// Why containers cannot run here, if so. The test then prints it and passes.
 pub fn cannot_run() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
@@ -140,7 +143,7 @@ impl Pod {
     }
 
     pub async fn wait(&self, name: &str) -> Exit {
-        tokio::time::timeout(Duration::from_secs(60), self.sandbox().wait(name))
+        tokio::time::timeout(PATIENCE, self.sandbox().wait(name))
             .await
             .expect("the container ends in time")
             .unwrap()
@@ -216,9 +219,7 @@ impl Drop for Pod {
 }
 
 pub async fn next(events: &mut Events) -> Option<ContainerEvent> {
-    tokio::time::timeout(Duration::from_secs(30), events.next())
-        .await
-        .expect("an event comes in time")
+    tokio::time::timeout(PATIENCE, events.next()).await.expect("an event comes in time")
 }
 
 /// Equality of long texts, with a message of bearable length.
