@@ -111,7 +111,7 @@ impl Transport {
                 Some(tls) if secure => {
                     let name = ServerName::try_from(host.to_owned()).map_err(cause)?;
                     let stream = TlsConnector::from(tls.clone()).connect(name, tcp).await;
-                    handshake(stream.map_err(cause)?).await
+                    handshake(stream.map_err(no_tls)?).await
                 }
                 None if !secure => handshake(tcp).await,
                 None => Err(cause(std::io::Error::other(
@@ -267,6 +267,20 @@ pub(super) fn cause(error: impl std::error::Error + Send + Sync + 'static) -> Ca
     Arc::new(error)
 }
 
+/// Why there is no TLS; who speaks HTTP alone answers with what is no TLS at all.
+fn no_tls(error: std::io::Error) -> Cause {
+    use rustls::{Error, InvalidMessage};
+    let of_tls = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    match of_tls {
+        Some(Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+            cause(std::io::Error::other(
+                "it does not speak TLS; if it may be spoken to over plain HTTP, say so (`insecure`)",
+            ))
+        }
+        _ => cause(error),
+    }
+}
+
 fn system_tls() -> Result<ClientConfig, SystemRootsError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
@@ -296,6 +310,18 @@ mod tests {
         check("file:///etc/passwd", None);
         check("blob", None);
         check("", None);
+    }
+
+    #[test]
+    fn a_registry_without_tls_is_told_from_a_broken_one() {
+        let check = |error: rustls::Error, expect: &str| {
+            let error = std::io::Error::new(std::io::ErrorKind::InvalidData, error);
+            let said = no_tls(error).to_string();
+            assert!(said.contains(expect), "{said}");
+        };
+        let other = rustls::InvalidMessage::InvalidContentType;
+        check(rustls::Error::InvalidMessage(other), "does not speak TLS");
+        check(rustls::Error::DecryptError, "decrypt");
     }
 
     #[test]
