@@ -9,11 +9,9 @@
 //!
 //! Does not know: nodes. Read first: [`missing`].
 
-use std::borrow::Cow;
-
 use pintle_sdk::admission::{Admission, Description, Operations, Request, Response, Rule};
 use pintle_sdk::prelude::{Lister, Manifest, POD};
-use pintle_sdk::serde_json::{Value, from_slice, json};
+use pintle_sdk::serde_json::{Value, json};
 use pintle_sdk::{Context, log};
 use serde::Deserialize;
 
@@ -38,30 +36,28 @@ pub struct Plugin {
 }
 
 #[derive(Deserialize)]
-struct Pod<'a> {
-    #[serde(borrow, default)]
-    spec: Spec<'a>,
+struct Pod {
+    #[serde(default)]
+    spec: Spec,
 }
 
 #[derive(Deserialize, Default)]
-struct Spec<'a> {
-    #[serde(borrow, default)]
-    tolerations: Option<Vec<Toleration<'a>>>,
+struct Spec {
+    #[serde(default)]
+    tolerations: Option<Vec<Toleration>>,
 }
 
 /// What of a toleration says which taint it is about.
 #[derive(Deserialize, Default)]
 #[serde(default)]
-pub struct Toleration<'a> {
-    #[serde(borrow)]
-    pub key: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    pub effect: Option<Cow<'a, str>>,
+pub struct Toleration {
+    pub key: Option<String>,
+    pub effect: Option<String>,
 }
 
 /// The taints of silent nodes that no toleration is about.
-pub fn missing(tolerations: &[Toleration<'_>]) -> impl Iterator<Item = &'static str> {
-    let is_about = |toleration: &Toleration<'_>, taint: &str| {
+pub fn missing(tolerations: &[Toleration]) -> impl Iterator<Item = &'static str> {
+    let is_about = |toleration: &Toleration, taint: &str| {
         let key = toleration.key.as_deref().unwrap_or_default();
         let effect = toleration.effect.as_deref().unwrap_or_default();
         (key.is_empty() || key == taint) && (effect.is_empty() || effect == "NoExecute")
@@ -84,11 +80,11 @@ impl Admission for Plugin {
     }
 
     fn review(&self, _: &Context, _: &dyn Lister, request: &Request) -> Response {
-        let pod: Pod<'_> = match from_slice(&request.json) {
+        let pod: Pod = match request.object() {
             Ok(pod) => pod,
             Err(error) => {
                 // The server has parsed it before; its shape is the server's to refuse.
-                log::warn!("{}: cannot be read: {error}", request.reference);
+                log::warn!("{error}");
                 return Response::allow();
             }
         };

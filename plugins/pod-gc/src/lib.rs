@@ -37,6 +37,15 @@ pub struct Plugin {
     config: Config,
 }
 
+/// Pods that have the field, when something about their end changes.
+fn bound_or_ending(field: &str) -> Watch {
+    Watch::of(POD).on(Change::ADDED.or(Change::MODIFIED)).having(field).when_changed(&[
+        "spec.nodeName",
+        "status.phase",
+        "metadata.deletionTimestamp",
+    ])
+}
+
 impl Controller for Plugin {
     type Config = Config;
 
@@ -54,11 +63,10 @@ impl Controller for Plugin {
                 )
                 .needs(NODE, &["get", "list", "watch"], "whether a pod's node is there"),
         )
-        .watch(Watch::of(POD).on(Change::ADDED.or(Change::MODIFIED)).when_changed(&[
-            "spec.nodeName",
-            "status.phase",
-            "metadata.deletionTimestamp",
-        ]))
+        // A pod that waits for its node is nothing to look at: most are new ones.
+        .watch(bound_or_ending("spec.nodeName"))
+        .watch(bound_or_ending("metadata.deletionTimestamp"))
+        .watch(Watch::of(POD).on(Change::MODIFIED).when_changed(&["status.phase"]))
         .watch(
             Watch::of(NODE)
                 .on(Change::DELETED.or(Change::MODIFIED))

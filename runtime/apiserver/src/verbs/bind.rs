@@ -6,8 +6,8 @@ use pintle_api::status::{FieldError, StatusError};
 use pintle_api::time;
 use serde_json::{Value, json};
 
-use super::update::{Change, Part, check_version};
-use super::{Preconditions, Target, Verbs, WriteOptions, Written, fields, metadata_str};
+use super::update::check_version;
+use super::{Preconditions, Target, Verbs, WriteOptions, Written, fields};
 use crate::user::User;
 
 const BINDING_RESOURCE: GroupResource<'static> = GroupResource::new("", "pods/binding");
@@ -34,37 +34,16 @@ impl Verbs {
             &options.duplicates,
             options.field_validation,
         )?;
-        let node = check_binding(name, &binding)?.to_string();
-        let preconditions = Preconditions {
-            uid: Some(metadata_str(&binding, "uid").to_string()).filter(|uid| !uid.is_empty()),
-            resource_version: Some(metadata_str(&binding, "resourceVersion").to_string())
-                .filter(|version| !version.is_empty()),
-        };
-        let now = time::format_seconds(self.clock.now_unix_ms());
-        let change = Change {
-            target: Target {
-                user,
-                namespace,
-                name,
-                subresource: "binding",
-                dry_run: options.dry_run,
-            },
-            row: pods,
-            part: Part::Prepared,
-        };
+        let node = check_binding(name, &binding)?;
         let metadata = binding.get("metadata").unwrap_or(&Value::Null);
-        self.modify(&change, Vec::new(), |current, old| {
-            check_version(pods, name, &preconditions, current)?;
-            check_pod(name, old)?;
-            let mut pod = old.clone();
-            pod["spec"]["nodeName"] = node.as_str().into();
-            for map in ["labels", "annotations"] {
-                merge_map(&mut pod["metadata"], map, metadata);
-            }
-            set_scheduled(&mut pod, &now);
-            Ok(pod)
-        })
-        .await
+        let text = |field: &str| {
+            let text = metadata.get(field).and_then(Value::as_str).unwrap_or_default();
+            Some(text.to_owned()).filter(|text| !text.is_empty())
+        };
+        let preconditions =
+            Preconditions { uid: text("uid"), resource_version: text("resourceVersion") };
+        let target = binding_of(user, namespace, name, options.dry_run);
+        self.assign(pods, &target, node, &preconditions, metadata).await
     }
 
     /// Binds a pod to a node by name; what a scheduler's decision comes to.
@@ -77,14 +56,37 @@ impl Verbs {
         uid: &str,
         node: &str,
     ) -> Result<Written, StatusError> {
-        let binding = json!({
-            "apiVersion": "v1",
-            "kind": "Binding",
-            "metadata": {"name": name, "namespace": namespace, "uid": uid},
-            "target": {"apiVersion": "v1", "kind": "Node", "name": node},
-        });
-        self.bind(user, pods, namespace, name, binding, &WriteOptions::default()).await
+        let uid = Some(uid.to_owned()).filter(|uid| !uid.is_empty());
+        let preconditions = Preconditions { uid, resource_version: None };
+        let target = binding_of(user, namespace, name, false);
+        self.assign(pods, &target, node, &preconditions, &Value::Null).await
     }
+
+    async fn assign(
+        &self,
+        pods: &'static Resource,
+        target: &Target<'_>,
+        node: &str,
+        preconditions: &Preconditions,
+        metadata: &Value,
+    ) -> Result<Written, StatusError> {
+        let now = time::format_seconds(self.clock.now_unix_ms());
+        self.amend(pods, target, |current, pod| {
+            check_version(pods, target.name, preconditions, current)?;
+            check_pod(target.name, pod)?;
+            pod["spec"]["nodeName"] = node.into();
+            for map in ["labels", "annotations"] {
+                merge_map(&mut pod["metadata"], map, metadata);
+            }
+            set_scheduled(pod, &now);
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn binding_of<'a>(user: &'a User, namespace: &'a str, name: &'a str, dry_run: bool) -> Target<'a> {
+    Target { user, namespace, name, subresource: "binding", dry_run }
 }
 
 fn check_binding<'a>(name: &str, binding: &'a Value) -> Result<&'a str, StatusError> {
@@ -137,13 +139,20 @@ fn merge_map(metadata: &mut Value, field: &str, from: &Value) {
 }
 
 fn set_scheduled(pod: &mut Value, now: &str) {
-    let scheduled = json!({
+    let mut scheduled = json!({
         "type": "PodScheduled",
         "status": "True",
         "lastTransitionTime": now,
     });
+    if let Some(generation) = pod["metadata"]["generation"].as_i64() {
+        scheduled["observedGeneration"] = generation.into();
+    }
     if !pod["status"].is_object() {
         pod["status"] = json!({});
+    }
+    // It named a node to wait for; now the pod has one.
+    if let Some(status) = pod["status"].as_object_mut() {
+        status.remove("nominatedNodeName");
     }
     let conditions = &mut pod["status"]["conditions"];
     if !conditions.is_array() {

@@ -33,10 +33,12 @@ pub(super) struct Holding {
 impl Holding {
     /// `old` and `new` are absent when the object is created or removed.
     pub fn change(row: &Resource, old: Option<&Value>, new: Option<&Value>) -> Holding {
-        if row.claims.is_none() {
-            return Holding::default();
-        }
-        let (old, new) = (keys(row, old), keys(row, new));
+        let keys = |object: Option<&Value>| object.map(|object| keys(row, object));
+        Holding::between(keys(old).unwrap_or_default(), keys(new).unwrap_or_default())
+    }
+
+    /// From what it held to what it is to hold.
+    pub fn between(old: Vec<Bytes>, new: Vec<Bytes>) -> Holding {
         let without = |all: &[Bytes], other: &[Bytes]| {
             all.iter().filter(|key| !other.contains(key)).cloned().collect()
         };
@@ -59,9 +61,9 @@ impl Holding {
     }
 }
 
-fn keys(row: &Resource, object: Option<&Value>) -> Vec<Bytes> {
-    let claims = object.map(|object| row.claims_of(object)).unwrap_or_default();
-    claims.iter().map(|claim| Bytes::from(row.claim_key(claim))).collect()
+/// The keys of all that the object holds.
+pub(super) fn keys(row: &Resource, object: &Value) -> Vec<Bytes> {
+    row.claims_of(object).iter().map(|claim| Bytes::from(row.claim_key(claim))).collect()
 }
 
 /// What a request asks for by itself, before admission fills anything in.
@@ -138,7 +140,7 @@ impl Verbs {
         let mut ops = Vec::new();
         for object in objects {
             let holder = Bytes::from(row.key(object.namespace(), object.name()));
-            for key in keys(row, Some(&parse(&object)?)) {
+            for key in keys(row, &parse(&object)?) {
                 if seen.insert(key.clone()) {
                     let value = Stored::plain(holder.clone());
                     ops.push(Op::Put { key, value, expires_at_unix_seconds: None });

@@ -165,24 +165,62 @@ impl Verbs {
             Part::Finalizers | Part::Prepared => {}
         }
         set_metadata(&mut new, "resourceVersion", metadata(old, "resourceVersion").clone());
-        let removed = is_finished(row, &new);
-        if new == *old && !removed {
+        if new == *old && !is_finished(row, &new) {
             return Ok(Some((current.bytes.clone(), current.revision)));
         }
-        let encoded = self.encode(&new)?;
+        let holdings = Holdings { before: claims::keys(row, old), asked };
+        self.store(row, target, current, &new, holdings).await
+    }
+
+    /// Reads, changes and writes until no other write comes in between, as
+    /// [`Verbs::modify`] does, for a change that the server makes by itself and
+    /// that is one: nobody reviews it, and no state before is kept to compare.
+    pub(super) async fn amend(
+        &self,
+        row: &'static Resource,
+        target: &Target<'_>,
+        mut edit: impl FnMut(&Object, &mut Value) -> Result<(), StatusError>,
+    ) -> Result<Written, StatusError> {
+        for _ in 0..MAX_ATTEMPTS {
+            let current = self.get(row, target.namespace, target.name)?;
+            let mut object = parse(&current)?;
+            let before = claims::keys(row, &object);
+            edit(&current, &mut object)?;
+            let holdings = Holdings { before, asked: Asked::of(row, &object) };
+            if let Some((bytes, revision)) =
+                self.store(row, target, &current, &object, holdings).await?
+            {
+                return Ok(Written { bytes, revision, warnings: Vec::new() });
+            }
+        }
+        Err(StatusError::modified(row.group_resource(), target.name))
+    }
+
+    /// Writes the next state of `current`, or removes it if that was its last;
+    /// `None` when another write came first.
+    async fn store(
+        &self,
+        row: &Resource,
+        target: &Target<'_>,
+        current: &Object,
+        new: &Value,
+        holdings: Holdings,
+    ) -> Result<Option<(Bytes, u64)>, StatusError> {
+        let encoded = self.encode(new)?;
         if target.dry_run {
             return Ok(Some((encoded.with_revision(Some(current.revision)), current.revision)));
         }
+        let Holdings { before, asked } = holdings;
         let key = Bytes::from(row.key(target.namespace, target.name));
-        if removed {
-            let holding = Holding::change(row, Some(old), None);
+        if is_finished(row, new) {
+            let holding = Holding::between(before, Vec::new());
             return Ok(match self.remove(key, current.revision, &holding).await? {
                 Attempt::Lost(_) => None,
                 Attempt::Done(revision) => Some((encoded.with_revision(Some(revision)), revision)),
             });
         }
         let guard = Guard { key: key.clone(), expect: Expect::ModRevision(current.revision) };
-        let holding = Holding::change(row, Some(old), Some(&new));
+        let holding = Holding::between(before, claims::keys(row, new));
         Ok(match self.put(row, key, encoded, vec![guard], &holding).await? {
             Attempt::Lost(lost) if claims::is_claim(row, &lost) => {
                 asked.lost(row, target.name, &lost)?;
@@ -192,6 +230,12 @@ impl Verbs {
             Attempt::Done(done) => Some(done),
         })
     }
+}
+
+/// What an object held before a write, and what the write asks for by itself.
+struct Holdings {
+    before: Vec<Bytes>,
+    asked: Asked,
 }
 
 /// An object that is being deleted goes when nothing holds it any more: no
