@@ -35,13 +35,20 @@ pub fn keep(data_dir: &Path) {
     for file in files(&data_dir.join("plugin-cache")) {
         let name = file.file_name().expect("a file has a name");
         let to = shared.join(name);
-        if to.exists() {
-            continue;
+        if !to.exists() {
+            // Without it the next cluster starts more slowly.
+            let _ = place(&file, &to);
         }
-        let unfinished = shared.join(format!("{}.{}.tmp", name.display(), crate::unique()));
-        // Without it the next cluster starts more slowly.
-        let _ = fs::copy(&file, &unfinished).and_then(|_| fs::rename(&unfinished, &to));
     }
+}
+
+/// As a whole or not at all, whoever else does the same.
+fn place(from: &Path, to: &Path) -> std::io::Result<()> {
+    let folder = to.parent().unwrap_or(Path::new("."));
+    let mut unfinished = tempfile::NamedTempFile::new_in(folder)?;
+    std::io::copy(&mut fs::File::open(from)?, &mut unfinished)?;
+    unfinished.persist(to)?;
+    Ok(())
 }
 
 fn shared() -> PathBuf {

@@ -28,7 +28,7 @@ fn get(cluster: &Cluster, what: &str, path: &str) -> String {
 
 #[test]
 fn policies_refuse_fill_in_and_warn() {
-    pintle_e2e::require_machine!();
+    pintle_e2e::require_kubectl!("xargs");
     let cluster = Cluster::start(0);
     let policies = [
         "default-storage-class",
@@ -42,7 +42,7 @@ fn policies_refuse_fill_in_and_warn() {
         "runtime-class",
         "service-account",
     ];
-    cluster.wait("the policies to be active", 120, |c| {
+    cluster.wait("the policies to be active", |c| {
         policies.iter().all(|name| get(c, &format!("plugin {name}"), "{.status.phase}") == "Active")
     });
     assert_eq!(get(&cluster, "plugin always-pull-images", "{.spec.suspended}"), "true");
@@ -62,11 +62,14 @@ fn quotas(cluster: &Cluster) {
     let refused = apply(cluster, "c", &pod("c", "small", ""));
     let expect = "pods \"c\" is forbidden: exceeded quota: few, requested: pods=1, used: pods=2, limited: pods=2";
     assert!(refused.stderr.contains(expect), "{refused:?}");
-    cluster.wait("the quota's status", 20, |c| {
+    cluster.wait("the quota's status", |c| {
         get(c, "quota few -n small", "{.status.used.pods}/{.status.hard.pods}") == "2/2"
     });
     // Forty at once for one place.
     cluster.kubectl(&["delete", "pod", "a", "-n", "small", "--force", "--grace-period=0"]);
+    cluster.wait("the place to be free", |c| {
+        get(c, "quota few -n small", "{.status.used.pods}") == "1"
+    });
     let many = "seq 40 | xargs -P 20 -I{} kubectl run p{} -n small --image=example/pause 2>&1 | grep -c created || true";
     assert_eq!(cluster.shell(many).trim(), "1");
 }

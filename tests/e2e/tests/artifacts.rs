@@ -50,7 +50,7 @@ fn path(cluster: &Cluster, name: &str) -> String {
 
 /// The status when it is about the present spec and in that phase.
 fn phase(cluster: &Cluster, plugin: &str, phase: &str) -> Value {
-    cluster.wait(&format!("{plugin} to be {phase}"), 30, |c| {
+    cluster.wait(&format!("{plugin} to be {phase}"), |c| {
         let object = c.get(&format!("plugins {plugin}"));
         object["metadata"]["generation"] == object["status"]["observedGeneration"]
             && object["status"]["phase"] == phase
@@ -82,7 +82,7 @@ fn assert_copies(cluster: &Cluster, name: &str) {
     });
     cluster.apply(&object.to_string());
     let copy = format!("configmaps {name}-copy");
-    cluster.wait(&copy, 15, |c| c.get(&copy)["data"]["by"].is_string());
+    cluster.wait(&copy, |c| c.get(&copy)["data"]["by"].is_string());
 }
 
 #[test]
@@ -271,7 +271,7 @@ fn a_registry_that_vanishes_is_waited_for() {
         }}},
     });
     cluster.apply(&object.to_string());
-    cluster.wait("the slow pull to show how far it is", 20, |c| {
+    cluster.wait("the slow pull to show how far it is", |c| {
         let status = &c.get("plugins slow")["status"];
         let message = status["message"].as_str().unwrap_or_default();
         status["phase"] == "Loading" && message.starts_with("pulling ") && message.ends_with(" KiB")
@@ -290,7 +290,7 @@ fn a_registry_that_vanishes_is_waited_for() {
     let generation = cluster.get("plugins copier")["metadata"]["generation"].clone();
     away.store(false, Ordering::SeqCst);
     // By itself: the host asks again, and then for the grants that it was not given.
-    cluster.wait("the component to be pulled", 30, |c| {
+    cluster.wait("the component to be pulled", |c| {
         c.get("plugins copier")["status"]["reason"] == "NeedsNotGranted"
     });
     assert_eq!(cluster.get("plugins copier")["metadata"]["generation"], generation);
@@ -363,7 +363,7 @@ fn logins_come_from_secrets() {
         "data": {".dockerconfigjson": data},
     });
     cluster.apply(&object.to_string());
-    cluster.wait("the component to be pulled", 30, |c| {
+    cluster.wait("the component to be pulled", |c| {
         c.get("plugins copier")["status"]["reason"] == "NeedsNotGranted"
     });
 }

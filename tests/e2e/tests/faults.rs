@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use pintle_e2e::{Cluster, Observer, Writer, items, kill_9, require_machine, workload};
+use pintle_e2e::{Cluster, Observer, PATIENCE, Writer, items, kill_9, require_machine, workload};
 
 const APP: &str = "app=sleepers";
 
@@ -19,7 +19,7 @@ fn sleepers(cluster: &Cluster, replicas: usize) -> String {
 /// Every ready pod's container runs once, and none runs that no pod wants.
 fn wait_exact(cluster: &Cluster, count: usize) {
     cluster.wait_ready_pods(APP, count);
-    cluster.wait("each container once, and no other", 60, |c| {
+    cluster.wait("each container once, and no other", |c| {
         let pods = c.ready_pods(APP);
         let wanted: BTreeSet<&str> =
             pods.iter().filter_map(|pod| pod["metadata"]["uid"].as_str()).collect();
@@ -33,10 +33,9 @@ fn wait_exact(cluster: &Cluster, count: usize) {
 /// Deletes the pods; nothing of any pod that ever was may be left on the machine.
 fn wait_clean(cluster: &Cluster, uids: &BTreeSet<String>) {
     cluster.pintle(&["delete", "deployment", "sleepers"]);
-    cluster.wait("all pods to go", 60, |c| {
-        c.get("pods")["items"].as_array().is_some_and(Vec::is_empty)
-    });
-    let deadline = Instant::now() + Duration::from_secs(20);
+    cluster
+        .wait("all pods to go", |c| c.get("pods")["items"].as_array().is_some_and(Vec::is_empty));
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let left = cluster.leftovers(uids);
         if left.is_empty() {
@@ -95,7 +94,16 @@ fn twenty_kills_under_load_lose_nothing_and_duplicate_nothing() {
             _ => runtimes += usize::from(kill_one(&cluster, round, Cluster::runtimes)),
         }
     }
-    assert!(runtimes > 0, "no OCI runtime was met at work");
+    // One lives for milliseconds: on a machine that is fast enough none may have been met.
+    let deadline = Instant::now() + PATIENCE;
+    for round in 0.. {
+        if runtimes > 0 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "no OCI runtime was met at work");
+        cluster.apply(&sleepers(&cluster, if round % 2 == 0 { 8 } else { 3 }));
+        runtimes += usize::from(kill_one(&cluster, round, Cluster::runtimes));
+    }
     cluster.apply(&sleepers(&cluster, 5));
     wait_exact(&cluster, 5);
     writer.finish().check(&cluster);
@@ -175,7 +183,7 @@ fn after_a_power_cut_the_pods_run_again_on_the_same_node() {
     wait_exact(&cluster, 3);
     let before = cluster.containers();
     cluster.cut_power(0);
-    cluster.wait("everything to be dead", 10, |c| c.containers().is_empty());
+    cluster.wait("everything to be dead", |c| c.containers().is_empty());
     cluster.start_agent(0, None);
     wait_exact(&cluster, 3);
     let after = cluster.containers();
@@ -214,12 +222,12 @@ fn a_node_that_was_cut_off_does_what_it_has_missed() {
     cluster.start_server();
     cluster.set_link(1, true);
 
-    cluster.wait("the deleted pod to go", 40, |c| !victim(c).contains(&pods[0]));
+    cluster.wait("the deleted pod to go", |c| !victim(c).contains(&pods[0]));
     wait_exact(&cluster, 4);
     let after = cluster.containers();
     let kept = before.iter().filter(|(uid, pids)| after.get(*uid) == Some(*pids)).count();
     assert_eq!(kept, 3, "only the deleted pod was replaced");
-    cluster.wait("both nodes to be Ready", 30, |c| {
+    cluster.wait("both nodes to be Ready", |c| {
         let nodes = c.get("nodes");
         items(&nodes).iter().all(|node| pintle_e2e::condition(node, "Ready") == "True")
     });

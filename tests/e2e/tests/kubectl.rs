@@ -1,27 +1,8 @@
 //! The real kubectl, unchanged.
 
-use pintle_e2e::{Cluster, IMAGE, run};
+use std::io::{BufRead, BufReader};
 
-/// kubectl of at least 1.27: older ones do not know the aggregated discovery.
-fn kubectl_missing() -> bool {
-    let output = run("kubectl", &["version", "--client", "-o", "json"]);
-    let version: serde_json::Value = serde_json::from_str(&output.stdout).unwrap_or_default();
-    let minor = version["clientVersion"]["minor"].as_str().unwrap_or("0");
-    let minor: u32 = minor.trim_end_matches('+').parse().unwrap_or(0);
-    if minor < 27 {
-        eprintln!("skipped: no kubectl 1.27 or newer on PATH");
-    }
-    minor < 27
-}
-
-macro_rules! require_kubectl {
-    () => {
-        pintle_e2e::require_machine!();
-        if kubectl_missing() {
-            return;
-        }
-    };
-}
+use pintle_e2e::{Cluster, IMAGE, require_kubectl};
 
 #[test]
 fn objects_are_made_seen_changed_and_removed() {
@@ -53,14 +34,14 @@ fn objects_are_made_seen_changed_and_removed() {
         table.starts_with("NAME   READY   UP-TO-DATE   AVAILABLE   AGE\nweb    0/2"),
         "{table}"
     );
-    cluster.wait("the pods of web", 20, |c| {
+    cluster.wait("the pods of web", |c| {
         c.try_kubectl(&["get", "pods", "-n", "shop", "-o", "name"]).stdout.lines().count() == 2
     });
     assert!(k("get pods -n shop -o wide").contains("Pending"));
     assert!(k("describe deployment web -n shop").contains("NewReplicaSet:"));
     assert!(k("describe namespace shop").contains("Status:       Active"));
     let events = || cluster.try_kubectl(&["describe", "pods", "-n", "shop"]).stdout;
-    cluster.wait("the scheduler's event", 20, |_| events().contains("FailedScheduling"));
+    cluster.wait("the scheduler's event", |_| events().contains("FailedScheduling"));
     assert!(events().contains("no nodes available to schedule pods"), "{}", events());
 
     // label, annotate, scale, patch of all three kinds
@@ -135,7 +116,7 @@ fn objects_are_made_seen_changed_and_removed() {
     assert!(k("delete configmap applied --dry-run=server").contains("(server dry run)"));
 
     // wait, and the end of a namespace takes everything with it
-    k("delete namespace shop --wait=true --timeout=30s");
+    k("delete namespace shop --wait=true --timeout=180s");
     let gone = cluster.try_kubectl(&["get", "namespace", "shop"]);
     assert!(gone.stderr.contains("namespaces \"shop\" not found"), "{}", gone.stderr);
     assert_eq!(cluster.try_kubectl(&["get", "pods", "-n", "shop", "-o", "name"]).stdout, "");
@@ -144,7 +125,7 @@ fn objects_are_made_seen_changed_and_removed() {
 
 #[test]
 fn running_pods_are_rolled_out_logged_and_entered() {
-    require_kubectl!();
+    require_kubectl!("script");
     let cluster = Cluster::start(1);
     let k = |arguments: &str| cluster.kubectl(&arguments.split(' ').collect::<Vec<_>>());
     let file = cluster.path().join("web.yaml");
@@ -156,14 +137,15 @@ fn running_pods_are_rolled_out_logged_and_entered() {
     std::fs::write(&file, manifest("one")).unwrap();
     let path = file.to_string_lossy().into_owned();
     k(&format!("apply -f {path}"));
-    assert!(k("rollout status deployment/web --timeout=60s").contains("successfully rolled out"));
-    assert_eq!(k("logs deployment/web"), "one\n");
-    k("wait --for=condition=Available deployment/web --timeout=30s");
+    assert!(k("rollout status deployment/web --timeout=180s").contains("successfully rolled out"));
+    // A container runs before its program has said anything.
+    cluster.wait("the first version's log", |_| k("logs deployment/web") == "one\n");
+    k("wait --for=condition=Available deployment/web --timeout=180s");
 
     std::fs::write(&file, manifest("two")).unwrap();
     k(&format!("apply -f {path}"));
-    assert!(k("rollout status deployment/web --timeout=60s").contains("successfully rolled out"));
-    cluster.wait("the second version's log", 30, |c| {
+    assert!(k("rollout status deployment/web --timeout=180s").contains("successfully rolled out"));
+    cluster.wait("the second version's log", |c| {
         c.try_kubectl(&["logs", "-l", "app=web", "--prefix=false"]).stdout.contains("two\n")
     });
     assert!(k("rollout history deployment/web").contains("2 "));
@@ -181,14 +163,27 @@ fn running_pods_are_rolled_out_logged_and_entered() {
         .shell("script -qec 'kubectl exec -it deploy/web -- sh -c \"tty; stty size\"' /dev/null");
     assert!(tty.contains("/dev/pts/"), "{tty}");
 
-    cluster.wait("the first version's pods to go", 30, |c| {
+    cluster.wait("the first version's pods to go", |c| {
         c.try_kubectl(&["get", "pods", "-o", "name"]).stdout.lines().count() == 2
     });
-    // logs -f ends when the container does; get -w sees it go
-    let followed = cluster.shell("timeout 20 kubectl logs -f deploy/web & sleep 1; kubectl delete pod -l app=web --grace-period=1 > /dev/null; wait");
-    assert_eq!(followed, "two\n");
-    let watched = cluster.shell("timeout 15 kubectl get pods -w --output-watch-events & sleep 1; kubectl delete deployment web > /dev/null; wait; true");
-    assert!(watched.contains("DELETED"), "{watched}");
+    // logs -f ends when the container does
+    let pods = k("get pods -l app=web -o name");
+    let pod = pods.lines().next().unwrap();
+    let mut following = cluster.client().spawn_program("kubectl", &["logs", "-f", pod]);
+    let mut lines = BufReader::new(following.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "two");
+    k("delete pod -l app=web --grace-period=1");
+    assert!(lines.next().is_none(), "the log has one line and an end");
+    assert!(following.wait().unwrap().success());
+    // get -w sees it go
+    let arguments = ["get", "pods", "-w", "--output-watch-events"];
+    let mut watching = cluster.client().spawn_program("kubectl", &arguments);
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.starts_with("ADDED")), "the watch begins");
+    k("delete deployment web");
+    assert!(lines.any(|line| line.starts_with("DELETED")), "the watch has ended");
+    watching.kill().unwrap();
+    watching.wait().unwrap();
     assert!(k("get nodes -o wide").contains("Ready"));
     assert!(k("describe node node-0").contains("Allocated resources"));
 }

@@ -5,19 +5,17 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use pintle_e2e::{Cluster, Output, items, name};
 use serde_json::{Value, json};
+use support::writers::Writers;
 
 fn started() -> Cluster {
     let cluster = Cluster::start(0);
     let active = |c: &Cluster, plugin: &str| {
         c.get(&format!("plugins {plugin}"))["status"]["phase"] == "Active"
     };
-    cluster.wait("the plugins to be active", 120, |c| {
+    cluster.wait("the plugins to be active", |c| {
         active(c, "service-addresses") && active(c, "service-cidrs")
     });
     cluster
@@ -54,7 +52,7 @@ fn assert_nothing_doubled_or_leaked(cluster: &Cluster) -> usize {
             assert!(given.insert(address.to_owned()), "{address} is given out twice");
         }
     }
-    cluster.wait("the IPAddresses to be those of the Services", 20, |c| {
+    cluster.wait("the IPAddresses to be those of the Services", |c| {
         let known: BTreeSet<String> =
             items(&c.get("ipaddresses")).iter().map(|known| name(known).to_owned()).collect();
         known == given
@@ -64,7 +62,7 @@ fn assert_nothing_doubled_or_leaked(cluster: &Cluster) -> usize {
 
 #[test]
 fn kubectl_sees_what_it_expects() {
-    pintle_e2e::require_machine!();
+    pintle_e2e::require_kubectl!("openssl", "xargs");
     let cluster = started();
     the_clusters_own(&cluster);
     what_commands_make(&cluster);
@@ -74,7 +72,7 @@ fn kubectl_sees_what_it_expects() {
 }
 
 fn the_clusters_own(cluster: &Cluster) {
-    cluster.wait("the Service of the API server", 20, |c| {
+    cluster.wait("the Service of the API server", |c| {
         c.try_kubectl(&["get", "endpointslice", "kubernetes"]).success
             && c.try_kubectl(&["get", "ipaddress", "10.96.0.1"]).success
     });
@@ -87,7 +85,7 @@ fn the_clusters_own(cluster: &Cluster) {
     let shown = cluster.kubectl(&["get", "ipaddress", "10.96.0.1"]);
     assert!(shown.contains("services/default/kubernetes"), "{shown}");
     let condition = "{.status.conditions[0].type}={.status.conditions[0].status}";
-    cluster.wait("the range to be ready", 10, |c| {
+    cluster.wait("the range to be ready", |c| {
         let path = format!("jsonpath={condition}");
         c.kubectl(&["get", "servicecidr", "kubernetes", "-o", &path]) == "Ready=True"
     });
@@ -200,7 +198,7 @@ fn what_is_refused(cluster: &Cluster) {
         "--dry-run=server",
     ]);
     cluster.kubectl(&["create", "service", "clusterip", "wet", "--tcp=80:80", asked]);
-    cluster.wait("the address of the Service that was made", 10, |c| {
+    cluster.wait("the address of the Service that was made", |c| {
         items(&c.get("ipaddresses")).len() == before + 1
     });
 }
@@ -242,20 +240,19 @@ fn ranges(cluster: &Cluster) {
         "metadata": {"name": "more"}, "spec": {"cidrs": ["10.97.0.0/28"]}});
     assert!(apply(cluster, &range).success);
     assert!(apply(cluster, &object("wide", json!({"clusterIP": "10.97.0.7"}))).success);
-    cluster.wait("the range to be held", 10, |c| {
+    cluster.wait("the range to be held", |c| {
         c.get("servicecidr more")["metadata"]["finalizers"]
             == json!(["networking.k8s.io/service-cidr-finalizer"])
     });
     cluster.kubectl(&["delete", "servicecidr", "more", "--wait=false"]);
-    cluster.wait("the deletion to be held back", 10, |c| {
+    cluster.wait("the deletion to be held back", |c| {
         let ready = c.get("servicecidr more")["status"]["conditions"][0].clone();
         ready["status"] == "False" && ready["reason"] == "Terminating"
     });
     let late = apply(cluster, &object("late", json!({"clusterIP": "10.97.0.8"})));
     assert!(late.stderr.contains("does not match the current range"), "{late:?}");
     cluster.kubectl(&["delete", "service", "wide"]);
-    cluster
-        .wait("the range to go", 20, |c| !c.try_kubectl(&["get", "servicecidr", "more"]).success);
+    cluster.wait("the range to go", |c| !c.try_kubectl(&["get", "servicecidr", "more"]).success);
     let bent = cluster.try_kubectl(&[
         "patch",
         "servicecidr",
@@ -265,36 +262,6 @@ fn ranges(cluster: &Cluster) {
         r#"{"spec":{"cidrs":["10.98.0.0/16"]}}"#,
     ]);
     assert!(bent.stderr.contains("field is immutable"), "{bent:?}");
-}
-
-/// Services made one after the other until `stop`, by several clients at once.
-fn writers(cluster: &Cluster, stop: &Arc<AtomicBool>) -> Vec<std::thread::JoinHandle<Vec<String>>> {
-    (0..4)
-        .map(|writer| {
-            let (client, stop) = (cluster.client(), stop.clone());
-            let file = cluster.path().join(format!("writer-{writer}.yaml"));
-            std::thread::spawn(move || {
-                let mut made = Vec::new();
-                for batch in 0.. {
-                    if stop.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    let text: String = (0..5)
-                        .map(|n| format!("---\napiVersion: v1\nkind: Service\nmetadata: {{name: w{writer}-{batch}-{n}}}\nspec: {{type: NodePort, ports: [{{port: 80}}]}}\n"))
-                        .collect();
-                    std::fs::write(&file, text).unwrap();
-                    let output = client.pintle(&["apply", "-f", &file.to_string_lossy()]);
-                    let named = output.stdout.lines().filter_map(|line| line.strip_prefix("service/"));
-                    made.extend(named.filter_map(|line| Some(line.split_once(' ')?.0.to_owned())));
-                    if !output.success {
-                        // Nothing listens while the server is down.
-                        std::thread::sleep(Duration::from_millis(20));
-                    }
-                }
-                made
-            })
-        })
-        .collect()
 }
 
 fn assert_all_have_their_own(cluster: &Cluster, made: &[String]) {
@@ -317,22 +284,18 @@ fn assert_all_have_their_own(cluster: &Cluster, made: &[String]) {
 
 #[test]
 fn many_at_once_and_a_server_killed_among_them() {
-    pintle_e2e::require_machine!();
+    pintle_e2e::require_kubectl!("openssl", "xargs");
     let mut cluster = started();
     // Two hundred at once.
     cluster.shell("seq 200 | xargs -P 20 -I{} kubectl create service clusterip c{} --tcp=80:80");
     assert_eq!(assert_nothing_doubled_or_leaked(&cluster), 201);
     for _ in 0..2 {
-        let stop = Arc::new(AtomicBool::new(false));
-        let writers = writers(&cluster, &stop);
-        std::thread::sleep(Duration::from_millis(1500));
+        let writers = Writers::start(&cluster);
+        writers.go_on(&cluster);
         cluster.server.take().expect("a server").kill_9();
         cluster.start_server();
-        std::thread::sleep(Duration::from_millis(1000));
-        stop.store(true, Ordering::Relaxed);
-        let made: Vec<String> =
-            writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect();
-        assert!(made.len() > 20, "{} were made", made.len());
+        writers.go_on(&cluster);
+        let made = writers.finish();
         assert_all_have_their_own(&cluster, &made);
         // What is deleted is free again, each of it.
         // (One kubectl deletes five a second once it has deleted ten.)
@@ -344,12 +307,12 @@ fn many_at_once_and_a_server_killed_among_them() {
 
 #[test]
 fn a_swap_while_services_are_made() {
-    pintle_e2e::require_machine!();
+    pintle_e2e::require_kubectl!("openssl", "xargs");
     let cluster = started();
     let component = component();
-    let stop = Arc::new(AtomicBool::new(false));
-    let writers = writers(&cluster, &stop);
+    let writers = Writers::start(&cluster);
     for mark in 1..=3 {
+        writers.go_on(&cluster);
         let version = support::variant(&component, mark);
         let grants = json!([
             {"apiGroups": [""], "kinds": ["Service"], "verbs": ["get", "list"]},
@@ -366,10 +329,8 @@ fn a_swap_while_services_are_made() {
             status["activeDigest"] == digest.as_str()
         });
     }
-    stop.store(true, Ordering::Relaxed);
-    let made: Vec<String> = writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect();
-    assert!(made.len() > 20, "{} were made", made.len());
-    assert_all_have_their_own(&cluster, &made);
+    writers.go_on(&cluster);
+    assert_all_have_their_own(&cluster, &writers.finish());
 }
 
 /// The plugin as it is built into the binary.

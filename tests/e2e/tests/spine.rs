@@ -1,6 +1,8 @@
 //! From an applied Deployment to real containers on two nodes, every decision
 //! on the way made by a plugin.
 
+mod support;
+
 use pintle_e2e::{Cluster, IMAGE, name, require_machine};
 use serde_json::Value;
 
@@ -50,11 +52,14 @@ fn a_deployment_runs_on_two_nodes_and_heals() {
     let (a, b) = (on("node-0"), on("node-1"));
     assert_eq!((a.len(), b.len()), (2, 2), "spread evenly");
 
-    // A pod on each node fetches a page from a pod on the other.
+    // A pod on each node fetches a page from a pod on the other. (A container is
+    // ready before its program listens.)
     for (from, to) in [(a[0], b[0]), (b[0], a[0])] {
         let url = format!("http://{}:8080/", text(to, "/status/podIP"));
-        let page = cluster.pintle(&["exec", name(from), "--", "wget", "-qO-", &url]);
-        assert_eq!(page.trim(), format!("hello from {}", name(to)));
+        let fetch = ["exec", name(from), "--", "wget", "-qO-", &url];
+        cluster.wait(&format!("the page of {}", name(to)), |c| {
+            c.try_pintle(&fetch).stdout.trim() == format!("hello from {}", name(to))
+        });
     }
 
     // What no pod has of a node's range goes nowhere, instead of out and back.
@@ -83,7 +88,7 @@ fn a_deployment_runs_on_two_nodes_and_heals() {
     let victim = name(a[0]).to_owned();
     let _ = cluster.try_pintle(&["exec", &victim, "--", "sh", "-c", "kill -9 $(pidof httpd)"]);
     kill_container(text(a[0], "/metadata/uid"));
-    cluster.wait("the container to be started again", 60, |c| {
+    cluster.wait("the container to be started again", |c| {
         let pod = c.get(&format!("pod {victim}"));
         let status = &pod["status"]["containerStatuses"][0];
         status["restartCount"].as_i64() >= Some(1) && status["ready"] == true
@@ -97,7 +102,7 @@ fn a_deployment_runs_on_two_nodes_and_heals() {
 
     // Deleting the Deployment takes everything with it.
     cluster.pintle(&["delete", "deployment", "web"]);
-    cluster.wait("all pods to go", 60, |c| {
+    cluster.wait("all pods to go", |c| {
         ["pods", "replicasets"]
             .iter()
             .all(|kind| c.get(kind)["items"].as_array().is_some_and(Vec::is_empty))
@@ -128,7 +133,7 @@ fn the_scheduler_is_swapped_while_pods_are_created() {
     let before = cluster.get("plugin scheduler");
     cluster.apply(&web("early", 2));
     let variant = cluster.path().join("scheduler.wasm");
-    build_variant(&variant);
+    support::most_allocated(&variant);
     cluster.apply(&web("late", 10));
     let report = cluster.pintle(&["plugin", "swap", "scheduler", &variant.to_string_lossy()]);
     assert!(report.contains("active"), "{report}");
@@ -152,19 +157,6 @@ fn the_scheduler_is_swapped_while_pods_are_created() {
     assert!(output.stderr.contains("Rejected"), "{}", output.stderr);
     cluster.apply(&web("later", 2));
     cluster.wait_ready_pods("app=later", 2);
-}
-
-/// The scheduler with another default strategy: another digest, same contract.
-fn build_variant(output: &std::path::Path) {
-    let root = pintle_e2e::workspace();
-    let built = std::process::Command::new(env!("CARGO"))
-        .args(["run", "--quiet", "-p", "pintle-plugin-build", "--", "pintle-plugin-scheduler"])
-        .arg(output)
-        .arg("most-allocated")
-        .current_dir(root)
-        .status()
-        .expect("cargo runs");
-    assert!(built.success());
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::process::Child;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use pintle_e2e::{Cluster, items, name, require_machine, run};
+use pintle_e2e::{Cluster, PATIENCE, items, name, require_kubectl, run};
 use serde_json::{Value, json};
 use support::*;
 
@@ -23,8 +23,14 @@ const PROXY: &str = "127.0.0.1:8001";
 /// One pod per so long.
 const PACE: Duration = Duration::from_millis(20);
 
-/// What pods that arrive steadily may wait for their bindings, whatever a candidate does.
+/// No two bindings of pods that arrive steadily lie further apart, whatever a candidate
+/// does. That holds of a machine that has time for them: one that shares its processors
+/// and its disk with others leaves gaps of its own, so where it does without any candidate,
+/// three times as long a gap is taken for its doing too.
 const GOAL: Duration = Duration::from_millis(100);
+
+/// What the machine does besides shows in one try or another, what a candidate does in all.
+const TRIES: usize = 3;
 
 /// A version of the counting scheduler that goes on as `shadow` says.
 fn version(component: &[u8], config: Value, shadow: Value) -> [Value; 2] {
@@ -35,7 +41,7 @@ fn version(component: &[u8], config: Value, shadow: Value) -> [Value; 2] {
     let spec = json!({
         "grants": counting_grants(),
         "config": whole,
-        "rollout": { "windowSeconds": 60, "maxStrikes": 3, "shadow": shadow },
+        "rollout": { "windowSeconds": 600, "maxStrikes": 3, "shadow": shadow },
     });
     [inline(component), spec]
 }
@@ -119,12 +125,27 @@ fn arrive(round: &str, go_on: &AtomicBool) {
     }
 }
 
-/// The longest time between two bindings of these pods, as a watch shows them.
-fn longest_gap(round: &str) -> Duration {
+/// The longest times in which nothing came, as a watch shows it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Gaps {
+    /// Between two pods that were made: what the machine does besides.
+    made: Duration,
+    /// Between two that were bound.
+    bound: Duration,
+}
+
+/// The longest times between two of these pods.
+fn longest_gaps(round: &str) -> Gaps {
     let stream = request("GET", &format!("/api/v1/pods?watch=1&labelSelector=round%3D{round}"), "");
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let (mut bound, mut last) = (BTreeSet::new(), None);
-    let (mut since, mut longest) = (None, Duration::ZERO);
+    let mut longest = Gaps::default();
+    let (mut since_made, mut since_bound) = (None, None);
+    let until_now = |since: &mut Option<Instant>, longest: &mut Duration| {
+        let now = Instant::now();
+        *longest = (*longest).max(since.map_or(Duration::ZERO, |since| now - since));
+        *since = Some(now);
+    };
     for line in BufReader::new(stream).lines() {
         let line = line.unwrap_or_else(|error| panic!("{round}: {bound:?} of {last:?}: {error}"));
         let event: Value = match serde_json::from_str(&line) {
@@ -137,10 +158,11 @@ fn longest_gap(round: &str) -> Duration {
         if let Some((_, count)) = name.split_once("-of-") {
             last = count.parse::<usize>().ok();
         }
+        if event["type"] == "ADDED" {
+            until_now(&mut since_made, &mut longest.made);
+        }
         if object["spec"]["nodeName"].is_string() && bound.insert(name) {
-            let now = Instant::now();
-            longest = longest.max(since.map_or(Duration::ZERO, |since| now - since));
-            since = Some(now);
+            until_now(&mut since_bound, &mut longest.bound);
         }
         if last.is_some_and(|last| bound.len() > last) {
             break;
@@ -150,27 +172,27 @@ fn longest_gap(round: &str) -> Duration {
     longest
 }
 
-/// The longest time between two bindings while pods arrive and `meanwhile` happens.
-fn gap_while(cluster: &Cluster, round: &str, meanwhile: impl FnOnce()) -> Duration {
+/// The longest times between two pods while they arrive and `meanwhile` happens.
+fn gaps_while(cluster: &Cluster, round: &str, meanwhile: impl FnOnce()) -> Gaps {
     let go_on = AtomicBool::new(true);
     std::thread::scope(|scope| {
-        let watch = scope.spawn(|| cluster.beside_the_server(|| longest_gap(round)));
+        let watch = scope.spawn(|| cluster.beside_the_server(|| longest_gaps(round)));
         let arrivals = scope.spawn(|| cluster.beside_the_server(|| arrive(round, &go_on)));
         // Also when it panics the others have to end.
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(meanwhile));
         go_on.store(false, Ordering::SeqCst);
         arrivals.join().expect("every pod is created");
-        let gap = watch.join().expect("every pod is bound");
+        let gaps = watch.join().expect("every pod is bound");
         if let Err(panic) = result {
             std::panic::resume_unwind(panic);
         }
-        gap
+        gaps
     })
 }
 
 #[test]
 fn candidates_prove_themselves_or_never_decide() {
-    require_machine!();
+    require_kubectl!();
     let mut cluster = Cluster::start(0);
     add_nodes(&cluster, 4);
     let good = counting();
@@ -181,14 +203,14 @@ fn candidates_prove_themselves_or_never_decide() {
     let next = one_that_agrees_is_promoted_by_itself(&cluster, &good);
     one_that_diverges_is_shown_and_refused(&cluster, &next);
     let next = one_that_waits_is_promoted_by_hand(&cluster, &next);
-    nobody_waits_for_versions_that_fault(&cluster, &next);
+    let next = nobody_waits_for_candidates(&cluster, &next);
     drop(proxy);
     a_killed_server_goes_on_as_documented(&mut cluster, &next);
 }
 
 fn one_that_agrees_is_promoted_by_itself(cluster: &Cluster, good: &[u8]) -> Vec<u8> {
     let next = variant(good, 1);
-    gap_while(cluster, "agrees", || {
+    gaps_while(cluster, "agrees", || {
         propose(cluster, &next, json!({ "version": "v2" }), json!({ "decisions": 60 }));
         let shadowing = status(cluster, "scheduler", "a comparison", |status| {
             status["phase"] == "Active" || status["shadow"]["agreements"].as_u64() > Some(0)
@@ -209,7 +231,7 @@ fn one_that_diverges_is_shown_and_refused(cluster: &Cluster, active: &[u8]) {
     let config = json!({ "version": "other", "differs": 5 });
     let shadow = json!({ "decisions": 1000, "maxDivergencePercent": 0.2 });
     let candidate = variant(active, 2);
-    gap_while(cluster, "diverges", || {
+    gaps_while(cluster, "diverges", || {
         propose(cluster, &candidate, config, shadow);
         let status = phase(cluster, "scheduler", "RolledBack");
         assert_eq!(status["reason"], "Diverged", "{status}");
@@ -232,7 +254,7 @@ fn one_that_diverges_is_shown_and_refused(cluster: &Cluster, active: &[u8]) {
 fn one_that_waits_is_promoted_by_hand(cluster: &Cluster, active: &[u8]) -> Vec<u8> {
     let next = variant(active, 3);
     let shadow = json!({ "decisions": 20, "then": "Stop" });
-    gap_while(cluster, "waits", || {
+    gaps_while(cluster, "waits", || {
         propose(cluster, &next, json!({ "version": "v3" }), shadow);
         let status = phase(cluster, "scheduler", "Shadowed");
         assert_eq!(status["reason"], "ShadowFinished", "{status}");
@@ -245,38 +267,59 @@ fn one_that_waits_is_promoted_by_hand(cluster: &Cluster, active: &[u8]) -> Vec<u
     next
 }
 
-fn nobody_waits_for_versions_that_fault(cluster: &Cluster, active: &[u8]) {
-    let quiet = gap_while(cluster, "quiet", || {
-        // As long as a swap takes, with one.
-        propose(cluster, active, json!({ "version": "v4" }), Value::Null);
-        phase(cluster, "scheduler", "Active");
-        std::thread::sleep(Duration::from_secs(2));
-    });
-    // Nothing but the candidate differs; what else the machine does shows in both.
-    let most = GOAL + 3 * quiet;
-    for (mark, fault, reason) in [
-        (4, json!({ "schedule": "trap" }), "Trapped"),
-        (5, json!({ "schedule": "loop" }), "DeadlineExceeded"),
-    ] {
-        let bad = variant(active, mark);
-        let gap = gap_while(cluster, &reason.to_lowercase(), || {
-            propose(cluster, &bad, fault.clone(), Value::Null);
-            let status = phase(cluster, "scheduler", "RolledBack");
-            assert_eq!(status["reason"], reason, "{status}");
-            assert_eq!(status["activeDigest"], digest(active), "{status}");
-            assert_eq!(status["rolledBackFrom"], digest(&bad), "{status}");
-        });
-        eprintln!("longest time between two bindings: {gap:?} with {reason}, {quiet:?} without");
-        assert!(gap <= most, "{reason}: nothing was bound for {gap:?}, without for {quiet:?}");
+fn nobody_waits_for_candidates(cluster: &Cluster, active: &[u8]) -> Vec<u8> {
+    let (mut active, mut marks) = (active.to_vec(), 10..);
+    let mut told_of = Vec::new();
+    for fault in [None, Some(("trap", "Trapped")), Some(("loop", "DeadlineExceeded"))] {
+        let what = fault.map_or("none", |(_, reason)| reason).to_lowercase();
+        let mut tries = Vec::new();
+        loop {
+            let round = format!("fault-{what}-{}", tries.len());
+            let quiet = gaps_while(cluster, &format!("quiet-{round}"), || {
+                // About as long as a swap takes: nothing happens meanwhile but the flow.
+                std::thread::sleep(Duration::from_secs(2));
+            });
+            let candidate = variant(&active, marks.next().unwrap());
+            let gaps = gaps_while(cluster, &round, || match fault {
+                None => {
+                    propose(cluster, &candidate, json!({ "version": round }), Value::Null);
+                    status(cluster, "scheduler", "the candidate to decide", |status| {
+                        status["activeDigest"] == digest(&candidate)
+                    });
+                }
+                Some((fault, reason)) => {
+                    propose(cluster, &candidate, json!({ "schedule": fault }), Value::Null);
+                    let status = phase(cluster, "scheduler", "RolledBack");
+                    assert_eq!(status["reason"], reason, "{status}");
+                    assert_eq!(status["activeDigest"], digest(&active), "{status}");
+                    assert_eq!(status["rolledBackFrom"], digest(&candidate), "{status}");
+                }
+            });
+            eprintln!(
+                "longest time between two bindings: {gaps:?} with {round}, {quiet:?} without"
+            );
+            tries.push((gaps, quiet));
+            match fault {
+                None => active = candidate,
+                Some(_) => told_of.push(digest(&candidate)),
+            }
+            // Nobody binds a pod that was not made.
+            let unmade = gaps.made.saturating_sub(2 * PACE);
+            if gaps.bound <= GOAL.max(3 * quiet.bound) + unmade {
+                break;
+            }
+            assert!(tries.len() < TRIES, "{what}: with and without a candidate: {tries:?}");
+        }
+        let Some((_, reason)) = fault else { continue };
         let metrics = cluster.kubectl(&["get", "--raw", "/metrics"]);
         let counted = metrics.lines().any(|line| {
             line.starts_with("pintle_plugin_rollbacks_total{")
                 && line.contains("plugin=\"scheduler\"")
-                && line.contains(&format!("reason=\"{reason}\"}} 1"))
+                && line.contains(&format!("reason=\"{reason}\"}} {}", tries.len()))
         });
         assert!(counted, "{metrics}");
     }
-    cluster.wait("an Event for each", 10, |c| {
+    cluster.wait("an Event for each", |c| {
         let events = c.kubectl(&["get", "events", "-A", "-o", "json"]);
         let events: Value = serde_json::from_str(&events).unwrap();
         let about = |event: &&Value| {
@@ -287,8 +330,9 @@ fn nobody_waits_for_versions_that_fault(cluster: &Cluster, active: &[u8]) {
         };
         let told: String =
             items(&events).iter().filter(about).map(|event| event["message"].to_string()).collect();
-        [4, 5].iter().all(|mark| told.contains(&digest(&variant(active, *mark))))
+        told_of.iter().all(|digest| told.contains(digest))
     });
+    active
 }
 
 fn a_killed_server_goes_on_as_documented(cluster: &mut Cluster, active: &[u8]) {
@@ -313,7 +357,7 @@ fn a_killed_server_goes_on_as_documented(cluster: &mut Cluster, active: &[u8]) {
     let recording =
         cluster.client().spawn(&["plugin", "record", "scheduler", "-o", &file.to_string_lossy()]);
     let size = || std::fs::metadata(&file).map_or(0, |metadata| metadata.len());
-    cluster.wait("the recording to begin", 20, |_| size() > 0);
+    cluster.wait("the recording to begin", |_| size() > 0);
     // The recorder is shown the present before it is shown calls.
     let mut number = 0;
     while replay(&file, &component)["calls"].as_u64() < Some(3) {

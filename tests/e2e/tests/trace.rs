@@ -1,44 +1,16 @@
 //! Recording a plugin of a running cluster and replaying the file without one,
 //! with the commands that docs/record-and-replay.md shows.
 
+mod support;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Output};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use pintle_e2e::{Cluster, items, require_machine};
+use pintle_e2e::{Cluster, items, require_kubectl};
 use serde_json::{Value, json};
-
-/// Nodes that are Ready for ever, though nobody is there.
-fn add_nodes(cluster: &Cluster, count: usize) {
-    for number in 0..count {
-        let node = format!("silent-{number}");
-        let capacity = json!({ "cpu": "64", "memory": "256Gi", "pods": "1000" });
-        let lease = json!({
-            "apiVersion": "coordination.k8s.io/v1",
-            "kind": "Lease",
-            "metadata": { "name": node, "namespace": "kube-node-lease" },
-            "spec": {
-                "holderIdentity": node,
-                "leaseDurationSeconds": 40,
-                "renewTime": "2099-01-01T00:00:00.000000Z",
-            },
-        });
-        cluster.apply(&lease.to_string());
-        let condition = json!({
-            "type": "Ready", "status": "True", "reason": "Test", "message": "",
-            "lastHeartbeatTime": "2026-01-01T00:00:00Z",
-            "lastTransitionTime": "2026-01-01T00:00:00Z",
-        });
-        let object = json!({
-            "apiVersion": "v1",
-            "kind": "Node",
-            "metadata": { "name": node, "labels": { "kubernetes.io/hostname": node } },
-            "status": { "capacity": capacity, "allocatable": capacity, "conditions": [condition] },
-        });
-        cluster.apply(&object.to_string());
-    }
-}
+use support::{add_nodes, most_allocated};
 
 fn deployment(replicas: usize) -> String {
     json!({
@@ -82,7 +54,7 @@ fn bound(cluster: &Cluster) -> usize {
 
 fn scale(cluster: &Cluster, replicas: usize) {
     cluster.apply(&deployment(replicas));
-    cluster.wait(&format!("{replicas} pods to be bound"), 60, |c| bound(c) == replicas);
+    cluster.wait(&format!("{replicas} pods to be bound"), |c| bound(c) == replicas);
 }
 
 /// A recording under way: its header has been written.
@@ -91,7 +63,7 @@ fn record(cluster: &Cluster, plugin: &str, file: &Path, more: &[&str]) -> Child 
     let mut arguments = vec!["plugin", "record", plugin, "-o", &output];
     arguments.extend(more);
     let child = cluster.client().spawn(&arguments);
-    cluster.wait("the recording to begin", 20, |_| size(file) > 0);
+    cluster.wait("the recording to begin", |_| size(file) > 0);
     child
 }
 
@@ -101,6 +73,12 @@ fn size(file: &Path) -> u64 {
 
 fn ended(child: Child) -> Output {
     child.wait_with_output().unwrap()
+}
+
+/// As Ctrl-C does.
+fn interrupted(child: Child) -> Output {
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+    ended(child)
 }
 
 fn said(output: &Output) -> String {
@@ -132,21 +110,9 @@ fn report(file: &Path, more: &[&str]) -> Value {
     serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("no report: {output:?}"))
 }
 
-/// The scheduler with another default strategy: another build.
-fn most_allocated(output: &Path) {
-    let built = std::process::Command::new(env!("CARGO"))
-        .args(["run", "--quiet", "-p", "pintle-plugin-build", "--", "pintle-plugin-scheduler"])
-        .arg(output)
-        .arg("most-allocated")
-        .current_dir(pintle_e2e::workspace())
-        .status()
-        .expect("cargo runs");
-    assert!(built.success());
-}
-
 #[test]
 fn what_plugins_decided_is_recorded_and_replayed_elsewhere() {
-    require_machine!();
+    require_kubectl!();
     let mut cluster = Cluster::start(0);
     add_nodes(&cluster, 5);
     scale(&cluster, 10);
@@ -158,12 +124,19 @@ fn what_plugins_decided_is_recorded_and_replayed_elsewhere() {
 
 fn the_scheduler_replays_and_other_versions_differ(cluster: &Cluster) {
     let file = cluster.path().join("scheduler.trace");
-    let recording = record(cluster, "scheduler", &file, &["--for", "12s"]);
+    let component = cluster.path().join("most-allocated.wasm");
+    most_allocated(&component);
+    let with = ["--with", &component.to_string_lossy()];
+    let recording = record(cluster, "scheduler", &file, &[]);
     scale(cluster, 60);
     // Of no workload that would spread them.
     let bare: Vec<String> = (0..10).map(bare_pod).collect();
     cluster.apply(&bare.join("\n---\n"));
-    let output = ended(recording);
+    cluster.wait("the last ones in the trace", |_| {
+        let so_far = replay(&file, &[&with[..], &["--partial"]].concat());
+        so_far.stdout.contains("schedule of Pod default/bare-")
+    });
+    let output = interrupted(recording);
     assert!(output.status.success(), "{output:?}");
     assert!(said(&output).contains("calls of plugin scheduler recorded"), "{}", said(&output));
 
@@ -182,9 +155,7 @@ fn the_scheduler_replays_and_other_versions_differ(cluster: &Cluster) {
     for part in ["First difference: call ", "schedule of Pod default/web-", "bind: silent-"] {
         assert!(packing.stdout.contains(part), "{part:?} in {}", packing.stdout);
     }
-    let component = cluster.path().join("most-allocated.wasm");
-    most_allocated(&component);
-    let other = replay(&file, &["--with", &component.to_string_lossy()]);
+    let other = replay(&file, &with);
     assert_eq!(other.code, Some(1), "{other:?}");
     assert!(other.stdout.contains("schedule of Pod default/bare-"), "{}", other.stdout);
 
@@ -222,9 +193,9 @@ fn controllers_replay(cluster: &Cluster) {
         .into();
     scale(cluster, 70);
     for (plugin, file, recording) in files {
-        // As Ctrl-C does.
-        kill(Pid::from_raw(recording.id() as i32), Signal::SIGINT).unwrap();
-        let output = ended(recording);
+        let calls = || report(&file, &["--partial"])["calls"].as_u64();
+        cluster.wait("a call in the trace", |_| calls() >= Some(1));
+        let output = interrupted(recording);
         assert!(output.status.success(), "{plugin}: {output:?}");
         let found = report(&file, &[]);
         assert!(found["calls"].as_u64() >= Some(1), "{plugin}: {found}");
@@ -234,6 +205,10 @@ fn controllers_replay(cluster: &Cluster) {
 }
 
 fn the_api_is_what_it_says(cluster: &Cluster) {
+    let timed = cluster.path().join("timed.trace");
+    let output = ended(record(cluster, "priority", &timed, &["--for", "1s"]));
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(report(&timed, &[])["differing"], 0);
     let nobody = cluster.path().join("nobody.trace");
     let nobody = nobody.to_string_lossy();
     let refused = cluster.try_pintle(&["plugin", "record", "nobody", "-o", &nobody]);
@@ -266,7 +241,7 @@ fn a_killed_server_leaves_a_trace_that_is_good_as_far_as_it_goes(cluster: &mut C
     let recording = record(cluster, "replicaset", &file, &[]);
     let before = size(&file);
     cluster.apply(&deployment(120));
-    cluster.wait("calls in the trace", 30, |_| size(&file) > before + 1000);
+    cluster.wait("calls in the trace", |_| size(&file) > before + 1000);
     cluster.server.take().unwrap().kill_9();
     let output = ended(recording);
     assert!(!output.status.success(), "{output:?}");
@@ -280,5 +255,5 @@ fn a_killed_server_leaves_a_trace_that_is_good_as_far_as_it_goes(cluster: &mut C
     assert!(report(&file, &["--partial"])["calls"].as_u64() >= Some(1));
 
     cluster.start_server();
-    cluster.wait("the server to go on", 60, |c| bound(c) == 120);
+    cluster.wait("the server to go on", |c| bound(c) == 120);
 }

@@ -1,13 +1,14 @@
 //! The engine: work flows at a steady pace, the plugin is swapped in the middle
 //! of it, and afterwards every unit of work was done once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use pintle_e2e::{PATIENCE, bin_dir, hermetic};
 use serde_json::{Value, json};
 
 use crate::api::{Access, Api};
@@ -25,9 +26,6 @@ const SLOWING: Duration = Duration::from_millis(1);
 
 /// So many units are done before the swap, and so many that began after it.
 const BESIDE: usize = 10;
-
-/// Generous: the machine may be busy with other tests.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 pub const PLUGINS: &str = "/apis/plugins.pintle.dev/v1alpha1/plugins";
 
@@ -194,12 +192,12 @@ impl Row {
         let path = format!("{PLUGINS}/{}", self.plugin);
         if stage.api.get(&path).status == 404 {
             let config = (self.spec)()["config"].to_string();
-            let output = Command::new(pintle_e2e::bin_dir().join("pintle"))
-                .args(["plugin", "load", self.plugin, "--grant", "--config", &config])
-                .arg(component)
-                .env("PINTLE_KUBECONFIG", server.path("data/admin.kubeconfig"))
-                .output()
-                .expect("the binary starts");
+            let mut command = Command::new(bin_dir().join("pintle"));
+            hermetic(&mut command, &server.path(""));
+            command.args(["plugin", "load", self.plugin, "--grant", "--config", &config]);
+            command.arg(component);
+            command.env("PINTLE_KUBECONFIG", server.path("data/admin.kubeconfig"));
+            let output = command.output().expect("the binary starts");
             let told = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "{} is not loaded: {told}", self.plugin);
         }
@@ -368,14 +366,28 @@ impl Swapped {
 
 /// Each unit was spoken of so many times.
 fn check_events(stage: &mut Stage, row: &Row, reason: &str, times: u64, begun: usize) {
+    let units: Vec<String> = (0..begun).map(|number| row.unit(number)).collect();
     let path = stage.path("v1/events");
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    // Unit -> Event -> how often.
+    let mut told = BTreeMap::<String, BTreeMap<String, u64>>::new();
+    let mut hear = |event: &Value| {
+        if event["reason"] == reason {
+            let count = event["count"].as_u64().unwrap_or(1).max(1);
+            let unit = told.entry(text(&event["involvedObject"]["name"])).or_default();
+            unit.insert(text(&event["metadata"]["name"]), count);
+        }
+        let times_of =
+            |unit: &String| told.get(unit).map_or(0, |events| events.values().sum::<u64>());
+        units.iter().map(|unit| (unit.clone(), times_of(unit))).collect::<Vec<_>>()
+    };
+    // They come after what they tell of: until all of them are there.
+    let watched = format!("{path}?timeoutSeconds={}", PATIENCE.as_secs());
+    stage.api.another().watch(&watched, |_, event| hear(event).iter().all(|told| told.1 >= times));
+    // And no more.
     let events = stage.api.get(&path).ok();
-    for unit in (0..begun).map(|number| row.unit(number)) {
-        let about = |event: &&Value| {
-            event["reason"] == reason && event["involvedObject"]["name"] == unit.as_str()
-        };
-        let all = events["items"].as_array().into_iter().flatten().filter(about);
-        let told: u64 = all.map(|event| event["count"].as_u64().unwrap_or(1).max(1)).sum();
+    let heard = events["items"].as_array().into_iter().flatten().map(hear).last();
+    for (unit, told) in heard.unwrap_or_default() {
         assert_eq!(told, times, "Events {reason} about {unit}");
     }
 }

@@ -1,16 +1,17 @@
 //! The real server, on the loopback, with a data directory of its own.
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
+use pintle_e2e::{Process, bin_dir, hermetic};
 use tempfile::TempDir;
 
 use crate::api::{Access, Api};
 
 /// Ends, and takes its files along, when dropped.
 pub struct Server {
-    child: Child,
+    // Dropped first: it writes into the directory.
+    _process: Process,
     pub access: Access,
     directory: TempDir,
 }
@@ -22,26 +23,14 @@ impl Server {
         let directory = directory.expect("a temp dir");
         let data = directory.path().join("data");
         pintle_e2e::compiled::provide(&data);
-        let log = std::fs::File::create(directory.path().join("log")).expect("a log");
-        let mut child = Command::new(pintle_e2e::bin_dir().join("pintle"))
-            .args(["server", "--listen", "127.0.0.1:0", "--node-listen", "127.0.0.1:0"])
-            .arg("--data-dir")
-            .arg(&data)
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .expect("the binary starts");
-        let mut line = String::new();
-        let stdout = child.stdout.take().expect("stdout is piped");
-        let read = BufReader::new(stdout).read_line(&mut line);
-        if read.is_err() || !line.starts_with("ready") {
-            let _ = child.kill();
-            let _ = child.wait();
-            panic!("the server did not get ready: {line}{}", log_of(directory.path()));
-        }
+        let mut command = Command::new(bin_dir().join("pintle"));
+        hermetic(&mut command, directory.path());
+        command.args(["server", "--listen", "127.0.0.1:0", "--node-listen", "127.0.0.1:0"]);
+        command.arg("--data-dir").arg(&data);
+        let (process, line) = Process::ready(command, &directory.path().join("log"));
         let kubeconfig = line.split_whitespace().find_map(|word| word.strip_prefix("kubeconfig="));
         let access = Access::from_kubeconfig(Path::new(kubeconfig.expect("a kubeconfig")));
-        Self { child, access, directory }
+        Self { _process: process, access, directory }
     }
 
     pub fn connect(&self) -> Api {
@@ -69,8 +58,6 @@ impl Drop for Server {
         if std::thread::panicking() {
             eprintln!("{}", self.log());
         }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use pintle_e2e::{Cluster, IMAGE, items, name, require_machine};
+use pintle_e2e::{Cluster, IMAGE, items, name, require_kubectl};
 use pintle_plugins::components::{built, digest, variant};
 use serde_json::{Value, json};
 
@@ -53,14 +53,14 @@ fn arrive(cluster: &Cluster, go_on: &AtomicBool, begun: &AtomicUsize) {
         // The next one when the one before runs, not all at once.
         if let Some(before) = next.checked_sub(1) {
             let before = format!("flow-{before}");
-            cluster.wait("the pod before to run", 60, |c| addresses(c).contains_key(&before));
+            cluster.wait("the pod before to run", |c| addresses(c).contains_key(&before));
         }
     }
 }
 
 #[test]
 fn a_network_plugin_is_swapped_while_pods_start() {
-    require_machine!();
+    require_kubectl!();
     let components = built();
     let cluster = Cluster::start(1);
     let log = || std::fs::read_to_string(cluster.path().join("node-0.log")).unwrap();
@@ -74,14 +74,13 @@ fn a_network_plugin_is_swapped_while_pods_start() {
         let swapped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             // A pod is begun when the one before it runs.
             let flows = |n: usize| begun.load(Ordering::SeqCst) > n;
-            cluster.wait("the first pods to run", 60, |_| flows(AROUND));
+            cluster.wait("the first pods to run", |_| flows(AROUND));
             let source = json!({"file": {"path": file}, "embedded": null});
             let patch = json!({"spec": {"source": source, "digest": digest(&next)}}).to_string();
             cluster.kubectl(&["patch", "plugin", PLUGIN, "--type=merge", "-p", &patch]);
-            cluster
-                .wait("the node to take it over", 30, |_| log().contains("network plugin swapped"));
+            cluster.wait("the node to take it over", |_| log().contains("network plugin swapped"));
             let after = begun.load(Ordering::SeqCst) + AROUND;
-            cluster.wait("pods after the swap", 60, |_| flows(after + 1));
+            cluster.wait("pods after the swap", |_| flows(after + 1));
         }));
         // Also when it panics the flow has to end.
         go_on.store(false, Ordering::SeqCst);
@@ -92,7 +91,7 @@ fn a_network_plugin_is_swapped_while_pods_start() {
     });
     let begun = begun.into_inner();
     let alive = begun.min(ALIVE);
-    cluster.wait("every pod to run, and the others to be gone", 60, |c| {
+    cluster.wait("every pod to run, and the others to be gone", |c| {
         items(&c.get("pods -l app=flow")).len() == alive && addresses(c).len() == alive
     });
     let given = addresses(&cluster);
@@ -107,7 +106,7 @@ fn a_network_plugin_is_swapped_while_pods_start() {
     }
     // The server looks at the component too, in its own time.
     let status = |c: &Cluster| c.get(&format!("plugins {PLUGIN}"))["status"].clone();
-    cluster.wait("the server to say so", 60, |c| {
+    cluster.wait("the server to say so", |c| {
         let status = status(c);
         status["phase"] == "Active" && status["activeDigest"] == digest(&next)
     });
@@ -117,5 +116,5 @@ fn a_network_plugin_is_swapped_while_pods_start() {
 
     // What the version before has set up, the one after takes down.
     cluster.kubectl(&["delete", "pods", "-l", "app=flow", "--wait=false"]);
-    cluster.wait("every pod to be gone", 60, |c| items(&c.get("pods -l app=flow")).is_empty());
+    cluster.wait("every pod to be gone", |c| items(&c.get("pods -l app=flow")).is_empty());
 }

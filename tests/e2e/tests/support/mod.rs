@@ -3,7 +3,9 @@
 
 #![allow(dead_code)] // each test binary uses its own part
 
-use std::path::PathBuf;
+pub mod writers;
+
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use base64::Engine as _;
@@ -34,6 +36,16 @@ pub fn counting() -> Vec<u8> {
 /// Denies ConfigMaps named `forbidden` and labels the others.
 pub fn labelling() -> Vec<u8> {
     std::fs::read(&GUESTS[2]).unwrap()
+}
+
+/// The default scheduler with another default strategy: another build, the same
+/// contract. In a target directory of its own, since other features overwrite.
+pub fn most_allocated(output: &Path) {
+    let workspace = pintle_e2e::workspace();
+    let target = workspace.join("target/guests/with-features");
+    let package = ["pintle-plugin-scheduler"];
+    let built = pintle_plugin_build::build_with(&workspace, &package, &["most-allocated"], &target);
+    std::fs::copy(&built.expect("the scheduler builds")[0].path, output).unwrap();
 }
 
 /// The same program under another digest: a custom section changes nothing else.
@@ -85,7 +97,7 @@ pub fn status(
         (present, object["status"].clone())
     };
     let last = std::cell::RefCell::new(Value::Null);
-    cluster.wait(what, 15, |c| {
+    cluster.wait(what, |c| {
         let (present, status) = get(c);
         let holds = present && check(&status);
         if *last.borrow() != status {
@@ -149,7 +161,7 @@ pub fn pod(name: &str) -> Value {
 
 pub fn assert_pods_are_bound(cluster: &Cluster, name: &str) {
     cluster.apply(&pod(name).to_string());
-    cluster.wait(&format!("pod {name} to be bound"), 10, |c| {
+    cluster.wait(&format!("pod {name} to be bound"), |c| {
         c.get(&format!("pods {name}"))["spec"]["nodeName"].is_string()
     });
 }
