@@ -358,16 +358,20 @@ fn a_killed_server_goes_on_as_documented(cluster: &mut Cluster, active: &[u8]) {
         cluster.client().spawn(&["plugin", "record", "scheduler", "-o", &file.to_string_lossy()]);
     let size = || std::fs::metadata(&file).map_or(0, |metadata| metadata.len());
     cluster.wait("the recording to begin", |_| size() > 0);
-    // The recorder is shown the present before it is shown calls.
-    let mut number = 0;
-    while replay(&file, &component)["calls"].as_u64() < Some(3) {
-        assert!(number < 100, "nothing is recorded: {}", replay(&file, &component));
+    // Recorder and candidate are shown the present before they are shown calls: pods
+    // come until both have seen some.
+    let agreements = |c: &Cluster| {
+        c.get("plugins scheduler")["status"]["shadow"]["agreements"].as_u64().unwrap_or(0)
+    };
+    let deadline = Instant::now() + PATIENCE;
+    for number in 0.. {
+        let recorded = replay(&file, &component);
+        if recorded["calls"].as_u64() >= Some(3) && agreements(cluster) > 0 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "nothing is compared or recorded: {recorded}");
         assert_pods_are_bound(cluster, &format!("before-the-kill-{number}"));
-        number += 1;
     }
-    status(cluster, "scheduler", "some decisions", |status| {
-        status["shadow"]["agreements"].as_u64() > Some(0)
-    });
     cluster.server.take().unwrap().kill_9();
     let output = recording.wait_with_output().unwrap();
     assert!(!output.status.success(), "{output:?}");
