@@ -67,11 +67,11 @@ impl Wish<'_> {
     /// the smallest, and among equals the first by name.
     pub fn best<'v>(
         &self,
-        volumes: &'v [Typed<PersistentVolume>],
+        volumes: impl Iterator<Item = &'v Typed<PersistentVolume>> + Clone,
         taken: &BTreeSet<&str>,
     ) -> Option<&'v Typed<PersistentVolume>> {
         let fit = || {
-            volumes.iter().filter(|volume| {
+            volumes.clone().filter(|volume| {
                 !taken.contains(volume.reference.name.as_str()) && self.can_have(volume)
             })
         };

@@ -6,7 +6,8 @@ use pintle_sdk::prelude::*;
 use serde_json::{Map, Value, json};
 
 use crate::choice::{self, Wish};
-use crate::{keys, pods};
+use crate::keys;
+use crate::seen::Seen;
 
 const NO_PROVISIONER: &str = "kubernetes.io/no-provisioner";
 
@@ -21,9 +22,9 @@ struct Waiting {
 }
 
 /// `user` is the node of a pod that uses the claim, when the caller knows one.
-pub fn plan(lister: &dyn Lister, claim: &Claim, user: Option<&str>) -> Result<Outcome, Error> {
+pub fn plan(seen: Seen<'_>, claim: &Claim, user: Option<&str>) -> Result<Outcome, Error> {
     if claim.metadata.is_being_deleted() {
-        let used = !pods::nodes_of_users(lister, claim)?.is_empty();
+        let used = !seen.nodes_of_users(claim)?.is_empty();
         let release =
             (!used).then(|| keys::finalizer(claim, &claim.metadata, keys::CLAIM_PROTECTION, false));
         let mut outcome = Outcome::done();
@@ -31,18 +32,16 @@ pub fn plan(lister: &dyn Lister, claim: &Claim, user: Option<&str>) -> Result<Ou
         return Ok(outcome);
     }
     if claim.metadata.annotations.contains_key(keys::BIND_COMPLETED) {
-        return after_binding(lister, claim);
+        return after_binding(seen.lister, claim);
     }
-    before_binding(lister, claim, user)
+    before_binding(seen, claim, user)
 }
 
 /// Claims that were bound to a volume that is gone.
-pub fn of_gone_volume(lister: &dyn Lister, name: &str) -> Result<Outcome, Error> {
+pub fn of_gone_volume(seen: Seen<'_>, name: &str) -> Result<Outcome, Error> {
     let mut outcome = Outcome::done();
-    for claim in lister.read_all::<PersistentVolumeClaim>(Query::of(PERSISTENT_VOLUME_CLAIM))? {
-        if claim.spec.volume_name == name {
-            outcome.extend(plan(lister, &claim, None)?.actions);
-        }
+    for claim in seen.claims(|claim| claim.spec.volume_name == name)? {
+        outcome.extend(plan(seen, &claim, None)?.actions);
     }
     Ok(outcome)
 }
@@ -75,11 +74,8 @@ fn lost(claim: &Claim, reason: &str, note: &str) -> Outcome {
     outcome
 }
 
-fn before_binding(
-    lister: &dyn Lister,
-    claim: &Claim,
-    user: Option<&str>,
-) -> Result<Outcome, Error> {
+fn before_binding(seen: Seen<'_>, claim: &Claim, user: Option<&str>) -> Result<Outcome, Error> {
+    let lister = seen.lister;
     let name = &claim.spec.volume_name;
     if !name.is_empty() {
         let Some(volume) = lister.read::<PersistentVolume>("", name)? else {
@@ -103,9 +99,11 @@ fn before_binding(
     let node = selected_node(lister, claim)?;
     let waits = class.as_ref().is_some_and(|class| keys::waits(class)) && node.is_none();
     let wish = Wish { claim, node: node.as_ref().map(|node| &*node.object), waits };
-    let volumes = lister.read_all::<PersistentVolume>(Query::of(PERSISTENT_VOLUME))?;
-    if let Some(volume) = wish.best(&volumes, &BTreeSet::new()) {
-        return Ok(bind(claim, volume));
+    let best = seen.look_at_volumes(|volumes| {
+        wish.best(volumes.values(), &BTreeSet::new()).map(|volume| bind(claim, volume))
+    })?;
+    if let Some(bound) = best {
+        return Ok(bound);
     }
     if keys::has_no_class(claim)
         && let Some(class) = keys::default_class(lister)?
@@ -114,7 +112,7 @@ fn before_binding(
         return Ok(Outcome::of(Patch::merge(claim, &body).at(claim.revision)));
     }
     if waits && !claim.metadata.annotations.contains_key(keys::SELECTED_NODE) {
-        return select_node(lister, claim, user);
+        return select_node(seen, claim, user);
     }
     Ok(provision(claim, class.as_ref()))
 }
@@ -127,13 +125,13 @@ pub fn selected_node(lister: &dyn Lister, claim: &Claim) -> Result<Option<Typed<
     }
 }
 
-fn select_node(lister: &dyn Lister, claim: &Claim, user: Option<&str>) -> Result<Outcome, Error> {
+fn select_node(seen: Seen<'_>, claim: &Claim, user: Option<&str>) -> Result<Outcome, Error> {
     let mut users = match user {
         Some(node) => vec![node.to_owned()],
-        None => pods::nodes_of_users(lister, claim)?,
+        None => seen.nodes_of_users(claim)?,
     };
     // A node that is gone can be nobody's choice; its pods go too.
-    users.retain(|node| lister.get(&NODE.named("", node.as_str())).is_some());
+    users.retain(|node| seen.lister.get(&NODE.named("", node.as_str())).is_some());
     users.sort();
     Ok(match users.first() {
         Some(node) => {

@@ -13,23 +13,29 @@
 //! Watches claims, volumes, StorageClasses and Pods with volumes. No configuration.
 //!
 //! Does not know: how volumes are made or their data removed (provisioners do),
-//! or how they are mounted (nodes do). Read first: [`claim::plan`].
+//! or how they are mounted (nodes do). Read first: [`seen::Seen`], then [`claim::plan`].
 
 pub mod choice;
 pub mod claim;
 pub mod keys;
 pub mod pods;
+pub mod seen;
 pub mod volume;
 
 use pintle_sdk::prelude::*;
 
-pub struct Plugin;
+use crate::seen::{Known, Seen};
+
+#[derive(Default)]
+pub struct Plugin {
+    known: Known,
+}
 
 impl Controller for Plugin {
     type Config = NoConfig;
 
     fn new(_: NoConfig) -> Result<Self, String> {
-        Ok(Plugin)
+        Ok(Plugin::default())
     }
 
     fn describe(&self) -> Description {
@@ -72,19 +78,20 @@ impl Controller for Plugin {
         request: &Request,
     ) -> Result<Outcome, Error> {
         let key = &request.reference;
+        let seen = Seen { lister, known: &self.known };
         if key.kind == PERSISTENT_VOLUME_CLAIM {
             return match request.read::<PersistentVolumeClaim>(lister)? {
-                Some(claim) => claim::plan(lister, &claim, None),
-                None => volume::of_gone_claim(lister, &key.namespace, &key.name),
+                Some(claim) => claim::plan(seen, &claim, None),
+                None => volume::of_gone_claim(seen, &key.namespace, &key.name),
             };
         }
         if key.kind == PERSISTENT_VOLUME {
             return match request.read::<PersistentVolume>(lister)? {
-                Some(volume) => volume::plan(lister, &volume),
-                None => claim::of_gone_volume(lister, &key.name),
+                Some(volume) => volume::plan(seen, &volume),
+                None => claim::of_gone_volume(seen, &key.name),
             };
         }
-        pods::plan(lister, &key.namespace, &key.name)
+        pods::plan(seen, &key.namespace, &key.name)
     }
 }
 

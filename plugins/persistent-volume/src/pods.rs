@@ -1,28 +1,36 @@
 //! Pods that use claims: they choose the node, and they hold what they use.
 
 use pintle_sdk::prelude::*;
+use pintle_sdk::remembered::FromObject;
 use serde::Deserialize;
 
 use crate::claim;
+use crate::seen::Seen;
 
 /// What matters here of a pod.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct User {
-    metadata: ObjectMeta,
-    spec: UserSpec,
+#[derive(Debug, Clone)]
+pub struct User {
+    pub node: Option<String>,
+    /// Names of claims, in the pod's namespace.
+    pub claims: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct UserSpec {
+struct Fields {
+    spec: SpecFields,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct SpecFields {
     node_name: Option<String>,
-    volumes: Option<Vec<UserVolume>>,
+    volumes: Option<Vec<VolumeFields>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct UserVolume {
+struct VolumeFields {
     name: String,
     persistent_volume_claim: Option<Source>,
     ephemeral: Option<serde::de::IgnoredAny>,
@@ -34,67 +42,55 @@ struct Source {
     claim_name: String,
 }
 
-const FIELDS: &[&str] = &["metadata.name", "spec.nodeName", "spec.volumes"];
-
 impl User {
-    fn claims(&self) -> impl Iterator<Item = String> {
-        self.spec.volumes.iter().flatten().filter_map(|volume| {
-            match (&volume.persistent_volume_claim, &volume.ephemeral) {
-                (Some(source), _) => Some(source.claim_name.clone()),
+    pub const FIELDS: &'static [&'static str] = &["spec.nodeName", "spec.volumes"];
+
+    pub fn uses(&self, claim: &str) -> bool {
+        self.claims.iter().any(|name| name == claim)
+    }
+}
+
+impl FromObject for User {
+    fn from_object(object: Object) -> Result<Self, Error> {
+        let spec = object.parse::<Fields>()?.spec;
+        let pod = &object.reference.name;
+        let volumes = spec.volumes.into_iter().flatten();
+        let claims = volumes.filter_map(|volume| {
+            match (volume.persistent_volume_claim, volume.ephemeral) {
+                (Some(source), _) => Some(source.claim_name),
                 // A claim of the pod's own.
-                (None, Some(_)) => Some(format!("{}-{}", self.metadata.name, volume.name)),
+                (None, Some(_)) => Some(format!("{pod}-{}", volume.name)),
                 (None, None) => None,
             }
-        })
-    }
-
-    fn node(&self) -> Option<&str> {
-        self.spec.node_name.as_deref().filter(|name| !name.is_empty())
+        });
+        Ok(User { claims: claims.collect(), node: spec.node_name.filter(|name| !name.is_empty()) })
     }
 }
 
 /// What a pod's coming, moving or going means for claims.
-pub fn plan(lister: &dyn Lister, namespace: &str, name: &str) -> Result<Outcome, Error> {
-    let pod = lister.get_fields(&POD.named(namespace, name), FIELDS);
+pub fn plan(seen: Seen<'_>, namespace: &str, name: &str) -> Result<Outcome, Error> {
+    let pod = seen.lister.get_fields(&POD.named(namespace, name), User::FIELDS);
     let Some(pod) = pod else {
-        return released(lister, namespace);
+        return released(seen, namespace);
     };
-    let pod: User = pod.parse()?;
+    let pod = User::from_object(pod)?;
     let mut outcome = Outcome::done();
-    for claim in pod.claims() {
-        if let Some(claim) = lister.read::<PersistentVolumeClaim>(namespace, &claim)? {
-            outcome.extend(claim::plan(lister, &claim, pod.node())?.actions);
+    for claim in &pod.claims {
+        if let Some(claim) = seen.lister.read::<PersistentVolumeClaim>(namespace, claim)? {
+            outcome.extend(claim::plan(seen, &claim, pod.node.as_deref())?.actions);
         }
     }
     Ok(outcome)
 }
 
 /// The pod is gone, and what it used with it: looks after claims that wait to go.
-fn released(lister: &dyn Lister, namespace: &str) -> Result<Outcome, Error> {
+fn released(seen: Seen<'_>, namespace: &str) -> Result<Outcome, Error> {
+    let leaving = seen.claims(|claim| {
+        claim.reference.namespace == namespace && claim.metadata.is_being_deleted()
+    })?;
     let mut outcome = Outcome::done();
-    let query = Query::of(PERSISTENT_VOLUME_CLAIM).namespace(namespace);
-    for claim in lister.read_all::<PersistentVolumeClaim>(query)? {
-        if claim.metadata.is_being_deleted() {
-            outcome.extend(claim::plan(lister, &claim, None)?.actions);
-        }
+    for claim in leaving {
+        outcome.extend(claim::plan(seen, &claim, None)?.actions);
     }
     Ok(outcome)
-}
-
-/// The nodes of the pods that use a claim; pods without a node do not count.
-pub fn nodes_of_users(
-    lister: &dyn Lister,
-    claim: &Typed<PersistentVolumeClaim>,
-) -> Result<Vec<String>, Error> {
-    let query = Query::of(POD).namespace(claim.reference.namespace.as_str());
-    let mut nodes = Vec::new();
-    for pod in lister.list_fields(&query, FIELDS) {
-        let pod: User = pod.parse()?;
-        if let Some(node) = pod.node()
-            && pod.claims().any(|name| name == claim.reference.name)
-        {
-            nodes.push(node.to_owned());
-        }
-    }
-    Ok(nodes)
 }

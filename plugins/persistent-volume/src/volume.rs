@@ -6,6 +6,7 @@ use pintle_sdk::prelude::*;
 use serde_json::json;
 
 use crate::choice::Wish;
+use crate::seen::Seen;
 use crate::{claim, keys};
 
 /// Volumes given away in one step; the rest follows when these are seen.
@@ -13,7 +14,7 @@ const MOST_AT_ONCE: usize = 100;
 
 type Volume = Typed<PersistentVolume>;
 
-pub fn plan(lister: &dyn Lister, volume: &Volume) -> Result<Outcome, Error> {
+pub fn plan(seen: Seen<'_>, volume: &Volume) -> Result<Outcome, Error> {
     if volume.metadata.is_being_deleted() {
         if volume.status.phase != "Bound" {
             let release = keys::finalizer(volume, &volume.metadata, keys::VOLUME_PROTECTION, false);
@@ -30,13 +31,13 @@ pub fn plan(lister: &dyn Lister, volume: &Volume) -> Result<Outcome, Error> {
         if volume.status.phase != "Available" {
             return Ok(phase(volume, "Available", ""));
         }
-        return give_away(lister, volume);
+        return give_away(seen, volume);
     };
-    let found = lister.read::<PersistentVolumeClaim>(&meant_for.namespace, &meant_for.name)?;
+    let found = seen.lister.read::<PersistentVolumeClaim>(&meant_for.namespace, &meant_for.name)?;
     if meant_for.uid.is_empty() {
         return match found {
             // A claim that asks for another volume leaves this one where it is.
-            Some(found) if serves(&found, volume) => claim::plan(lister, &found, None),
+            Some(found) if serves(&found, volume) => claim::plan(seen, &found, None),
             _ if volume.status.phase != "Available" => Ok(phase(volume, "Available", "")),
             _ => Ok(Outcome::done()),
         };
@@ -44,7 +45,7 @@ pub fn plan(lister: &dyn Lister, volume: &Volume) -> Result<Outcome, Error> {
     match found {
         Some(found) if found.uid == meant_for.uid => {
             if serves(&found, volume) {
-                claim::plan(lister, &found, None)
+                claim::plan(seen, &found, None)
             } else {
                 Ok(outbid(volume))
             }
@@ -58,13 +59,11 @@ fn serves(claim: &PersistentVolumeClaim, volume: &Volume) -> bool {
 }
 
 /// Volumes of a claim that is gone.
-pub fn of_gone_claim(lister: &dyn Lister, namespace: &str, name: &str) -> Result<Outcome, Error> {
+pub fn of_gone_claim(seen: Seen<'_>, namespace: &str, name: &str) -> Result<Outcome, Error> {
+    let of_it = |found: &ObjectReference| found.namespace == namespace && found.name == name;
     let mut outcome = Outcome::done();
-    for volume in lister.read_all::<PersistentVolume>(Query::of(PERSISTENT_VOLUME))? {
-        let of_it = |found: &ObjectReference| found.namespace == namespace && found.name == name;
-        if volume.spec.claim_ref.as_ref().is_some_and(of_it) {
-            outcome.extend(plan(lister, &volume)?.actions);
-        }
+    for volume in seen.volumes(|volume| volume.spec.claim_ref.as_ref().is_some_and(of_it))? {
+        outcome.extend(plan(seen, &volume)?.actions);
     }
     Ok(outcome)
 }
@@ -77,28 +76,35 @@ fn phase(volume: &Volume, phase: &str, message: &str) -> Outcome {
 
 /// A free volume: the claims that could have it choose in the order of their age,
 /// among all that is free, so that the smallest that fits goes to each.
-fn give_away(lister: &dyn Lister, volume: &Volume) -> Result<Outcome, Error> {
-    let mut claims =
-        lister.read_all::<PersistentVolumeClaim>(Query::of(PERSISTENT_VOLUME_CLAIM))?;
-    claims.retain(|claim| {
+fn give_away(seen: Seen<'_>, volume: &Volume) -> Result<Outcome, Error> {
+    let mut claims = seen.claims(|claim| {
         let asks = claim.spec.volume_name.as_str();
         let free =
             asks.is_empty() && !claim.metadata.annotations.contains_key(keys::BIND_COMPLETED);
         let kindred = keys::is_meant_for(volume, claim)
             || keys::class_of_volume(volume) == keys::class_of_claim(claim);
         !claim.metadata.is_being_deleted() && (asks == volume.reference.name || (free && kindred))
-    });
+    })?;
     claims.sort_by(|a, b| {
         let age = |claim: &Typed<PersistentVolumeClaim>| claim.metadata.creation_timestamp.clone();
         age(a).cmp(&age(b)).then_with(|| a.reference.cmp(&b.reference))
     });
     if let Some(claim) = claims.iter().find(|claim| !claim.spec.volume_name.is_empty()) {
-        let outcome = claim::plan(lister, claim, None)?;
+        let outcome = claim::plan(seen, claim, None)?;
         if !outcome.actions.is_empty() {
             return Ok(outcome);
         }
     }
-    let volumes = lister.read_all::<PersistentVolume>(Query::of(PERSISTENT_VOLUME))?;
+    seen.look_at_volumes(|volumes| shared_out(seen.lister, volume, &claims, volumes.values()))?
+}
+
+/// The claims choose among the volumes until this one is given away.
+fn shared_out<'v>(
+    lister: &dyn Lister,
+    volume: &Volume,
+    claims: &[Typed<PersistentVolumeClaim>],
+    volumes: impl Iterator<Item = &'v Volume> + Clone,
+) -> Result<Outcome, Error> {
     let mut taken = BTreeSet::new();
     let mut outcome = Outcome::done();
     for found in claims.iter().filter(|claim| claim.spec.volume_name.is_empty()) {
@@ -109,7 +115,7 @@ fn give_away(lister: &dyn Lister, volume: &Volume) -> Result<Outcome, Error> {
         if !wish.can_have(volume) {
             continue;
         }
-        let Some(best) = wish.best(&volumes, &taken) else { continue };
+        let Some(best) = wish.best(volumes.clone(), &taken) else { continue };
         taken.insert(best.reference.name.as_str());
         outcome.extend(claim::bind(found, best).actions);
         if outcome.actions.len() >= MOST_AT_ONCE || best.reference == volume.reference {
