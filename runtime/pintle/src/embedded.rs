@@ -1,8 +1,11 @@
 //! The default plugins, as components inside this binary.
 
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
 use bytes::Bytes;
 use pintle_plugin_host::Embedded;
-use pintle_plugin_host::plugin::Role;
+use pintle_plugin_host::plugin::{ReviewRule, Role};
 use serde_json::{Value, json};
 
 use crate::config::Settings;
@@ -16,6 +19,10 @@ pub struct Default {
 
 /// Made by the build script.
 pub const PLUGINS: &[Default] = include!(concat!(env!("OUT_DIR"), "/plugins.rs"));
+
+/// What the admission plugins among them review, by name: made by the test that
+/// compares the documented plugins with the components.
+const REVIEWS: &str = include_str!("reviews.json");
 
 /// What a cluster's Plugin object of a default plugin says at first.
 pub fn spec(plugin: &Default) -> Value {
@@ -72,20 +79,21 @@ pub fn component(name: &str) -> Option<&'static [u8]> {
 
 /// The plugins with what this server's settings and identity make of their
 /// configuration; `spec.config` of the Plugin object is laid over it.
-pub fn with_defaults(settings: &Settings, ca_pem: &str, services: Value) -> Vec<Embedded> {
+pub fn with_defaults(settings: &Settings, ca_pem: &str, services: Value) -> Result<Vec<Embedded>> {
+    let mut reviews: BTreeMap<String, Vec<ReviewRule>> =
+        serde_json::from_str(REVIEWS).context("the list of what embedded plugins review")?;
     let config = |name: &str| match name {
         "service-cidrs" => services.clone(),
         "node-ipam" => json!({"clusterCIDR": settings.cluster_cidr()}),
         "root-ca-publisher" => json!({"rootCA": ca_pem}),
         _ => Value::Null,
     };
-    PLUGINS
-        .iter()
-        .map(|plugin| Embedded {
-            name: plugin.name.to_owned(),
-            role: plugin.role,
-            wasm: Bytes::from_static(plugin.wasm),
-            config: config(plugin.name),
-        })
-        .collect()
+    let embedded = PLUGINS.iter().map(|plugin| Embedded {
+        name: plugin.name.to_owned(),
+        role: plugin.role,
+        wasm: Bytes::from_static(plugin.wasm),
+        config: config(plugin.name),
+        reviews: reviews.remove(plugin.name).unwrap_or_default(),
+    });
+    Ok(embedded.collect())
 }

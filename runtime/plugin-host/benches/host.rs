@@ -106,7 +106,7 @@ async fn run(
 }
 
 fn embedded(name: &str, role: Role, wasm: Bytes) -> Embedded {
-    Embedded { name: name.to_owned(), role, wasm, config: Value::Null }
+    Embedded { name: name.to_owned(), role, wasm, config: Value::Null, reviews: Vec::new() }
 }
 
 async fn admission(cache: &std::path::Path) {

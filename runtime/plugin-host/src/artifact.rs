@@ -8,6 +8,8 @@
 
 #![allow(unsafe_code)] // mapping cached native code; see `Artifacts::map`
 
+mod error;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::hash::{Hash, Hasher};
@@ -26,6 +28,8 @@ use crate::compile::{self, Compiler};
 use crate::contract;
 use crate::engine::Wasm;
 use crate::plugin::Role;
+
+pub use error::ArtifactError;
 
 /// Far above any sensible component (a JavaScript engine inside is 12 MB).
 pub(crate) const MAX_COMPONENT_BYTES: usize = 64 << 20;
@@ -63,62 +67,6 @@ impl Digest {
 impl std::fmt::Display for Digest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-/// Why bytes are not a component of the wanted role.
-#[derive(Debug, thiserror::Error)]
-pub enum ArtifactError {
-    #[error("the component is empty")]
-    Empty,
-    #[error("the component has {size} bytes, more than the {MAX_COMPONENT_BYTES} allowed")]
-    TooLarge { size: usize },
-    #[error("the digest is {actual}, but the Plugin object names {expected}")]
-    DigestMismatch { expected: String, actual: Digest },
-    #[error("{expected:?} is not a digest; write sha256: and 64 hexadecimal digits")]
-    DigestSyntax { expected: String },
-    #[error("not WebAssembly: the file starts with `{start}`, not with `\\0asm`")]
-    NotWasm { start: String },
-    #[error("a core module, not a component; link it with wasm-component-ld")]
-    CoreModule,
-    #[error("WebAssembly of an unknown kind (version bytes {version})")]
-    UnknownLayer { version: String },
-    #[error("the component does not compile")]
-    Compile(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("compiling the component took longer than {seconds} s")]
-    CompileTimeout { seconds: u64 },
-    #[error("cannot run the compiler {program}")]
-    Compiler {
-        program: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error("cannot keep the compiled component in {directory}")]
-    Cache {
-        directory: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error("the component imports {import}, which role {role} does not offer")]
-    UngrantedImport { import: String, role: Role },
-    #[error("the component exports {found}, but role {role} needs {needed}")]
-    WrongRole { role: Role, needed: String, found: String },
-}
-
-impl ArtifactError {
-    /// One word for status.reason.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::DigestMismatch { .. } | Self::DigestSyntax { .. } => "DigestMismatch",
-            Self::Empty | Self::TooLarge { .. } => "BadSize",
-            Self::NotWasm { .. } | Self::CoreModule | Self::UnknownLayer { .. } => "NotAComponent",
-            Self::Compile(_) => "CompileError",
-            Self::CompileTimeout { .. } => "CompileTimeout",
-            Self::Compiler { .. } => "CompilerUnavailable",
-            Self::Cache { .. } => "CacheUnwritable",
-            Self::UngrantedImport { .. } => "UngrantedImport",
-            Self::WrongRole { .. } => "WrongRole",
-        }
     }
 }
 

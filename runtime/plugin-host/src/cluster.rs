@@ -203,6 +203,10 @@ pub enum ApplyError {
     AlreadyExists(String),
     #[error("forbidden: {0}")]
     Forbidden(String),
+    /// Made in a namespace that is on its way out. Nothing can be made there any
+    /// more, so asking again is of no use.
+    #[error("the namespace is being deleted: {0}")]
+    NamespaceTerminating(String),
     #[error("invalid: {0}")]
     Invalid(String),
     /// Worth trying again: overload, a timeout, a server that is stopping.
@@ -231,6 +235,11 @@ pub trait Cluster: Send + Sync + 'static {
     -> Result<Applied, ApplyError>;
 
     fn now_unix_ms(&self) -> i64;
+
+    /// Whether there can be objects of the kind, in this version.
+    fn serves(&self, _kind: &GroupVersionKind) -> bool {
+        true
+    }
 
     /// Keeps why the last plan of a plugin for an object was refused; none
     /// forgets it. What is not kept is never read.

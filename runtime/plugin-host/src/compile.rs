@@ -18,6 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
 use rustix::process::{Gid, Pid, PidfdFlags, Resource, Rlimit, Signal, Uid, pidfd_open};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::artifact::{ArtifactError, MAX_COMPONENT_BYTES};
 use crate::engine;
@@ -175,15 +176,43 @@ fn limit_this_process() {
     }
     // After the change of identity, which would undo it.
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    // It was started beside a version that decides: see `priority::beside`.
+    if rustix::process::getpriority_process(None).is_ok_and(|nice| nice > 0) {
+        leave_a_processor();
+    }
     let limit = |most| Rlimit { current: Some(most), maximum: Some(most) };
     // A core file would hold what the process was given.
     let _ = rustix::process::setrlimit(Resource::Core, limit(0));
     let _ = rustix::process::setrlimit(Resource::Cpu, limit(CPU_LIMIT_SECONDS));
 }
 
+/// This thread, and those that it starts, keep off one processor if they have
+/// several: what others ask of the server meanwhile is answered there. A low
+/// priority alone would let each of its steps wait for the end of a time slice.
+fn leave_a_processor() {
+    let Ok(mut allowed) = sched_getaffinity(None) else { return };
+    let first = (0..CpuSet::MAX_CPU).find(|cpu| allowed.is_set(*cpu));
+    if let Some(first) = first.filter(|_| allowed.count() > 1) {
+        allowed.unset(first);
+        let _ = sched_setaffinity(None, &allowed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_processor_is_left_where_there_are_several() {
+        let counted = std::thread::spawn(|| {
+            let count = || sched_getaffinity(None).unwrap().count();
+            let before = count();
+            leave_a_processor();
+            (before, count())
+        });
+        let (before, after) = counted.join().unwrap();
+        assert_eq!(after, (before - 1).max(1));
+    }
 
     /// A shell script in the place of the compiler.
     fn compile(script: &str) -> (Result<(), ArtifactError>, String) {

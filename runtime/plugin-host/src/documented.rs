@@ -1,16 +1,19 @@
-//! The table of default plugins in `docs/plugins.md` is what the components say
-//! of themselves, after their packages' descriptions. With `PINTLE_UPDATE_DOCS=1`
-//! the test writes it anew.
+//! The table of default plugins in `docs/plugins.md`, and what the server knows of
+//! its embedded admission plugins before they are compiled, are what the components
+//! say of themselves. With `PINTLE_UPDATE_DOCS=1` the test writes both anew.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
 use crate::inspect::inspect;
-use crate::plugin::GrantRule;
+use crate::plugin::{GrantRule, ReviewRule};
 
 const BEGIN: &str = "<!-- default plugins: begin -->\n";
 const END: &str = "<!-- default plugins: end -->";
+
+/// Below the root of the workspace.
+const REVIEWS: &str = "runtime/pintle/src/reviews.json";
 
 #[test]
 fn the_documented_default_plugins_are_those_that_are_built() {
@@ -19,10 +22,17 @@ fn the_documented_default_plugins_are_those_that_are_built() {
     let text = std::fs::read_to_string(&document).unwrap();
     let (before, rest) = text.split_once(BEGIN).expect("the mark before the table");
     let (documented, after) = rest.split_once(END).expect("the mark after the table");
-    let table = table(&root);
+    let (table, reviews) = table(&root);
+    let reviews = format!("{}\n", serde_json::to_string_pretty(&reviews).unwrap());
     if std::env::var_os("PINTLE_UPDATE_DOCS").is_some() {
         std::fs::write(&document, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
+        std::fs::write(root.join(REVIEWS), reviews).unwrap();
     } else {
+        assert_eq!(
+            std::fs::read_to_string(root.join(REVIEWS)).unwrap(),
+            reviews,
+            "{REVIEWS} is out of date; run this test with PINTLE_UPDATE_DOCS=1"
+        );
         assert_eq!(
             documented, table,
             "docs/plugins.md is out of date; run this test with PINTLE_UPDATE_DOCS=1"
@@ -30,7 +40,8 @@ fn the_documented_default_plugins_are_those_that_are_built() {
     }
 }
 
-fn table(root: &Path) -> String {
+/// The table, and the rules of admission plugins by name.
+fn table(root: &Path) -> (String, BTreeMap<String, Vec<ReviewRule>>) {
     let plugins = std::fs::read_dir(root.join("plugins")).unwrap();
     let names: BTreeSet<String> = plugins
         .map(|entry| entry.unwrap())
@@ -44,6 +55,7 @@ fn table(root: &Path) -> String {
     let mut text = String::from(
         "| Plugin | For | Role | Looks at | Needs | `spec.config` |\n|---|---|---|---|---|---|\n",
     );
+    let mut reviews = BTreeMap::new();
     for (name, built) in names.iter().zip(built) {
         let component = std::fs::read(&built.path).unwrap();
         let inspection = inspect(&component).unwrap();
@@ -58,8 +70,11 @@ fn table(root: &Path) -> String {
             or_nothing(said.needs.iter().map(need).collect()),
             or_nothing(settings),
         );
+        if !said.reviews.is_empty() {
+            reviews.insert(name.clone(), said.reviews);
+        }
     }
-    text
+    (text, reviews)
 }
 
 /// Of the package in that folder.

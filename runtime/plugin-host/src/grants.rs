@@ -99,6 +99,14 @@ impl Grants {
         })
     }
 
+    /// Whether events of the kind (None: of every kind) may be delivered from every
+    /// namespace: then none of them has to be asked about.
+    pub(crate) fn may_watch_everywhere(&self, kind: Option<&GroupVersionKind>) -> bool {
+        let any = GroupVersionKind::new(ANY, ANY, ANY);
+        let kind = kind.unwrap_or(&any);
+        self.allows(&Ask { kind, verb: "watch", subresource: "", namespace: "" })
+    }
+
     /// The first need of the manifest that these grants do not cover, in words.
     pub(crate) fn missing(&self, manifest: &types::Manifest) -> Option<String> {
         for need in &manifest.needs {

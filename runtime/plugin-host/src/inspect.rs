@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use wasmtime::component::Component;
 
+use crate::admission;
 use crate::artifact::{self, Artifact, ArtifactError};
 use crate::bindings::admission::AdmissionPlugin;
 use crate::bindings::authorizer::AuthorizerPlugin;
@@ -20,7 +21,7 @@ use crate::budget::Budgets;
 use crate::contract;
 use crate::engine::{EngineError, Wasm};
 use crate::grants::Grants;
-use crate::plugin::{GrantRule, Role};
+use crate::plugin::{GrantRule, ReviewRule, Role};
 use crate::program::admission_interface::{Operation, Rule};
 use crate::program::{GrantPolicy, Ingredients, LoadError, Program, World};
 
@@ -49,6 +50,8 @@ pub struct Described {
     pub version: String,
     /// The grants that it asks for.
     pub needs: Vec<GrantRule>,
+    /// Admission: the requests that it wants to see.
+    pub reviews: Vec<ReviewRule>,
     /// For people: kinds, with what of them.
     pub looks_at: Vec<String>,
     /// The keys of its configuration; a dot stands for a level.
@@ -134,7 +137,15 @@ impl Subject<'_> {
             version: manifest.version,
             looks_at,
             settings: self.settings(&[]),
+            reviews: self.reviews()?,
         })
+    }
+
+    fn reviews(&self) -> Result<Vec<ReviewRule>, LoadError> {
+        if self.artifact.role != Role::Admission {
+            return Ok(Vec::new());
+        }
+        Ok(admission::reviews(&self.load::<AdmissionPlugin>(&json!({}))?))
     }
 
     /// What it looks at, and its manifest.

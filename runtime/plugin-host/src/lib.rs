@@ -40,6 +40,7 @@ pub mod inspect;
 mod lister;
 mod logging;
 mod metrics;
+mod opening;
 pub mod outline;
 mod pace;
 mod plan;

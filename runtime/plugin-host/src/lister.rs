@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use pintle_api::meta::GroupVersionKind;
+
 use crate::bindings::{changes, lister, types};
 use crate::cluster::{Changes, Cluster, ListQuery, ObjectHandle, RefusalPlace, RevisionGone};
 use crate::convert;
@@ -50,8 +52,10 @@ pub(crate) struct Reader {
     pub plugin: Arc<str>,
 }
 
-/// Nothing of this kind is stored: the host makes it up for the one who asks.
-const REFUSAL: (&str, &str) = ("plugins.pintle.dev", "Refusal");
+/// Nothing of these kinds is stored: the host makes it up for the one who asks.
+const MADE_UP: &str = "plugins.pintle.dev";
+const REFUSAL: &str = "Refusal";
+const UNKNOWN_KIND: &str = "UnknownKind";
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ReadError {
@@ -82,8 +86,10 @@ impl Reads for Reader {
         if !self.grants.may_read_in(&kind, &reference.namespace) {
             return Ok(None);
         }
-        if (kind.group.as_str(), kind.kind.as_str()) == REFUSAL {
-            return Ok(self.refusal(reference.namespace, reference.name));
+        match (kind.group.as_str(), kind.kind.as_str()) {
+            (MADE_UP, REFUSAL) => return Ok(self.refusal(reference.namespace, reference.name)),
+            (MADE_UP, UNKNOWN_KIND) => return Ok(self.unknown_kind(&reference.name)),
+            _ => {}
         }
         let found = self.cluster.pinned(at)?.get(&kind, &reference.namespace, &reference.name)?;
         Ok(found.map(|object| convert::object(&*object, true)))
@@ -130,6 +136,27 @@ impl Reads for Reader {
     }
 }
 
+/// An object that is stored nowhere.
+fn made_up(kind: &str, namespace: String, name: String, message: &str) -> types::Object {
+    let json = serde_json::json!({
+        "apiVersion": format!("{MADE_UP}/v1alpha1"),
+        "kind": kind,
+        "metadata": {"namespace": namespace, "name": name},
+        "message": message,
+    });
+    let kind = types::KindRef {
+        group: MADE_UP.to_owned(),
+        version: "v1alpha1".to_owned(),
+        kind: kind.to_owned(),
+    };
+    types::Object {
+        ref_: types::ObjectRef { kind, namespace, name },
+        uid: String::new(),
+        revision: 0,
+        json: json.to_string().into_bytes(),
+    }
+}
+
 fn carry(found: &[ObjectHandle], with_json: bool) -> Result<Vec<types::Object>, ReadError> {
     let bytes: usize =
         if with_json { found.iter().map(|object| object.json().len()).sum() } else { 0 };
@@ -158,24 +185,17 @@ impl Reader {
     fn refusal(&self, namespace: String, name: String) -> Option<types::Object> {
         let place = RefusalPlace { namespace, name };
         let message = self.cluster.refusal(&self.plugin, &place)?;
-        let (group, kind) = REFUSAL;
-        let json = serde_json::json!({
-            "apiVersion": format!("{group}/v1alpha1"),
-            "kind": kind,
-            "metadata": {"namespace": place.namespace, "name": place.name},
-            "message": message,
-        });
-        let kind = types::KindRef {
-            group: group.to_owned(),
-            version: "v1alpha1".to_owned(),
-            kind: kind.to_owned(),
-        };
-        Some(types::Object {
-            ref_: types::ObjectRef { kind, namespace: place.namespace, name: place.name },
-            uid: String::new(),
-            revision: 0,
-            json: json.to_string().into_bytes(),
-        })
+        Some(made_up(REFUSAL, place.namespace, place.name, &message))
+    }
+
+    /// `apps/v1/Deployment`: there is something to read when nobody serves that.
+    fn unknown_kind(&self, name: &str) -> Option<types::Object> {
+        let (api_version, kind) = name.rsplit_once('/')?;
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let asked = GroupVersionKind::new(group, version, kind);
+        let message = format!("there is no kind {kind} in {api_version}");
+        (!self.cluster.serves(&asked))
+            .then(|| made_up(UNKNOWN_KIND, String::new(), name.to_owned(), &message))
     }
 
     fn find(&self, at: u64, query: lister::Query) -> Result<Vec<ObjectHandle>, ReadError> {
@@ -197,7 +217,7 @@ impl Reader {
     }
 
     fn keep_granted(&self, objects: &mut Vec<ObjectHandle>) {
-        let mut last: Option<(Arc<pintle_api::meta::GroupVersionKind>, String, bool)> = None;
+        let mut last: Option<(Arc<GroupVersionKind>, String, bool)> = None;
         objects.retain(|object| match &last {
             // Neighbours are mostly of one kind and namespace: ask once.
             Some((kind, namespace, allowed))

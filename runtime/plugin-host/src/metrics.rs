@@ -107,6 +107,11 @@ impl Metrics {
         self.stirred.store(false, Ordering::SeqCst);
     }
 
+    /// Calls `stir` no more until `rearm`: whoever would be told looks by itself.
+    pub fn disarm(&self) {
+        self.stirred.store(true, Ordering::SeqCst);
+    }
+
     /// A counter has moved.
     pub fn moved(&self) {
         if let Some(stir) = &self.stir

@@ -181,6 +181,8 @@ pub(crate) async fn perform(
                 }
                 // What is gone is deleted.
                 Err(ApplyError::NotFound(_)) if is_delete => metrics.actions(1),
+                // It never will be; what else is to be done does not wait for it.
+                Err(ApplyError::NamespaceTerminating(_)) => {}
                 Err(error) => {
                     if matches!(error, ApplyError::Conflict(_) | ApplyError::AlreadyExists(_)) {
                         metrics.conflict();
@@ -220,6 +222,7 @@ mod tests {
     use super::*;
     use crate::bindings::types;
     use crate::plugin::GrantRule;
+    use crate::testing::{ENDING, Still};
     use pintle_api::meta::GroupVersionKind;
 
     fn grants() -> Grants {
@@ -260,6 +263,26 @@ mod tests {
         bad(actions::Action::Other(("later".into(), vec![])), "does not know");
         let many = (0..=MAX_ACTIONS).map(|_| create("a", "{}")).collect();
         assert!(check(many, &grants()).unwrap_err().to_string().contains("10001 actions"));
+    }
+
+    #[tokio::test]
+    async fn what_a_namespace_on_its_way_out_does_not_take_is_not_asked_for_again() {
+        async fn check(namespaces: &[&str], rejected: bool) {
+            let cluster: Arc<dyn Cluster> = Arc::new(Still(Vec::new()));
+            let actions = namespaces.iter().map(|namespace| Action::Create {
+                kind: GroupVersionKind::new("", "v1", "Pod"),
+                namespace: (*namespace).to_owned(),
+                object: bytes::Bytes::new(),
+            });
+            let metrics = Metrics::default();
+            let done = perform(&cluster, &PluginIdentity::Host, actions.collect(), &metrics).await;
+            assert_eq!(done.rejected.is_some(), rejected, "{namespaces:?}");
+        }
+        check(&[ENDING], false).await;
+        check(&[ENDING, ENDING], false).await;
+        check(&["other"], true).await;
+        // What comes behind it is tried all the same.
+        check(&[ENDING, "other"], true).await;
     }
 
     #[test]

@@ -3,9 +3,13 @@
 //! A Plugin says which component plays which role, with which configuration,
 //! what it may touch and what it may use up. Applying a changed one swaps it.
 
+mod status;
+
 use pintle_api::meta::{GroupVersionKind, ObjectMeta};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use status::{ParkedInput, Phase, PluginStatus, ReviewRule, ShadowStatus};
 
 pub const GROUP: &str = "plugins.pintle.dev";
 pub const VERSION: &str = "v1alpha1";
@@ -103,8 +107,8 @@ pub struct PluginSpec {
     /// those of others; 1 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
-    /// Scheduler extensions and authorizers: what becomes of a pod or a request
-    /// that this one cannot answer for.
+    /// Scheduler extensions, authorizers and admission: what becomes of a pod or a
+    /// request that this one cannot answer for. See [`PluginSpec::failure_policy`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_policy: Option<FailurePolicy>,
     /// Whose signature the component must carry.
@@ -116,6 +120,18 @@ pub struct PluginSpec {
     /// Loaded by nobody until false again.
     #[serde(default)]
     pub suspended: bool,
+}
+
+impl PluginSpec {
+    /// What a call that cannot be answered means. What an admission plugin checks
+    /// is not let through unchecked unless somebody says so; where others are
+    /// silent, nothing is allowed by it.
+    pub fn failure_policy(&self) -> FailurePolicy {
+        self.failure_policy.unwrap_or(match self.role {
+            Role::Admission => FailurePolicy::Fail,
+            _ => FailurePolicy::Ignore,
+        })
+    }
 }
 
 /// Where the component comes from. Exactly one field is set.
@@ -183,10 +199,9 @@ pub struct SecretReference {
 }
 
 /// What a call that cannot be answered means.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FailurePolicy {
     /// As if the plugin had nothing to say.
-    #[default]
     Ignore,
     /// As if it had refused.
     Fail,
@@ -278,97 +293,4 @@ pub enum AfterShadow {
     Promote,
     /// It stops, and a person decides.
     Stop,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Phase {
-    #[default]
-    Pending,
-    Loading,
-    Active,
-    /// The version of the spec is compared; the one before it decides.
-    Shadowing,
-    /// The version of the spec was compared and waits for a person; the one
-    /// before it decides.
-    Shadowed,
-    /// The version of the spec misbehaved; the one before it decides again.
-    RolledBack,
-    /// The version of the spec could not be loaded; the one before it goes on.
-    Rejected,
-    /// Nothing decides.
-    Failed,
-    Suspended,
-}
-
-/// Counters are those of this server process since the plugin was loaded.
-/// The comparison of the version of the spec with the active one.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ShadowStatus {
-    /// The version that is compared.
-    pub digest: String,
-    /// Decisions of both that were compared, and how they came out.
-    pub decisions: u64,
-    pub agreements: u64,
-    pub divergences: u64,
-    /// Decisions that were not compared, because the shadow could not keep up.
-    pub skipped: u64,
-}
-
-/// An input that a plugin trips over again and again; it is left alone until
-/// it changes or another version decides.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ParkedInput {
-    /// `Pod default/web-1`.
-    pub object: String,
-    pub strikes: u32,
-    pub reason: String,
-    pub message: String,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct PluginStatus {
-    pub phase: Phase,
-    /// One word, for programs: `DigestMismatch`, `UngrantedImport`, `OutOfFuel`, ...
-    pub reason: String,
-    pub message: String,
-    pub observed_generation: i64,
-    /// The version that the plugin gives itself.
-    pub version: String,
-    pub active_digest: String,
-    pub previous_digest: String,
-    /// The version of the spec, when it misbehaved and the one before decides again.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub rolled_back_from: String,
-    /// The configuration of the active version, when that is not the spec's version.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub active_config: Option<Value>,
-    /// What the active version asked for in its manifest; what the spec's
-    /// version asks for when that was not granted.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub needs: Vec<GrantRule>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub shadow: Option<ShadowStatus>,
-    /// At most twenty of them.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub parked: Vec<ParkedInput>,
-    pub calls: u64,
-    pub p50_microseconds: u64,
-    pub p99_microseconds: u64,
-    pub fuel_consumed: u64,
-    pub memory_bytes: u64,
-    pub traps: u64,
-    /// Faulty calls in a row.
-    pub strikes: u64,
-    pub strikes_total: u64,
-    pub actions: u64,
-    pub conflicts: u64,
-    pub queue_depth: u64,
-    pub swaps: u64,
-    pub rollbacks: u64,
-    pub last_swap_pause_microseconds: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_transition_time: Option<String>,
 }

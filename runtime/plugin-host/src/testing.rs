@@ -77,6 +77,9 @@ impl Object for Fixed {
     }
 }
 
+/// A namespace of [`Still`] that is being deleted.
+pub(crate) const ENDING: &str = "ending";
+
 /// A cluster that holds objects and performs nothing.
 pub(crate) struct Still(pub Vec<ObjectHandle>);
 
@@ -108,7 +111,10 @@ impl Cluster for Still {
     fn subscribe(&self) -> Box<dyn EventStream> {
         unreachable!("unit tests bring their own events")
     }
-    async fn apply(&self, _: &PluginIdentity, _: Action) -> Result<Applied, ApplyError> {
+    async fn apply(&self, _: &PluginIdentity, action: Action) -> Result<Applied, ApplyError> {
+        if matches!(&action, Action::Create { namespace, .. } if namespace == ENDING) {
+            return Err(ApplyError::NamespaceTerminating(ENDING.to_owned()));
+        }
         Err(ApplyError::Transient("nothing is performed here".to_owned()))
     }
     fn now_unix_ms(&self) -> i64 {

@@ -90,6 +90,7 @@ async fn an_embedded_controller_acts() {
         role: Role::Controller,
         wasm: guests::controller(),
         config: json!({ "version": "7" }),
+        reviews: Vec::new(),
     };
     let running = Running::start(memory.clone(), vec![embedded]).await;
     memory.create(config_map("after", json!({})));

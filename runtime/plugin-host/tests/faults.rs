@@ -137,6 +137,14 @@ fn candidates() -> Vec<Candidate> {
             "UngrantedAction",
         ),
         candidate("answers nonsense", json!({ "schedule": "short" }), "InvalidReply"),
+        candidate("binds to an invented node", json!({ "schedule": "nowhere" }), "InvalidReply"),
+        Candidate {
+            spec: json!({
+                "config": { "schedule": "preempt" },
+                "grants": [{ "apiGroups": ["*"], "kinds": ["*"], "verbs": ["*"] }],
+            }),
+            ..candidate("makes room on no node", json!({}), "InvalidReply")
+        },
     ];
     let mut leaks = candidate("leaks memory", json!({ "leak": 1 << 18 }), "OutOfMemory");
     leaks.spec["budgets"] = json!({ "memoryBytes": 16 << 20 });
@@ -152,7 +160,8 @@ fn candidates() -> Vec<Candidate> {
     }
     let cut = scheduler.slice(..scheduler.len() / 2);
     for (what, component, reason) in [
-        ("imports too much", guests::controller(), "UngrantedImport"),
+        ("imports too much", guests::asking_for_the_network(), "UngrantedImport"),
+        ("is a controller", guests::controller(), "WrongRole"),
         ("has another role", guests::cni(), "WrongRole"),
         ("is truncated", cut, "CompileError"),
     ] {

@@ -46,6 +46,8 @@ fn build(language: &str, directory: &Path) -> Option<PathBuf> {
     let run = Command::new(examples().join(language).join("build.sh"))
         .arg(&output)
         .env("PINTLE_EXAMPLES_CACHE", target())
+        // The host's compiler is none for WebAssembly.
+        .env_remove("CC")
         .output()
         .expect("the build script starts");
     let said = String::from_utf8_lossy(&run.stderr);

@@ -5,7 +5,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use pintle_plugin_host::{Compiler, Host, HostConfig};
@@ -106,13 +106,15 @@ async fn what_a_call_reads_stands_still_while_writers_go_on() {
     memory.create(marked("left", "twin", json!({ "n": "0" })));
     memory.create(marked("right", "twin", json!({ "n": "0" })));
     let stop = Arc::new(AtomicBool::new(false));
+    let written = Arc::new(AtomicUsize::new(0));
     let writer = std::thread::spawn({
-        let (memory, stop) = (memory.clone(), stop.clone());
+        let (memory, stop, written) = (memory.clone(), stop.clone(), written.clone());
         move || {
             for n in 1.. {
                 if stop.load(Ordering::SeqCst) {
-                    return n;
+                    return;
                 }
+                written.store(n, Ordering::SeqCst);
                 for name in ["left", "right"] {
                     memory.merge(
                         "ConfigMap",
@@ -124,16 +126,16 @@ async fn what_a_call_reads_stands_still_while_writers_go_on() {
                 // Lets calls begin at every moment; a call takes about as long.
                 std::thread::sleep(Duration::from_micros(50));
             }
-            0
         }
     });
     memory.create(config_map("reader", json!({ "do": "twins" })));
-    eventually("it has read often", || {
-        (running.scrape().of("calls_total", "copier") > 50.0).then_some(())
+    eventually("it has read often, and others have written often", || {
+        let calls = running.scrape().of("calls_total", "copier");
+        (calls > 50.0 && written.load(Ordering::SeqCst) > 50).then_some(())
     })
     .await;
     stop.store(true, Ordering::SeqCst);
-    assert!(writer.join().unwrap() > 50);
+    writer.join().unwrap();
     let scrape = running.scrape();
     assert_eq!(running.status("copier")["message"], "", "no read was torn");
     assert!(scrape.of("read_bytes_total", "copier") > 50.0 * 100.0);

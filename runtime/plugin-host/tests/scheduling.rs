@@ -64,7 +64,11 @@ impl Running {
     async fn all_bound(&self, count: usize) {
         eventually_showing("all bound", || {
             let bound = self.memory.count_bound();
-            if bound == count { Ok(()) } else { Err(bound.to_string()) }
+            if bound == count {
+                return Ok(());
+            }
+            let plugin = self.memory.value("Plugin", "", "scheduler").unwrap_or_default();
+            Err(format!("{bound}; {}", plugin["status"]))
         })
         .await;
     }

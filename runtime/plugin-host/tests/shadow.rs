@@ -5,7 +5,7 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -80,7 +80,7 @@ async fn the_same_program_never_diverges_under_load_and_takes_over_by_itself() {
     let shadowing = running.phase("scheduler", &generation, "Shadowing").await;
     assert_eq!(shadowing["version"], "old", "the one before decides");
     assert_eq!(shadowing["activeDigest"], guests::digest(&guests::scheduler()));
-    let mut round = 0;
+    let (mut round, end) = (0, Instant::now() + support::PATIENCE);
     let status = loop {
         churn(&memory, &format!("round-{round}"), 500).await;
         round += 1;
@@ -90,7 +90,7 @@ async fn the_same_program_never_diverges_under_load_and_takes_over_by_itself() {
         if status["phase"] == "Active" {
             break status;
         }
-        assert!(round < 200, "{status}");
+        assert!(Instant::now() < end, "{status}");
     };
     assert_eq!(status["activeDigest"], guests::digest(&candidate));
     assert_eq!(status["shadow"]["divergences"], 0, "{status}");
@@ -222,7 +222,7 @@ async fn what_happens_to_the_plugin_meanwhile_ends_the_comparison() {
     let generation = propose(&running, &candidate, new.clone(), shadow.clone());
     running.phase("scheduler", &generation, "Shadowing").await;
     memory.break_streams();
-    let mut round = 0;
+    let (mut round, end) = (0, Instant::now() + support::PATIENCE);
     let status = loop {
         // What is decided while the candidate is shown the present again is skipped.
         churn(&memory, &format!("meanwhile-{round}"), 50).await;
@@ -233,7 +233,7 @@ async fn what_happens_to_the_plugin_meanwhile_ends_the_comparison() {
         if status["shadow"]["agreements"].as_u64() > Some(20) {
             break status;
         }
-        assert!(round < 500, "{status}");
+        assert!(Instant::now() < end, "{status}");
     };
     // Edited back: it never stopped deciding.
     let swaps = status["swaps"].clone();

@@ -112,7 +112,7 @@ pub async fn start(settings: &Settings, stop: watch::Receiver<bool>) -> Result<R
                 settings,
                 ca.certificate_pem(),
                 services::config(settings, api_address)?,
-            ),
+            )?,
             sources: sources::with_public_keys(settings.plugin_public_keys.as_deref())?,
         },
         cluster,

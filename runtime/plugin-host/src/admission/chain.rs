@@ -9,10 +9,12 @@ use arc_swap::ArcSwap;
 use pintle_api::meta::GroupVersionKind;
 use serde_json::Value;
 
+use super::member::{Absent, Member};
 use super::request::{AdmissionRequest, Admitted, Document, Operation, Refusal};
-use super::unit::AdmissionUnit;
+use super::unit::{AdmissionUnit, Terms};
 use crate::bindings::types::{KindRef, ObjectRef};
 use crate::convert;
+use crate::plugin::FailurePolicy;
 use crate::program::admission_interface::{
     Denial, Operation as Operations, Phase, Request, Response, User, Verdict,
 };
@@ -23,49 +25,63 @@ const MAX_WARNING_BYTES: usize = 512;
 
 #[derive(Default)]
 pub struct AdmissionChain {
-    units: ArcSwap<Vec<Arc<AdmissionUnit>>>,
+    members: ArcSwap<Vec<Member>>,
 }
 
 impl AdmissionChain {
     /// Puts a unit where its priority and name say, in place of its namesake.
     pub(crate) fn put(&self, unit: Arc<AdmissionUnit>) {
-        self.units.rcu(|units| {
-            let mut units: Vec<_> =
-                units.iter().filter(|other| other.name != unit.name).cloned().collect();
-            units.push(unit.clone());
-            units.sort_by(|a, b| (a.priority, &a.name).cmp(&(b.priority, &b.name)));
-            units
+        self.place(&Member::Present(unit));
+    }
+
+    /// There is to be one, and it could not be loaded. Unless it is there: then
+    /// the version before goes on.
+    pub(crate) fn put_absent(&self, name: &Arc<str>, terms: Terms, absent: Absent) {
+        let is_there =
+            |member: &Member| matches!(member, Member::Present(unit) if unit.name == *name);
+        if !self.members.load().iter().any(is_there) {
+            let absent = Arc::new(absent);
+            self.place(&Member::Absent { name: name.clone(), terms, absent });
+        }
+    }
+
+    fn place(&self, member: &Member) {
+        self.members.rcu(|members| {
+            let others = members.iter().filter(|other| other.name() != member.name());
+            let mut members: Vec<_> = others.cloned().collect();
+            members.push(member.clone());
+            members.sort_by(|a, b| (a.priority(), a.name()).cmp(&(b.priority(), b.name())));
+            members
         });
     }
 
     pub(crate) fn remove(&self, name: &str) {
-        self.units.rcu(|units| {
-            units.iter().filter(|unit| &*unit.name != name).cloned().collect::<Vec<_>>()
+        self.members.rcu(|members| {
+            members.iter().filter(|member| member.name() != name).cloned().collect::<Vec<_>>()
         });
     }
 
     /// Whether any plugin wants to see such requests.
     pub fn wants(&self, kind: &GroupVersionKind, subresource: &str, operation: Operation) -> bool {
-        let units = self.units.load();
-        if units.is_empty() {
+        let members = self.members.load();
+        if members.is_empty() {
             return false;
         }
         let kind = convert::kind_ref(kind);
-        units.iter().any(|unit| {
-            unit.wants(Phase::Mutating, &kind, subresource, operation)
-                || unit.wants(Phase::Validating, &kind, subresource, operation)
+        members.iter().any(|member| {
+            member.wants(Phase::Mutating, &kind, subresource, operation)
+                || member.wants(Phase::Validating, &kind, subresource, operation)
         })
     }
 
     /// Asks every plugin that wants the request.
     pub async fn review(&self, request: AdmissionRequest<'_>) -> Result<Admitted, Refusal> {
-        let units = self.units.load_full();
+        let members = self.members.load_full();
         let mut review = Review::new(&request);
         for phase in [Phase::Mutating, Phase::Validating] {
-            for unit in units.iter() {
-                if unit.wants(phase, &review.kind, request.subresource, request.operation) {
-                    let response = review.ask(unit, phase).await?;
-                    review.follow(unit, response)?;
+            for member in members.iter() {
+                if member.wants(phase, &review.kind, request.subresource, request.operation) {
+                    review.pass(member, phase).await?;
                 }
             }
         }
@@ -77,8 +93,8 @@ impl AdmissionChain {
 struct Review<'a> {
     request: &'a AdmissionRequest<'a>,
     kind: KindRef,
-    /// The object as it is now, in bytes; made when the first plugin asks.
-    json: Option<Vec<u8>>,
+    /// What plugins are asked; made when the first one is.
+    question: Option<Arc<Request>>,
     mutated: Option<Value>,
     warnings: Vec<String>,
 }
@@ -88,45 +104,42 @@ impl<'a> Review<'a> {
         Self {
             request,
             kind: convert::kind_ref(request.kind),
-            json: None,
+            question: None,
             mutated: None,
             warnings: Vec::new(),
         }
     }
 
-    async fn ask(&mut self, unit: &Arc<AdmissionUnit>, phase: Phase) -> Result<Response, Refusal> {
-        let json = match &self.json {
-            Some(json) => json.clone(),
-            None => bytes(self.mutated.as_ref().map(Document::Parsed).or(self.request.object)),
+    /// Asks one of the chain. Where no answer comes, its failure policy says
+    /// whether the request goes on.
+    async fn pass(&mut self, member: &Member, phase: Phase) -> Result<(), Refusal> {
+        let answer = match member {
+            Member::Present(unit) => self.ask(unit, phase).await,
+            Member::Absent { absent, .. } => Err(absent.cause()),
         };
-        self.json = Some(json.clone());
-        let question = Request {
-            ref_: ObjectRef {
-                kind: self.kind.clone(),
-                namespace: self.request.namespace.to_owned(),
-                name: self.request.name.to_owned(),
-            },
-            subresource: self.request.subresource.to_owned(),
-            operation: match self.request.operation {
-                Operation::Create => Operations::CREATE,
-                Operation::Update => Operations::UPDATE,
-                Operation::Delete => Operations::DELETE,
-                Operation::Connect => Operations::CONNECT,
-            },
-            phase,
-            dry_run: self.request.dry_run,
-            user: User {
-                name: self.request.user.name.to_owned(),
-                uid: self.request.user.uid.to_owned(),
-                groups: self.request.user.groups.to_vec(),
-            },
-            json,
-            old_json: bytes(self.request.old_object),
-        };
+        let followed = answer.and_then(|response| self.follow(member.name(), response));
+        match followed {
+            Ok(outcome) => outcome,
+            Err(cause) if member.failure_policy() == FailurePolicy::Ignore => {
+                self.warn(format!("admission plugin {:?} gave no answer: {cause}", member.name()));
+                Ok(())
+            }
+            Err(cause) => Err(broken(member.name(), &cause, std::mem::take(&mut self.warnings))),
+        }
+    }
+
+    fn warn(&mut self, warning: String) {
+        if self.warnings.len() < MAX_WARNINGS {
+            self.warnings.push(clip(warning));
+        }
+    }
+
+    async fn ask(&mut self, unit: &Arc<AdmissionUnit>, phase: Phase) -> Result<Response, String> {
+        let question = self.question(phase);
         while let Some(until) = unit.in_debt_until(Instant::now()) {
             tokio::time::sleep_until(until.into()).await;
         }
-        let answer = if unit.is_wasi() {
+        if unit.is_wasi() {
             // WASI's host functions block on the async runtime, which its own threads may not.
             let unit = unit.clone();
             tokio::task::spawn_blocking(move || unit.review(&question))
@@ -134,25 +147,67 @@ impl<'a> Review<'a> {
                 .unwrap_or_else(|error| Err(error.to_string()))
         } else {
             unit.review(&question)
-        };
-        answer.map_err(|cause| broken(&unit.name, &cause, std::mem::take(&mut self.warnings)))
+        }
     }
 
-    fn follow(&mut self, unit: &AdmissionUnit, response: Response) -> Result<(), Refusal> {
-        let room = MAX_WARNINGS.saturating_sub(self.warnings.len());
-        self.warnings.extend(response.warnings.into_iter().take(room).map(clip));
+    /// The same for all plugins that are asked in a row; only the phase and the
+    /// object, when one has changed it, are made anew.
+    fn question(&mut self, phase: Phase) -> Arc<Request> {
+        let mut question = match self.question.take() {
+            Some(question) => question,
+            None => Arc::new(self.first_question(phase)),
+        };
+        // Nobody else holds it between two calls, so this copies nothing.
+        let open = Arc::make_mut(&mut question);
+        open.phase = phase;
+        if open.json.is_empty() {
+            open.json = bytes(self.mutated.as_ref().map(Document::Parsed).or(self.request.object));
+        }
+        self.question = Some(question.clone());
+        question
+    }
+
+    fn first_question(&self, phase: Phase) -> Request {
+        let request = self.request;
+        Request {
+            ref_: ObjectRef {
+                kind: self.kind.clone(),
+                namespace: request.namespace.to_owned(),
+                name: request.name.to_owned(),
+            },
+            subresource: request.subresource.to_owned(),
+            operation: match request.operation {
+                Operation::Create => Operations::CREATE,
+                Operation::Update => Operations::UPDATE,
+                Operation::Delete => Operations::DELETE,
+                Operation::Connect => Operations::CONNECT,
+            },
+            phase,
+            dry_run: request.dry_run,
+            user: User {
+                name: request.user.name.to_owned(),
+                uid: request.user.uid.to_owned(),
+                groups: request.user.groups.to_vec(),
+            },
+            json: Vec::new(),
+            old_json: bytes(request.old_object),
+        }
+    }
+
+    /// What the answer makes of the request; an error is no answer.
+    fn follow(&mut self, name: &str, response: Response) -> Result<Result<(), Refusal>, String> {
+        for warning in response.warnings {
+            self.warn(warning);
+        }
         match response.verdict {
-            Verdict::Allow => Ok(()),
+            Verdict::Allow => Ok(Ok(())),
             Verdict::Deny(denial) => {
-                Err(denied(denial, &unit.name, std::mem::take(&mut self.warnings)))
+                Ok(Err(denied(denial, name, std::mem::take(&mut self.warnings))))
             }
-            Verdict::Patch(patch) => self.patch(&patch).map_err(|cause| {
-                broken(
-                    &unit.name,
-                    &format!("its patch does not apply: {cause}"),
-                    std::mem::take(&mut self.warnings),
-                )
-            }),
+            Verdict::Patch(patch) => match self.patch(&patch) {
+                Ok(()) => Ok(Ok(())),
+                Err(cause) => Err(format!("its patch does not apply: {cause}")),
+            },
         }
     }
 
@@ -174,7 +229,9 @@ impl<'a> Review<'a> {
         };
         json_patch::patch(&mut object, &patch).map_err(|error| error.to_string())?;
         self.mutated = Some(object);
-        self.json = None;
+        if let Some(question) = &mut self.question {
+            Arc::make_mut(question).json.clear();
+        }
         Ok(())
     }
 }
@@ -218,7 +275,8 @@ fn denied(denial: Denial, plugin: &str, warnings: Vec<String>) -> Refusal {
     Refusal { code, reason, message, is_cause: false, warnings }
 }
 
-/// A plugin that gives no answer admits nothing.
+/// A plugin that gives no answer admits nothing, in the words for a webhook that
+/// cannot be called.
 fn broken(plugin: &str, cause: &str, warnings: Vec<String>) -> Refusal {
     Refusal {
         code: 500,

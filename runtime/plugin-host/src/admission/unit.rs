@@ -10,16 +10,15 @@ use parking_lot::Mutex;
 use super::gate::Gate;
 use super::parked::{self, ParkedRequests};
 use super::request::Operation;
+use super::rules::{covers, reviews};
 use crate::bindings::admission::AdmissionPlugin;
 use crate::bindings::types::{Context, KindRef};
 use crate::cluster::Cluster;
 use crate::convert;
 use crate::follow::{AdmissionTurn, Follower, FollowerHandle, Followers, Reviewed};
-use crate::plugin;
+use crate::plugin::{FailurePolicy, PluginSpec, ReviewRule};
 use crate::program::Program;
-use crate::program::admission_interface::{
-    Operation as Operations, Phase, Request, Response, Rule, Verdict,
-};
+use crate::program::admission_interface::{Phase, Request, Response, Verdict};
 use crate::sandbox::{Fault, Sandbox};
 use crate::seed::Seeds;
 use crate::supervise::{Health, Input, On, Previous, Remedy, Rollout, Version, take_warm};
@@ -28,10 +27,24 @@ use crate::supervise::{Health, Input, On, Previous, Remedy, Rollout, Version, ta
 /// past is shorter than the call.
 const MAX_OVERTAKEN: usize = 3;
 
-pub(crate) struct AdmissionUnit {
-    pub name: Arc<str>,
+/// What the Plugin object says of it besides its version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Terms {
     /// Lower is asked first.
     pub priority: i32,
+    /// What an answer that does not come means.
+    pub failure_policy: FailurePolicy,
+}
+
+impl Terms {
+    pub fn of(spec: &PluginSpec) -> Self {
+        Self { priority: spec.priority, failure_policy: spec.failure_policy() }
+    }
+}
+
+pub(crate) struct AdmissionUnit {
+    pub name: Arc<str>,
+    pub terms: Terms,
     cluster: Arc<dyn Cluster>,
     health: Arc<Health>,
     seeds: Seeds,
@@ -91,7 +104,7 @@ impl Live {
 impl AdmissionUnit {
     pub fn start(
         program: Arc<Program<AdmissionPlugin>>,
-        priority: i32,
+        terms: Terms,
         rollout: Rollout,
         cluster: Arc<dyn Cluster>,
         health: Arc<Health>,
@@ -101,7 +114,7 @@ impl AdmissionUnit {
         health.activated(live.version(), None, std::time::Duration::ZERO);
         Self {
             name: live.program.name.clone(),
-            priority,
+            terms,
             seeds: Seeds::starting_at(cluster.now_unix_ms().unsigned_abs()),
             cluster,
             health,
@@ -114,11 +127,11 @@ impl AdmissionUnit {
         }
     }
 
-    /// A unit of another priority or version that inherits this one as what to roll back to.
+    /// A unit of other terms or another version that inherits this one as what to roll back to.
     pub fn succeed(
         self: &Arc<Self>,
         program: Arc<Program<AdmissionPlugin>>,
-        priority: i32,
+        terms: Terms,
         rollout: Rollout,
     ) -> Self {
         let gate = program.budgets().max_instances.map(Gate::new);
@@ -135,7 +148,7 @@ impl AdmissionUnit {
         );
         Self {
             name: self.name.clone(),
-            priority,
+            terms,
             cluster: self.cluster.clone(),
             health: self.health.clone(),
             seeds: Seeds::starting_at(self.seeds.next()),
@@ -162,6 +175,11 @@ impl AdmissionUnit {
             Phase::Validating => &live.program.description.validating,
         };
         rules.iter().any(|rule| covers(rule, kind, subresource, operation))
+    }
+
+    /// The requests that the version in place asked to see.
+    pub fn reviews(&self) -> Vec<ReviewRule> {
+        reviews(&self.live.load().program.description)
     }
 
     pub fn set_rollout(&self, rollout: Rollout) {
@@ -326,56 +344,5 @@ pub(crate) fn sound(response: Response, request: &Request) -> Result<Response, F
             Err(Fault::BadReply("it returned a patch that is no JSON patch (RFC 6902)".to_owned()))
         }
         _ => Ok(response),
-    }
-}
-
-fn covers(rule: &Rule, kind: &KindRef, subresource: &str, operation: Operation) -> bool {
-    // Nobody could repair a plugin that refuses every change of Plugin objects.
-    if kind.kind == plugin::KIND && kind.group == plugin::GROUP {
-        return false;
-    }
-    let operation = match operation {
-        Operation::Create => Operations::CREATE,
-        Operation::Update => Operations::UPDATE,
-        Operation::Delete => Operations::DELETE,
-        Operation::Connect => Operations::CONNECT,
-    };
-    rule.operations.contains(operation)
-        && rule
-            .kind
-            .as_ref()
-            .is_none_or(|wanted| wanted.kind == kind.kind && wanted.group == kind.group)
-        && (rule.subresource == "*" || rule.subresource == subresource)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rules_cover_kind_subresource_and_operation() {
-        fn check(
-            rule: (Option<&str>, &str, Operations),
-            kind: &str,
-            subresource: &str,
-            operation: Operation,
-            expect: bool,
-        ) {
-            let kind_ref = |kind: &str| KindRef {
-                group: String::new(),
-                version: "v1".into(),
-                kind: kind.into(),
-            };
-            let rule =
-                Rule { kind: rule.0.map(kind_ref), subresource: rule.1.into(), operations: rule.2 };
-            assert_eq!(covers(&rule, &kind_ref(kind), subresource, operation), expect);
-        }
-        let create = Operations::CREATE;
-        check((Some("Pod"), "", create), "Pod", "", Operation::Create, true);
-        check((Some("Pod"), "", create), "Pod", "", Operation::Update, false);
-        check((Some("Pod"), "", create), "Pod", "status", Operation::Create, false);
-        check((Some("Pod"), "*", create), "Pod", "status", Operation::Create, true);
-        check((Some("Pod"), "*", create), "Node", "", Operation::Create, false);
-        check((None, "", create), "Node", "", Operation::Create, true);
     }
 }

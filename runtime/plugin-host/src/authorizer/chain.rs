@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
+use super::asking::NoAnswer;
 use super::request::{self, AccessRequest, AccessUser, Key, Question, RuleSet, Verdict};
-use super::unit::{AuthorizerUnit, NoAnswer, Terms};
+use super::unit::{AuthorizerUnit, Terms};
 use crate::cluster::Cluster;
 use crate::events::Hub;
 use crate::plugin::FailurePolicy;

@@ -9,27 +9,15 @@ use std::sync::Arc;
 use pintle_api::meta::GroupVersionKind;
 
 use super::unit::Shared;
-use crate::cluster::{ListQuery, ObjectHandle, RevisionGone};
-use crate::follow::{AuthorizerTurn, Follower};
+use crate::follow::{AuthorizerTurn, Follower, Join, PER_TURN, listed_at};
 use crate::grants::Grants;
 use crate::scheduler::Delta;
-
-/// So many objects make a turn.
-const PER_TURN: usize = 500;
 
 /// What the active instance knew when a follower was let in.
 pub(crate) struct Present {
     /// What it watches, each as of a revision.
     pub watches: Vec<(GroupVersionKind, u64)>,
     pub grants: Arc<Grants>,
-}
-
-/// A follower that waits to be let in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Join {
-    pub id: u64,
-    /// Of its stream, when it began.
-    pub cuts: u64,
 }
 
 /// Gives a follower the stream that [`AuthorizerTurn`] describes.
@@ -44,7 +32,7 @@ impl Joining {
     fn show(&mut self, present: &Arc<Present>) -> ControlFlow<()> {
         self.follower.turn(AuthorizerTurn::Start(present.clone()))?;
         for (kind, revision) in &present.watches {
-            let Ok(objects) = self.list(kind, *revision) else {
+            let Ok(objects) = listed_at(&*self.shared.cluster, kind, *revision) else {
                 // It was too slow; what is queued is void.
                 self.shared.followers.again(self.id);
                 return ControlFlow::Continue(());
@@ -60,15 +48,6 @@ impl Joining {
             }
         }
         ControlFlow::Continue(())
-    }
-
-    fn list(
-        &self,
-        kind: &GroupVersionKind,
-        revision: u64,
-    ) -> Result<Vec<ObjectHandle>, RevisionGone> {
-        let query = ListQuery { kind: Some(kind.clone()), ..ListQuery::default() };
-        self.shared.cluster.pinned(revision)?.list(&query)
     }
 }
 

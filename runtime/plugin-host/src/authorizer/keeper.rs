@@ -7,9 +7,8 @@ use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::joining::Join;
 use super::unit::Shared;
-use crate::follow::AuthorizerTurn;
+use crate::follow::{AuthorizerTurn, Join};
 
 /// Wakes the thread.
 #[derive(Default)]

@@ -4,6 +4,7 @@
 //!
 //! Does not know: what a role is, or who is an administrator.
 
+mod asking;
 mod chain;
 mod instance;
 mod joining;

@@ -10,27 +10,23 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 
+use super::asking::{Call, NoAnswer};
 use super::joining::Joining;
 use super::keeper::{self, Bell};
 use super::live::{Live, watches};
 use super::request::{self, Key, Question};
 use crate::bindings::authorizer::AuthorizerPlugin;
-use crate::bindings::types::Context;
 use crate::cluster::Cluster;
 use crate::events::Hub;
 use crate::follow::{AuthorizerTurn, Follower, FollowerHandle, Followers, Judged, RulesListed};
 use crate::plugin::{FailurePolicy, PluginSpec};
 use crate::program::authorizer_interface::{Decision, RuleSet, User};
 use crate::program::{LoadError, Program};
-use crate::sandbox::Fault;
 use crate::seed::Seeds;
-use crate::supervise::{Health, Input, On, Previous, Remedy, Rollout, take_warm};
+use crate::supervise::{Health, Previous, Rollout};
 
 /// With more to be told first, a question is asked on a thread that may block.
 const QUICK: usize = 100;
-
-/// More parked questions are not remembered: clients could ask any number.
-const MAX_PARKED: usize = 256;
 
 /// What the Plugin object says about the answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +39,7 @@ pub(crate) struct Terms {
 
 impl Terms {
     pub fn of(spec: &PluginSpec) -> Self {
-        Self { priority: spec.priority, failure_policy: spec.failure_policy.unwrap_or_default() }
+        Self { priority: spec.priority, failure_policy: spec.failure_policy() }
     }
 }
 
@@ -56,47 +52,27 @@ pub(crate) struct AuthorizerUnit {
 
 pub(super) struct Shared {
     pub cluster: Arc<dyn Cluster>,
-    hub: Arc<Hub>,
-    health: Arc<Health>,
-    seeds: Seeds,
+    pub hub: Arc<Hub>,
+    pub health: Arc<Health>,
+    pub seeds: Seeds,
     pub bell: Arc<Bell>,
     /// None while it is stopped.
-    active: ArcSwapOption<Program<AuthorizerPlugin>>,
+    pub active: ArcSwapOption<Program<AuthorizerPlugin>>,
     pub followers: Arc<Followers<AuthorizerTurn>>,
     pub seat: Mutex<Seat>,
 }
 
 pub(super) struct Seat {
-    program: Arc<Program<AuthorizerPlugin>>,
+    pub program: Arc<Program<AuthorizerPlugin>>,
     /// None: it faulted; whoever asks next builds another one.
     pub live: Option<Live>,
-    previous: Option<Previous<Live>>,
-    rollout: Rollout,
-    failure_policy: FailurePolicy,
-    stopped: bool,
+    pub previous: Option<Previous<Live>>,
+    pub rollout: Rollout,
+    pub failure_policy: FailurePolicy,
+    pub stopped: bool,
     /// Questions that it trips over again and again, and what those are told,
     /// until something changes.
-    parked: BTreeMap<String, String>,
-}
-
-/// No answer, and what that means.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct NoAnswer {
-    pub cause: String,
-    pub policy: FailurePolicy,
-}
-
-/// The answer, and whether the instance was called for it.
-type Make<'a, T> = &'a dyn Fn(&mut Live, Context) -> Result<(T, bool), Fault>;
-
-/// A turn of the instance, the context, whether it was called, and the answer.
-type Tell<'a, T> = &'a dyn Fn(&Live, Context, bool, Result<T, Fault>) -> AuthorizerTurn;
-
-/// What is asked of an instance, and what those who follow it are told of that.
-struct Call<'a, T> {
-    input: &'a dyn Fn() -> Input,
-    make: Make<'a, T>,
-    turn: Tell<'a, T>,
+    pub parked: BTreeMap<String, String>,
 }
 
 impl AuthorizerUnit {
@@ -287,76 +263,6 @@ impl Shared {
         self.ask(seat, &call)
     }
 
-    /// Asks until there is an answer, or a fault that nobody stands in for.
-    fn ask<T: Clone>(&self, seat: &mut Seat, call: &Call<'_, T>) -> Result<T, NoAnswer> {
-        let policy = seat.failure_policy;
-        let no_answer = |cause: String| Err(NoAnswer { cause, policy });
-        self.drop_expired(seat, Instant::now());
-        loop {
-            if seat.stopped {
-                return no_answer(
-                    "it was stopped after repeated faults; see the status of the Plugin object"
-                        .to_owned(),
-                );
-            }
-            if let Err(cause) = self.bring_up_to_date(seat) {
-                match cause {
-                    Outdated::Fault(fault) if self.strike(seat, None, &fault) => continue,
-                    Outdated::Fault(fault) => return no_answer(fault.to_string()),
-                    Outdated::Load(error) => return no_answer(error.to_string()),
-                }
-            }
-            if !seat.parked.is_empty()
-                && let Some(told) = seat.parked.get(&(call.input)().id)
-            {
-                return no_answer(told.clone());
-            }
-            let Some(live) = &mut seat.live else { continue };
-            let context = Context {
-                now_unix_ms: self.cluster.now_unix_ms(),
-                seed: self.seeds.next(),
-                revision: self.cluster.revision(),
-            };
-            let made = (call.make)(live, context);
-            if !self.followers.is_empty() {
-                let called = made.as_ref().map_or(true, |(_, called)| *called);
-                let answered = made.as_ref().map(|(answer, _)| answer.clone());
-                let answered = answered.map_err(Clone::clone);
-                self.followers.tell((call.turn)(live, context, called, answered));
-            }
-            match made {
-                Ok((answer, called)) => {
-                    if called {
-                        self.health.good_on(std::iter::once_with(|| (call.input)().id));
-                    }
-                    return Ok(answer);
-                }
-                Err(fault) => {
-                    if !self.strike(seat, Some(&(call.input)()), &fault) {
-                        return no_answer(fault.to_string());
-                    }
-                }
-            }
-        }
-    }
-
-    /// An instance that knows everything that was delivered.
-    fn bring_up_to_date(&self, seat: &mut Seat) -> Result<(), Outdated> {
-        if let Some(live) = seat.live.as_mut().filter(|live| !live.is_broken()) {
-            if live.catch_up(Some(&self.followers)).map_err(Outdated::Fault)? {
-                self.unpark(seat);
-            }
-            return Ok(());
-        }
-        let live = Live::start(seat.program.clone(), &*self.cluster, &self.hub, &self.bell);
-        seat.live = Some(live.map_err(|error| match error {
-            LoadError::Start(fault) => Outdated::Fault(fault),
-            error => Outdated::Load(error),
-        })?);
-        self.note(seat);
-        Ok(())
-    }
-
     /// One turn's worth of what has happened, into both versions. False if
     /// nothing is left, or nobody is there to be told.
     pub fn catch_up_some(&self, seat: &mut Seat) -> bool {
@@ -387,7 +293,7 @@ impl Shared {
     }
 
     /// What it tripped over may be another question now.
-    fn unpark(&self, seat: &mut Seat) {
+    pub(super) fn unpark(&self, seat: &mut Seat) {
         for (id, _) in std::mem::take(&mut seat.parked) {
             self.health.unparked(&id);
         }
@@ -401,62 +307,9 @@ impl Shared {
         self.drop_expired(&mut self.seat.lock(), now);
     }
 
-    fn drop_expired(&self, seat: &mut Seat, now: Instant) {
+    pub(super) fn drop_expired(&self, seat: &mut Seat, now: Instant) {
         if seat.previous.take_if(|previous| previous.until <= now).is_some() {
             self.health.previous_dropped();
         }
     }
-
-    /// Another instance answers from now on, or none.
-    fn note(&self, seat: &Seat) {
-        self.active.store((!seat.stopped).then(|| seat.program.clone()));
-        // It has a view of its own, which those who follow have to be shown.
-        self.followers.interrupt();
-        self.bell.look();
-    }
-
-    /// True if another version is in place and is to be asked the same.
-    fn strike(&self, seat: &mut Seat, input: Option<&Input>, fault: &Fault) -> bool {
-        tracing::warn!(plugin = %seat.program.name, %fault, "an authorizer misbehaved");
-        let started = Instant::now();
-        seat.live = None;
-        let warm = take_warm(&mut seat.previous, started);
-        let on = input.map_or(On::Nothing, On::Input);
-        match self.health.strike(on, fault, warm.is_some(), &seat.rollout) {
-            Remedy::RollBack => {
-                let Some(warm) = warm else { return false };
-                let version = warm.version();
-                seat.program = warm.program().clone();
-                seat.live = Some(warm);
-                seat.parked.clear();
-                self.note(seat);
-                self.health.rolled_back(version, fault, started.elapsed());
-                return true;
-            }
-            Remedy::Rebuild => {}
-            Remedy::Park => {
-                if let Some(input) = input {
-                    if seat.parked.len() >= MAX_PARKED {
-                        seat.parked.pop_first();
-                    }
-                    let told = format!(
-                        "it cannot decide this request and is not asked again until what it \
-                         knows of the cluster changes: {fault}"
-                    );
-                    seat.parked.insert(input.id.clone(), told);
-                }
-            }
-            Remedy::Stop => {
-                seat.stopped = true;
-                self.note(seat);
-            }
-        }
-        false
-    }
-}
-
-/// Why there is no instance that could be asked.
-enum Outdated {
-    Fault(Fault),
-    Load(LoadError),
 }

@@ -21,9 +21,9 @@ struct Entry {
 }
 
 enum Selector {
-    /// A plain map, as a Service has it.
+    /// All of these labels, as a Service has it and most workloads.
     Map(BTreeMap<String, String>),
-    /// A metav1.LabelSelector, as workloads have it.
+    /// A metav1.LabelSelector with expressions.
     Expression(LabelSelector),
 }
 
@@ -75,13 +75,17 @@ impl Selecting {
     }
 }
 
-/// None for an empty selector, which selects nothing here: a Service without
-/// one has its endpoints written by somebody else.
+/// None without a selector. An empty one selects everything, as that of a
+/// disruption budget does.
 fn parse(text: &str) -> Option<Selector> {
     let value: Value = serde_json::from_str(text).ok()?;
-    let map = value.as_object().filter(|map| !map.is_empty())?;
-    if map.values().all(Value::is_string) {
-        let labels = map
+    let map = value.as_object()?;
+    let labels = match map.get("matchLabels") {
+        Some(Value::Object(labels)) if map.len() == 1 => labels,
+        _ => map,
+    };
+    if labels.values().all(Value::is_string) {
+        let labels = labels
             .iter()
             .map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()));
         return Some(Selector::Map(labels.collect()));

@@ -17,6 +17,7 @@ use crate::events::{Hub, Sink, Subscription};
 use crate::follow::{ControllerTurn, Follower, FollowerHandle, Followers};
 use crate::handover::{Taken, hand_over};
 use crate::metrics::Waiting;
+use crate::opening::Opening;
 use crate::program::{LoadError, Program};
 use crate::seed::Seeds;
 use crate::supervise::{Health, Rollout};
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     pub active: ArcSwapOption<Program<ControllerPlugin>>,
     pub followers: Arc<Followers<ControllerTurn>>,
     pub rollout: Mutex<Rollout>,
+    /// Until then nothing is decided.
+    pub opening: Arc<Opening>,
     pub inbox: Mutex<Inbox>,
     pub wake: Condvar,
 }
@@ -68,6 +71,7 @@ impl ControllerUnit {
         hub: &Arc<Hub>,
         cluster: Arc<dyn Cluster>,
         health: Arc<Health>,
+        opening: Arc<Opening>,
     ) -> Result<Self, LoadError> {
         let live = Live::new(program)?;
         let shared = Arc::new(Shared {
@@ -80,12 +84,21 @@ impl ControllerUnit {
             active: ArcSwapOption::empty(),
             followers: Arc::default(),
             rollout: Mutex::new(rollout),
+            opening,
             inbox: Mutex::default(),
             wake: Condvar::new(),
         });
         let weak = Arc::downgrade(&shared);
         live.program.metrics.waiting_in(move || {
             weak.upgrade().map_or_else(Waiting::default, |shared| shared.waiting())
+        });
+        let weak = Arc::downgrade(&shared);
+        shared.opening.when_open(move || {
+            if let Some(shared) = weak.upgrade() {
+                // Whoever saw it closed under this lock is waiting by now.
+                drop(shared.inbox.lock());
+                shared.wake.notify_all();
+            }
         });
         let name = format!("plugin-{}", live.program.name);
         let (subscription, delivered) = hub.add(shared.clone());

@@ -139,7 +139,7 @@ impl Worker {
                 return Job::DropPrevious;
             }
             let mut due = self.previous.as_ref().map(|previous| previous.until);
-            if self.live.is_some() {
+            if self.live.is_some() && self.shared.opening.is_open() {
                 if std::mem::take(&mut inbox.resync) {
                     return Job::Resync;
                 }
@@ -186,12 +186,15 @@ impl Worker {
         }
         let previous = self.previous.as_ref().map(|previous| previous.live.version());
         self.shared.health.activated(version, previous, pause);
+        let open = self.shared.opening.is_open();
         {
             let mut inbox = self.shared.inbox.lock();
-            inbox.resync = false;
+            inbox.resync = !open;
             inbox.queue.unpark_all(Instant::now());
         }
-        self.shared.enqueue_present();
+        if open {
+            self.shared.enqueue_present();
+        }
     }
 
     fn reconcile(&mut self, work: &Work) {

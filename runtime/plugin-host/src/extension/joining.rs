@@ -11,12 +11,9 @@ use pintle_api::meta::GroupVersionKind;
 use super::feed::{News, NodeNews};
 use super::live::is_told;
 use super::unit::Shared;
-use crate::cluster::{ListQuery, ObjectHandle, RevisionGone};
-use crate::follow::{ExtensionTurn, Follower};
+use crate::cluster::ObjectHandle;
+use crate::follow::{ExtensionTurn, Follower, Join, PER_TURN, listed_at};
 use crate::grants::Grants;
-
-/// So many objects make a turn.
-const PER_TURN: usize = 500;
 
 /// What the active instance knew when a follower was let in.
 pub(crate) struct Present {
@@ -26,14 +23,6 @@ pub(crate) struct Present {
     /// Pods with the node they were given, which no event has shown yet.
     pub assumed: Vec<(ObjectHandle, String)>,
     pub grants: Arc<Grants>,
-}
-
-/// A follower that waits to be let in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Join {
-    pub id: u64,
-    /// Of its stream, when it began.
-    pub cuts: u64,
 }
 
 /// Gives a follower the stream that [`ExtensionTurn`] describes.
@@ -51,7 +40,7 @@ impl Joining {
             self.follower.turn(ExtensionTurn::SyncNodes(chunk.into()))?;
         }
         for (kind, revision) in &present.watches {
-            let Ok(objects) = self.list(kind, *revision) else {
+            let Ok(objects) = listed_at(&*self.shared.group.cluster, kind, *revision) else {
                 // It was too slow; what is queued is void.
                 self.shared.followers.again(self.id);
                 return ControlFlow::Continue(());
@@ -69,15 +58,6 @@ impl Joining {
             self.follower.turn(ExtensionTurn::Sync(chunk.into()))?;
         }
         ControlFlow::Continue(())
-    }
-
-    fn list(
-        &self,
-        kind: &GroupVersionKind,
-        revision: u64,
-    ) -> Result<Vec<ObjectHandle>, RevisionGone> {
-        let query = ListQuery { kind: Some(kind.clone()), ..ListQuery::default() };
-        self.shared.group.cluster.pinned(revision)?.list(&query)
     }
 }
 

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use pintle_api::meta::GroupVersionKind;
 
+use super::bell::Bell;
 use super::feed::{Feed, Load, News};
 use super::group::Extensions;
 use super::instance::Instance;
-use super::unit::Bell;
 use crate::bindings::scheduler_extension::SchedulerExtensionPlugin;
 use crate::cluster::{Cluster, ListQuery, ObjectHandle};
 use crate::convert;

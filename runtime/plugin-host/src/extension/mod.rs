@@ -10,18 +10,23 @@
 //!
 //! Read first: [`Extensions::call`], then [`ExtensionUnit::ask`](unit::ExtensionUnit::ask).
 
+mod absence;
 mod answers;
+mod bell;
 mod call;
 mod feed;
 mod group;
 mod instance;
 mod joining;
+mod keeper;
 mod live;
 mod numbering;
 mod opinion;
 mod panel;
 mod pod;
+mod recover;
 mod unit;
+mod view;
 
 pub(crate) use answers::{AnswerError, Evaluation, ExtensionAnswers};
 pub(crate) use call::{Heard, Postponed, Replayed};

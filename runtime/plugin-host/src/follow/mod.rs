@@ -8,6 +8,7 @@
 //!
 //! Does not know what followers do with turns: see the modules that implement [`Follower`].
 
+mod joining;
 mod line;
 mod turns;
 
@@ -21,6 +22,7 @@ use parking_lot::Mutex;
 
 use crate::priority::LOWEST;
 
+pub(crate) use joining::{Join, PER_TURN, listed_at};
 use line::{Line, State, follow};
 pub(crate) use turns::{
     AdmissionTurn, Asked, AuthorizerTurn, ControllerTurn, Decided, ExtensionTurn, Judged, Reviewed,

@@ -108,6 +108,7 @@ mod tests {
             role: Role::Controller,
             wasm: Bytes::from_static(b"wasm"),
             config: json!({"x": 1, "y": {"z": 2}}),
+            reviews: Vec::new(),
         };
         BTreeMap::from([("a".to_owned(), plugin)])
     }

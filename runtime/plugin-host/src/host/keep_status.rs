@@ -34,11 +34,20 @@ impl Manager {
         }
     }
 
-    /// Returns when to look again.
+    /// Returns when to look again. Until then counters that move tell nobody: under
+    /// load they move all the time.
     async fn keep_status(&self, name: &str) -> Option<Instant> {
         let slot = self.slots.lock().get(name).cloned()?;
         slot.metrics.rearm();
-        self.report_parked(&slot).await;
+        let next = self.look_at_status(name, &slot).await;
+        if next.is_some() {
+            slot.metrics.disarm();
+        }
+        next
+    }
+
+    async fn look_at_status(&self, name: &str, slot: &Slot) -> Option<Instant> {
+        self.report_parked(slot).await;
         let now = Instant::now();
         let pulling = self.supply.progress(name);
         let due = {
@@ -47,7 +56,7 @@ impl Manager {
             if state.uid.is_empty() {
                 return None;
             }
-            status::due(&slot, &state, now, self.cluster.now_unix_ms())
+            status::due(slot, &state, now, self.cluster.now_unix_ms())
         };
         let (status, event) = match due {
             Due::Nothing => return None,

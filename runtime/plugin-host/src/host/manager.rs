@@ -18,11 +18,12 @@ use super::slot::{NotLoaded, Remembered, Slot, SlotState, Unit};
 use super::watch::{Names, PluginEvents};
 use crate::admission::AdmissionChain;
 use crate::artifact::Artifacts;
-use crate::authorizer::{self, AuthorizerChain};
+use crate::authorizer::AuthorizerChain;
 use crate::cluster::{Cluster, ListQuery};
 use crate::events::{Hub, Subscription};
 use crate::extension::Extensions;
 use crate::metrics::Metrics;
+use crate::opening::Opening;
 use crate::plugin::{self, Plugin, Role};
 use crate::priority;
 use crate::program::LoadError;
@@ -53,6 +54,8 @@ pub(super) struct Manager {
     pub(super) stirred: Arc<Names>,
     relist: Arc<AtomicBool>,
     settled: ready_watch::Sender<bool>,
+    /// For controllers, when it is settled.
+    pub(super) opening: Arc<Opening>,
 }
 
 impl Manager {
@@ -105,6 +108,7 @@ impl Manager {
             stirred,
             relist: Arc::default(),
             settled,
+            opening: Arc::default(),
         })
     }
 
@@ -125,6 +129,7 @@ impl Manager {
                 // What was there at the start is loaded before the host calls itself ready.
                 while loads.join_next().await.is_some() {}
                 self.settled.send_replace(true);
+                self.opening.open();
             }
             tokio::select! {
                 () = shutdown.cancelled() => break,
@@ -241,6 +246,9 @@ impl Manager {
             Some(Ok(plugin)) if plugin.metadata.is_being_deleted() => self.unload(slot),
             Some(Ok(plugin)) => self.follow(slot, plugin),
             Some(Err(error)) => {
+                if let Some(object) = &object {
+                    self.put_unreadable(slot, &**object, &error.to_string());
+                }
                 let mut state = slot.state.lock();
                 state.uid = object.map(|object| object.uid().to_owned()).unwrap_or_default();
                 state.spec = None;
@@ -274,6 +282,9 @@ impl Manager {
             let first = state.spec.is_none() && state.unit.is_none();
             state.remembered =
                 if first && !plugin.spec.suspended { Remembered::of(&plugin) } else { None };
+            if first {
+                state.reviewed.clone_from(&plugin.status.reviews);
+            }
             state.spec = Some(plugin.spec.clone());
             state.load_error = None;
             state.end_trial();
@@ -292,7 +303,8 @@ impl Manager {
             None => self.load(slot, &plugin.spec),
             Some(remembered) => self.take_up(slot, &plugin.spec, &remembered),
         };
-        if let Err(LoadError::Pulling) = result {
+        if let Err(error @ LoadError::Pulling) = &result {
+            self.put_absent(slot, &plugin.spec, &chain(error));
             // It stays `Loading`, and is looked at again when the component is there.
             return self.stirred.add(&slot.name);
         }
@@ -303,9 +315,8 @@ impl Manager {
                 state.load_error = Some(NotLoaded::new(error));
             }
         }
-        if let (Err(error), Role::Authorizer) = (&result, plugin.spec.role) {
-            let terms = authorizer::Terms::of(&plugin.spec);
-            self.authorizers.put_absent(&slot.name, terms, &chain(error));
+        if let Err(error) = &result {
+            self.put_absent(slot, &plugin.spec, &chain(error));
         }
         match result {
             Ok(digest) => tracing::info!(
@@ -328,6 +339,7 @@ impl Manager {
             let mut state = slot.state.lock();
             state.loading = false;
             state.forget_versions();
+            state.reviewed = state.reviews();
             state.unit.take()
         };
         // Waits for the call that runs.
@@ -345,6 +357,7 @@ impl Manager {
         let mut slots = self.slots.lock();
         let mut state = slot.state.lock();
         state.spec = None;
+        state.reviewed.clear();
         state.uid.clear();
         state.written = None;
         if !state.again {

@@ -1,5 +1,6 @@
 //! The host itself: follows Plugin objects and keeps what they describe running.
 
+mod absent;
 mod embedded;
 mod follow;
 mod keep_status;
@@ -29,7 +30,7 @@ use crate::cluster::Cluster;
 use crate::compile::Compiler;
 use crate::engine::{EngineError, Wasm};
 use crate::events::Hub;
-use crate::plugin::Role;
+use crate::plugin::{ReviewRule, Role};
 use crate::source::{Components, Sources};
 pub use follow::FollowError;
 use manager::Manager;
@@ -43,6 +44,8 @@ pub struct Embedded {
     pub wasm: Bytes,
     /// Defaults, over which `spec.config` is laid. `Null`: none.
     pub config: Value,
+    /// Admission: what it reviews, known before it is compiled.
+    pub reviews: Vec<ReviewRule>,
 }
 
 #[derive(Debug, Clone)]

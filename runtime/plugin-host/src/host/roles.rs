@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::load::Candidate;
 use super::manager::Manager;
 use super::slot::{Slot, Unit};
-use crate::admission::AdmissionUnit;
+use crate::admission::{self, AdmissionUnit};
 use crate::authorizer::{self, AuthorizerUnit};
 use crate::bindings::cni::CniPlugin;
 use crate::bindings::scheduler::SchedulerPlugin;
@@ -65,6 +65,7 @@ impl Manager {
             &self.hub,
             self.cluster.clone(),
             slot.health.clone(),
+            self.opening.clone(),
         )?;
         Self::put_unit(slot, Unit::Controller(Arc::new(unit)));
         Ok(load)
@@ -131,7 +132,7 @@ impl Manager {
         let rollout = Rollout::from_spec(&candidate.spec.rollout);
         let terms = Terms {
             weight: candidate.spec.weight.unwrap_or(1),
-            failure_policy: candidate.spec.failure_policy.unwrap_or_default(),
+            failure_policy: candidate.spec.failure_policy(),
         };
         // The replay takes its time; the status may be read meanwhile.
         let running = slot.state.lock().unit.clone();
@@ -153,14 +154,14 @@ impl Manager {
     ) -> Result<u64, LoadError> {
         let program = self.program(slot, candidate, slot.metrics.clone())?;
         let load = program.load;
-        let (priority, rollout) =
-            (candidate.spec.priority, Rollout::from_spec(&candidate.spec.rollout));
+        let terms = admission::Terms::of(&candidate.spec);
+        let rollout = Rollout::from_spec(&candidate.spec.rollout);
         let mut state = slot.state.lock();
         let unit = match &state.unit {
-            Some(Unit::Admission(unit)) => unit.succeed(program, priority, rollout),
+            Some(Unit::Admission(unit)) => unit.succeed(program, terms, rollout),
             _ => AdmissionUnit::start(
                 program,
-                priority,
+                terms,
                 rollout,
                 self.cluster.clone(),
                 slot.health.clone(),

@@ -18,7 +18,7 @@ use crate::controller::ControllerUnit;
 use crate::extension::ExtensionUnit;
 use crate::metrics::Metrics;
 use crate::plugin::{
-    BudgetSpec, FailurePolicy, GrantRule, Phase, Plugin, PluginSpec, PluginStatus, Role,
+    BudgetSpec, FailurePolicy, GrantRule, Phase, Plugin, PluginSpec, PluginStatus, ReviewRule, Role,
 };
 use crate::program::LoadError;
 use crate::scheduler::SchedulerUnit;
@@ -169,6 +169,8 @@ pub(super) struct SlotState {
     pub load_error: Option<NotLoaded>,
     /// What decided before this server started, until something decides now.
     pub remembered: Option<Remembered>,
+    /// What the version that was there last reviewed, of an admission plugin.
+    pub reviewed: Vec<ReviewRule>,
     /// What the latest versions were made from, by the number of their load.
     recipes: BTreeMap<u64, Recipe>,
     /// Where their components came from.
@@ -221,6 +223,14 @@ impl SlotState {
     /// The present spec, and those of the latest versions.
     pub fn specs(&self) -> impl Iterator<Item = &PluginSpec> {
         self.spec.iter().chain(self.specs.values())
+    }
+
+    /// What an admission plugin reviews; what it last did, when nothing runs.
+    pub fn reviews(&self) -> Vec<ReviewRule> {
+        match &self.unit {
+            Some(Unit::Admission(unit)) => unit.reviews(),
+            _ => self.reviewed.clone(),
+        }
     }
 
     /// Nothing is compared any more, and nothing was.

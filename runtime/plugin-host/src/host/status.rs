@@ -7,6 +7,7 @@ use bytes::Bytes;
 use pintle_api::time;
 use serde_json::json;
 
+use super::absent::consequence;
 use super::slot::{Slot, SlotState};
 use crate::action::{Action, PatchType, Target};
 use crate::artifact::Digest;
@@ -141,6 +142,7 @@ fn compose(slot: &Slot, state: &SlotState) -> PluginStatus {
         rolled_back_from,
         active_config,
         needs,
+        reviews: state.reviews(),
         shadow: state.comparison.as_ref().map(|comparison| comparison.status()),
         parked: report.parked.iter().take(MAX_PARKED).map(parked).collect(),
         calls: counters.calls,
@@ -173,7 +175,10 @@ fn parked(parked: &Parked) -> ParkedInput {
 fn phase(state: &SlotState, report: &Report) -> (Phase, &'static str, String) {
     let suspended = state.spec.as_ref().is_some_and(|spec| spec.suspended);
     match (&state.load_error, &report.standing) {
-        _ if suspended => (Phase::Suspended, "Suspended", "spec.suspended is true".to_owned()),
+        _ if suspended => {
+            let message = format!("spec.suspended is true{}", consequence(state));
+            (Phase::Suspended, "Suspended", message)
+        }
         _ if state.loading => {
             (Phase::Loading, "Loading", state.pulling.clone().unwrap_or_default())
         }
@@ -185,7 +190,10 @@ fn phase(state: &SlotState, report: &Report) -> (Phase, &'static str, String) {
             let message = format!("{}; the version before goes on", error.message);
             (Phase::Rejected, error.reason, message)
         }
-        (Some(error), _) => (Phase::Failed, error.reason, error.message.clone()),
+        (Some(error), _) => {
+            let message = format!("{}{}", error.message, consequence(state));
+            (Phase::Failed, error.reason, message)
+        }
         (None, Standing::Failed { reason, message }) => (Phase::Failed, reason, message.clone()),
         (None, standing) => match (&state.trial, &state.comparison, standing) {
             (Some(trial), Some(comparison), _) if trial.is_joining() => {
@@ -279,7 +287,11 @@ fn announce(
         Phase::RolledBack => (true, "RolledBack", now.message.clone()),
         Phase::Rejected => (true, "Rejected", now.message.clone()),
         Phase::Failed => (true, "Failed", now.message.clone()),
-        Phase::Suspended => (false, "Suspended", "the plugin was unloaded".to_owned()),
+        Phase::Suspended => {
+            let consequence = consequence(state);
+            let note = format!("the plugin was unloaded{consequence}");
+            (!consequence.is_empty(), "Suspended", note)
+        }
         Phase::Shadowing => (false, "Shadowing", now.message.clone()),
         Phase::Shadowed => (false, "Shadowed", now.message.clone()),
         Phase::Active | Phase::Pending | Phase::Loading => return None,

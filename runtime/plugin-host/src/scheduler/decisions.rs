@@ -1,8 +1,10 @@
 //! Decisions of a scheduler: whether they make sense, and what performs them.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use pintle_api::time;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::live::pod_kind;
 use crate::action::{Action, PatchType, Target};
@@ -49,6 +51,36 @@ pub(crate) fn check(
                 return Err(Fault::Ungranted(ask.to_string()));
             }
         }
+        if matches!(decision, Decision::Preempt(preemption) if preemption.node.is_empty()) {
+            let name = pod.name();
+            return Err(Fault::BadReply(format!("it made room for pod {name} on no node")));
+        }
+    }
+    Ok(())
+}
+
+/// A pod can only go to a node that the plugin was told of; one of another name is
+/// invented. A plugin that was told of none is not judged by it.
+pub(super) fn check_nodes(
+    decisions: &[Decision],
+    pods: &[ObjectHandle],
+    known: &HashSet<Box<str>>,
+) -> Result<(), Fault> {
+    if known.is_empty() {
+        return Ok(());
+    }
+    for (decision, pod) in decisions.iter().zip(pods) {
+        let node = match decision {
+            Decision::Bind(binding) => &binding.node,
+            Decision::Preempt(preemption) => &preemption.node,
+            Decision::Unschedulable(_) | Decision::Ignore(_) => continue,
+        };
+        if !known.contains(node.as_str()) {
+            return Err(Fault::BadReply(format!(
+                "it gave pod {} to node {node}, which does not exist",
+                pod.name()
+            )));
+        }
     }
     Ok(())
 }
@@ -90,19 +122,29 @@ pub(crate) fn unschedulable(
     nominated: Option<&str>,
     now_unix_ms: i64,
 ) -> Action {
-    let mut status = json!({
-        "conditions": [{
-            "type": "PodScheduled",
-            "status": "False",
-            "reason": "Unschedulable",
-            "message": message,
-            "lastProbeTime": null,
-            "lastTransitionTime": time::format_seconds(now_unix_ms),
-        }],
-    });
+    let mut status = json!({});
     if let Some(node) = nominated {
         status["nominatedNodeName"] = node.into();
     }
+    let unscheduled = json!({
+        "type": "PodScheduled",
+        "status": "False",
+        "reason": "Unschedulable",
+        "message": message,
+        "lastProbeTime": null,
+        "lastTransitionTime": time::format_seconds(now_unix_ms),
+    });
+    condition(pod, unscheduled, status)
+}
+
+/// Writes a condition of a pod, told of the generation that it was seen at, beside
+/// other fields of its status.
+fn condition(pod: &dyn Object, mut condition: Value, mut status: Value) -> Action {
+    let generation = pod.field("metadata.generation").and_then(|text| text.parse::<i64>().ok());
+    if let Some(generation) = generation {
+        condition["observedGeneration"] = generation.into();
+    }
+    status["conditions"] = json!([condition]);
     Action::Patch {
         target: target(pod),
         subresource: "status".to_owned(),
@@ -119,18 +161,29 @@ pub(crate) fn evict(
     pod: &dyn Object,
     preemption: &Preemption,
     on_node: &[ObjectHandle],
+    now_unix_ms: i64,
 ) -> Vec<Action> {
     let victims =
         on_node.iter().filter(|other| preemption.victims.iter().any(|uid| uid == other.uid()));
+    let scheduler = pod.field("spec.schedulerName").unwrap_or_default().into_owned();
     victims
         .flat_map(|victim| {
-            let note = format!(
-                "Preempted by {}/{} on node {}",
-                pod.namespace(),
-                pod.name(),
-                preemption.node
-            );
+            let note = format!("Preempted by pod {} on node {}", pod.uid(), preemption.node);
             [
+                // Whoever looks at the pod's end sees that it was meant.
+                condition(
+                    &**victim,
+                    json!({
+                        "type": "DisruptionTarget",
+                        "status": "True",
+                        "reason": "PreemptionByScheduler",
+                        "message": format!(
+                            "{scheduler}: preempting to accommodate a higher priority pod"
+                        ),
+                        "lastTransitionTime": time::format_seconds(now_unix_ms),
+                    }),
+                    json!({}),
+                ),
                 event(&**victim, false, "Preempted", "Preempting", note),
                 Action::Delete {
                     target: target(&**victim),

@@ -1,11 +1,13 @@
 //! One instance of a scheduler and the calls it understands, in the host's terms.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::decisions;
 use super::feed::Delta;
+use super::live::node_kind;
 use crate::bindings::scheduler::SchedulerPlugin;
 use crate::bindings::types;
 use crate::cluster::ObjectHandle;
@@ -27,6 +29,8 @@ pub(crate) struct Instance {
     /// Pods that another instance gave a node, told to this one before the
     /// event stream did.
     told: HashMap<String, ObjectHandle>,
+    /// The nodes it was told of, by name.
+    nodes: HashSet<Box<str>>,
     /// How many objects cross per call.
     pace: Pace,
 }
@@ -34,10 +38,18 @@ pub(crate) struct Instance {
 impl Instance {
     pub fn new(program: Arc<Program<SchedulerPlugin>>, sandbox: Sandbox<SchedulerPlugin>) -> Self {
         let pace = Pace::new(FIRST_DELTAS, DELTAS_PER_CALL);
-        Self { program, sandbox, told: HashMap::new(), pace }
+        Self { program, sandbox, told: HashMap::new(), nodes: HashSet::new(), pace }
     }
 
     pub fn sync(&mut self, deltas: &[Delta]) -> Result<(), Fault> {
+        let kind = node_kind();
+        for delta in deltas.iter().filter(|delta| **delta.object().kind() == kind) {
+            match delta {
+                Delta::Upsert(node) if self.nodes.contains(node.name()) => {}
+                Delta::Upsert(node) => drop(self.nodes.insert(node.name().into())),
+                Delta::Remove(node) => drop(self.nodes.remove(node.name())),
+            }
+        }
         let mut rest = deltas;
         while !rest.is_empty() {
             let (chunk, after) = rest.split_at(rest.len().min(self.pace.size()));
@@ -109,7 +121,8 @@ impl Instance {
         });
         self.program.metrics.call(&usage);
         let decisions = result?;
-        super::decisions::check(&decisions, pods, &self.program.grants)?;
+        decisions::check(&decisions, pods, &self.program.grants)?;
+        decisions::check_nodes(&decisions, pods, &self.nodes)?;
         Ok(decisions)
     }
 

@@ -32,6 +32,15 @@ pub(crate) fn pod_kind() -> GroupVersionKind {
     GroupVersionKind::new("", "v1", "Pod")
 }
 
+/// Asked of every event; versions of one kind are the same objects.
+pub(super) fn is_pod(kind: &GroupVersionKind) -> bool {
+    kind.kind == "Pod" && kind.group.is_empty()
+}
+
+pub(super) fn is_node(kind: &GroupVersionKind) -> bool {
+    kind.kind == "Node" && kind.group.is_empty()
+}
+
 impl Live {
     /// A fresh instance that knows the present cluster. Its feed is registered
     /// first, so that nothing falls between the lists and the events.

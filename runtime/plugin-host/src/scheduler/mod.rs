@@ -1,8 +1,10 @@
 //! Schedulers: a resident view of the cluster fed by deltas, batches of pending
 //! pods decided against it, bindings performed while the next batch is decided.
 
+mod announce;
 mod decisions;
 mod feed;
+mod inbox;
 mod instance;
 mod joining;
 mod live;

@@ -109,7 +109,9 @@ impl Shared {
             match result {
                 Ok(_) => {
                     metrics.actions(1);
-                    shared.report_scheduled(&pod, &node).await;
+                    let (namespace, name) = (pod.namespace(), pod.name());
+                    let note = format!("Successfully assigned {namespace}/{name} to {node}");
+                    shared.announce(decisions::event(&*pod, false, "Scheduled", "Binding", note));
                 }
                 Err(ApplyError::Conflict(_) | ApplyError::NotFound(_)) => metrics.conflict(),
                 Err(error) => {
@@ -159,7 +161,9 @@ impl Shared {
             Some(preemption.node.as_str()),
             now,
         )];
-        actions.extend(decisions::evict(&**pod, &preemption, &on_node.objects));
+        let message = preemption.message.clone();
+        actions.push(decisions::event(&**pod, true, "FailedScheduling", "Scheduling", message));
+        actions.extend(decisions::evict(&**pod, &preemption, &on_node.objects, now));
         self.report(actions);
     }
 
@@ -176,16 +180,5 @@ impl Shared {
                 }
             }
         });
-    }
-
-    /// The `Scheduled` event, unless the cluster has more to do than that:
-    /// in a burst of thousands nobody reads them.
-    async fn report_scheduled(&self, pod: &ObjectHandle, node: &str) {
-        let Ok(_permit) = self.reports.try_acquire() else { return };
-        let note = format!("Successfully assigned {}/{} to {node}", pod.namespace(), pod.name());
-        let event = decisions::event(&**pod, false, "Scheduled", "Binding", note);
-        if let Err(error) = self.cluster.apply(&self.identity, event).await {
-            tracing::debug!(plugin = self.identity.name(), %error, "an event was not recorded");
-        }
     }
 }

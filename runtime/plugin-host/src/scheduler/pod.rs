@@ -1,42 +1,19 @@
 //! The few fields of a pod that decide which queue it belongs to.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::cluster::Object;
+use crate::fields;
 
 /// Pods that name no scheduler are for this one.
 const DEFAULT_SCHEDULER: &str = "default-scheduler";
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct PodView {
-    metadata: Metadata,
-    spec: Spec,
-    status: Status,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Metadata {
-    deletion_timestamp: Option<IgnoredAny>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Spec {
-    node_name: Option<String>,
-    scheduler_name: Option<String>,
-    priority: Option<i32>,
-    scheduling_gates: Option<Vec<IgnoredAny>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Status {
-    phase: Option<String>,
-    conditions: Option<Vec<Condition>>,
-}
+/// Reads each field when it is asked for: most pods answer with the first. One that
+/// does not parse has none, and is nobody's: the API has let it through, not us.
+pub(crate) struct PodView<'p>(&'p dyn Object);
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -46,68 +23,106 @@ struct Condition {
     message: Option<String>,
 }
 
-impl PodView {
-    /// One that does not parse is nobody's: the API has let it through, not us.
-    pub fn of(pod: &dyn Object) -> Self {
-        serde_json::from_slice(pod.json()).unwrap_or_default()
+impl<'p> PodView<'p> {
+    pub fn of(pod: &'p dyn Object) -> Self {
+        Self(pod)
     }
 
     pub fn is_bound(&self) -> bool {
-        self.spec.node_name.as_deref().is_some_and(|node| !node.is_empty())
+        // An indexed field.
+        self.0.field("spec.nodeName").is_some()
     }
 
     pub fn is_terminal(&self) -> bool {
-        matches!(self.status.phase.as_deref(), Some("Succeeded" | "Failed"))
+        matches!(self.text("status.phase").as_deref(), Some("Succeeded" | "Failed"))
     }
 
     pub fn priority(&self) -> i32 {
-        self.spec.priority.unwrap_or_default()
+        self.0.raw("spec.priority").and_then(|number| number.parse().ok()).unwrap_or_default()
     }
 
     /// Waits for one of the schedulers named.
     pub fn is_pending_for(&self, schedulers: &[String]) -> bool {
-        let scheduler = match self.spec.scheduler_name.as_deref() {
-            None | Some("") => DEFAULT_SCHEDULER,
-            Some(name) => name,
+        let is_one_of_them = || {
+            let scheduler = self.text("spec.schedulerName");
+            let scheduler = scheduler.as_deref().unwrap_or(DEFAULT_SCHEDULER);
+            schedulers.iter().any(|name| name == scheduler)
         };
         !self.is_bound()
             && !self.is_terminal()
-            && self.metadata.deletion_timestamp.is_none()
-            && self.spec.scheduling_gates.as_ref().is_none_or(Vec::is_empty)
-            && schedulers.iter().any(|name| name == scheduler)
+            && self.0.raw("metadata.deletionTimestamp").is_none()
+            && !self.is_gated()
+            && is_one_of_them()
     }
 
     /// Whether the pod says already that it could not be scheduled, in these words.
     pub fn is_unschedulable_with(&self, message: &str) -> bool {
-        self.status.conditions.iter().flatten().any(|condition| {
+        let conditions: Vec<Condition> = self
+            .0
+            .raw("status.conditions")
+            .and_then(|list| serde_json::from_str(list).ok())
+            .unwrap_or_default();
+        conditions.iter().any(|condition| {
             condition.r#type == "PodScheduled"
                 && condition.status == "False"
                 && condition.message.as_deref() == Some(message)
         })
     }
+
+    fn is_gated(&self) -> bool {
+        self.0.raw("spec.schedulingGates").is_some_and(|gates| {
+            serde_json::from_str::<Vec<IgnoredAny>>(gates).is_ok_and(|gates| !gates.is_empty())
+        })
+    }
+
+    /// Not by [`Object::field`], which may read the whole object for a field that is
+    /// selectable and not indexed.
+    fn text(&self, path: &str) -> Option<Cow<'p, str>> {
+        self.0.raw(path).and_then(fields::scalar)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::testing::object;
 
     #[test]
     fn only_free_pods_of_the_named_schedulers_are_pending() {
-        fn check(json: &str, expect: bool) {
-            let pod: PodView = serde_json::from_str(json).unwrap();
-            assert_eq!(
-                pod.is_pending_for(&["default-scheduler".into(), "mine".into()]),
-                expect,
-                "{json}"
-            );
+        fn check(pod: Value, expect: bool) {
+            let object = object(1, pod.clone());
+            let schedulers = ["default-scheduler".into(), "mine".into()];
+            assert_eq!(PodView::of(&*object).is_pending_for(&schedulers), expect, "{pod}");
         }
-        check(r#"{"spec":{}}"#, true);
-        check(r#"{"spec":{"schedulerName":"mine","nodeName":""}}"#, true);
-        check(r#"{"spec":{"schedulerName":"other"}}"#, false);
-        check(r#"{"spec":{"nodeName":"n"}}"#, false);
-        check(r#"{"spec":{"schedulingGates":[{"name":"x"}]}}"#, false);
-        check(r#"{"spec":{"schedulingGates":[]}}"#, true);
-        check(r#"{"metadata":{"deletionTimestamp":"2026-01-01T00:00:00Z"},"spec":{}}"#, false);
-        check(r#"{"spec":{},"status":{"phase":"Failed"}}"#, false);
+        check(json!({"spec": {}}), true);
+        check(json!({"spec": {"schedulerName": "mine", "nodeName": ""}}), true);
+        check(json!({"spec": {"schedulerName": ""}}), true);
+        check(json!({"spec": {"schedulerName": "other"}}), false);
+        check(json!({"spec": {"nodeName": "n"}}), false);
+        check(json!({"spec": {"schedulingGates": [{"name": "x"}]}}), false);
+        check(json!({"spec": {"schedulingGates": []}}), true);
+        check(
+            json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}, "spec": {}}),
+            false,
+        );
+        check(json!({"spec": {}, "status": {"phase": "Failed"}}), false);
+    }
+
+    #[test]
+    fn priorities_and_reasons_are_read_when_they_are_there() {
+        let pod = object(
+            1,
+            json!({"spec": {"priority": -7}, "status": {"conditions": [
+                {"type": "Ready", "status": "False", "message": "no"},
+                {"type": "PodScheduled", "status": "False", "message": "no room"}]}}),
+        );
+        let view = PodView::of(&*pod);
+        assert_eq!(view.priority(), -7);
+        assert!(view.is_unschedulable_with("no room") && !view.is_unschedulable_with("no"));
+        let bare = object(1, json!({"spec": {}}));
+        let view = PodView::of(&*bare);
+        assert_eq!((view.priority(), view.is_unschedulable_with("")), (0, false));
     }
 }

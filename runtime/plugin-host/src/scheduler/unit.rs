@@ -1,7 +1,6 @@
 //! One scheduler as the manager holds it: what the event stream fills and the
 //! worker empties.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -9,22 +8,19 @@ use std::time::Instant;
 use arc_swap::ArcSwapOption;
 use parking_lot::{Condvar, Mutex};
 use pintle_api::meta::GroupVersionKind;
-use serde_json::Value;
 use tokio::sync::Semaphore;
 
+use super::announce::Announcements;
 use super::feed::{Delta, Feed};
-use super::joining::{Join, Joining};
-use super::live::{self, Live, node_kind, pod_kind};
-use super::pending::Pending;
+use super::inbox::Inbox;
+use super::joining::Joining;
+use super::live::{self, Live, is_node, is_pod, pod_kind};
 use super::pod::PodView;
 use super::worker::Worker;
 use crate::bindings::scheduler::SchedulerPlugin;
-use crate::cluster::{
-    Change, Cluster, ClusterEvent, EventBatch, ListQuery, ObjectHandle, PluginIdentity,
-};
+use crate::cluster::{Cluster, ClusterEvent, EventBatch, ListQuery, PluginIdentity};
 use crate::events::{Hub, Sink, Subscription};
 use crate::extension::{Extensions, Reconsider};
-use crate::fields;
 use crate::follow::{Follower, FollowerHandle, Followers, SchedulerTurn};
 use crate::handover::{Taken, hand_over};
 use crate::metrics::Waiting;
@@ -53,6 +49,7 @@ pub(crate) struct Shared {
     pub seeds: Seeds,
     pub runtime: tokio::runtime::Handle,
     pub reports: Arc<Semaphore>,
+    pub announcements: Announcements,
     feeds: Mutex<Vec<Interest>>,
     /// What decides at present.
     pub active: ArcSwapOption<Program<SchedulerPlugin>>,
@@ -66,28 +63,6 @@ pub(crate) struct Shared {
 struct Interest {
     feed: Weak<Feed>,
     watches: Vec<GroupVersionKind>,
-}
-
-#[derive(Default)]
-pub(crate) struct Inbox {
-    pub scheduler_names: Vec<String>,
-    pub pending: Pending,
-    /// Bindings on their way.
-    pub in_flight: usize,
-    /// Pods that were not bound after all, to be told to the instance.
-    pub forget: Vec<String>,
-    /// Pods with the node they were given, until the event stream shows it.
-    pub assumed: HashMap<String, (ObjectHandle, String)>,
-    /// Pod events up to here are covered by a list.
-    pub listed: u64,
-    pub feed_full: bool,
-    /// Followers that wait to be let in.
-    pub joins: Vec<Join>,
-    /// How far the event stream has come.
-    pub delivered: u64,
-    pub next: Option<Next>,
-    pub resync: bool,
-    pub stop: bool,
 }
 
 pub(crate) struct Next {
@@ -114,6 +89,7 @@ impl SchedulerUnit {
             extensions,
             runtime: tokio::runtime::Handle::current(),
             reports: Arc::new(Semaphore::new(CONCURRENT_REPORTS)),
+            announcements: Announcements::default(),
             feeds: Mutex::default(),
             active: ArcSwapOption::empty(),
             followers: Arc::default(),
@@ -270,10 +246,10 @@ impl Shared {
             let Some(feed) = interest.feed.upgrade() else { return false };
             for event in &batch.events {
                 let kind = &**event.object.kind();
-                let wanted = if *kind == pod_kind() {
+                let wanted = if is_pod(kind) {
                     is_or_was_bound(event)
                 } else {
-                    *kind == node_kind() || interest.watches.contains(kind)
+                    is_node(kind) || interest.watches.contains(kind)
                 };
                 if wanted {
                     feed.push(event);
@@ -302,7 +278,8 @@ impl Shared {
             let view = PodView::of(&*pod);
             if view.is_pending_for(&inbox.scheduler_names) {
                 waiting.insert(pod.uid().to_owned());
-                inbox.pending.put(pod, view.priority(), true, now);
+                let priority = view.priority();
+                inbox.pending.put(pod, priority, true, now);
             }
         }
         inbox.pending.retain(|uid| waiting.contains(uid));
@@ -318,87 +295,4 @@ impl Shared {
 
 fn is_or_was_bound(event: &ClusterEvent) -> bool {
     event.object.field("spec.nodeName").is_some()
-}
-
-impl Inbox {
-    /// Updates what waits; returns what this event may have made possible.
-    fn take_in(&mut self, event: &ClusterEvent, now: Instant) -> Wake {
-        let kind = &**event.object.kind();
-        if *kind == pod_kind() {
-            return self.take_in_pod(event, now);
-        }
-        if *kind == node_kind() {
-            let matters = match (&event.previous, event.change) {
-                (_, Change::Deleted) => false,
-                (Some(previous), Change::Modified) => {
-                    node_changed(previous.json(), event.object.json())
-                }
-                _ => true,
-            };
-            return if matters { Wake::NODE_CHANGED } else { Wake::empty() };
-        }
-        Wake::OTHER_CHANGED
-    }
-
-    fn take_in_pod(&mut self, event: &ClusterEvent, now: Instant) -> Wake {
-        let uid = event.object.uid();
-        let view = PodView::of(&*event.object);
-        if event.change == Change::Deleted {
-            self.pending.remove(uid);
-            self.assumed.remove(uid);
-            return if view.is_bound() { Wake::POD_REMOVED } else { Wake::empty() };
-        }
-        if view.is_bound() {
-            self.pending.remove(uid);
-            self.assumed.remove(uid);
-            let before = event.previous.as_ref().map(|previous| PodView::of(&**previous));
-            let was_bound = before.as_ref().is_some_and(PodView::is_bound);
-            let was_terminal = before.as_ref().is_some_and(PodView::is_terminal);
-            let released = view.is_terminal() && !was_terminal;
-            return match (was_bound, released) {
-                (_, true) => Wake::POD_REMOVED,
-                (false, _) => Wake::POD_ADDED,
-                (true, _) => Wake::empty(),
-            };
-        }
-        if event.revision <= self.listed {
-            return Wake::empty();
-        }
-        if view.is_pending_for(&self.scheduler_names) {
-            let changed = event.previous.as_ref().is_none_or(|previous| {
-                ["spec", "metadata.labels"]
-                    .iter()
-                    .any(|path| fields::differ(previous.json(), event.object.json(), path))
-            });
-            self.pending.put(event.object.clone(), view.priority(), changed, now);
-        } else {
-            self.pending.remove(uid);
-        }
-        Wake::empty()
-    }
-}
-
-/// Anything but a heartbeat: those only move the times in the conditions.
-fn node_changed(before: &[u8], after: &[u8]) -> bool {
-    let plain = [
-        "spec",
-        "metadata.labels",
-        "metadata.annotations",
-        "status.allocatable",
-        "status.capacity",
-    ];
-    plain.iter().any(|path| fields::differ(before, after, path))
-        || conditions(before) != conditions(after)
-}
-
-fn conditions(node: &[u8]) -> Vec<(String, String)> {
-    let text =
-        |condition: &Value, field: &str| condition[field].as_str().unwrap_or_default().to_owned();
-    let parsed: Option<Vec<Value>> = fields::raw(node, "status.conditions")
-        .and_then(|conditions| serde_json::from_str(conditions).ok());
-    parsed
-        .iter()
-        .flatten()
-        .map(|condition| (text(condition, "type"), text(condition, "status")))
-        .collect()
 }

@@ -79,6 +79,20 @@ pub fn variant(component: &[u8], mark: u8) -> Bytes {
     Bytes::from(bytes)
 }
 
+/// A component of one import, which no role is offered.
+#[allow(dead_code)] // not every test target needs it
+pub fn asking_for_the_network() -> Bytes {
+    let import = b"wasi:http/outgoing-handler@0.2.3";
+    let mut bytes = b"\0asm\x0d\0\x01\0".to_vec();
+    // A type: an instance with nothing in it.
+    bytes.extend([7, 3, 1, 0x42, 0]);
+    // An import of that type.
+    bytes.extend([10, import.len() as u8 + 5, 1, 0, import.len() as u8]);
+    bytes.extend(import);
+    bytes.extend([5, 0]);
+    Bytes::from(bytes)
+}
+
 /// A Plugin object with the component inside.
 pub fn plugin(name: &str, role: &str, component: &[u8], config: Value, grants: Value) -> Value {
     json!({
@@ -91,7 +105,8 @@ pub fn plugin(name: &str, role: &str, component: &[u8], config: Value, grants: V
             "digest": digest(component),
             "config": config,
             "grants": grants,
-            "rollout": { "maxStrikes": 3 },
+            // However slow the machine, what was swapped in is still new when it faults.
+            "rollout": { "maxStrikes": 3, "windowSeconds": 3600 },
         },
     })
 }

@@ -80,7 +80,12 @@ impl Running {
     pub async fn all_bound(&self, count: usize) {
         eventually_showing("all bound", || {
             let bound = self.memory.count_bound();
-            if bound == count { Ok(()) } else { Err(bound.to_string()) }
+            if bound == count {
+                return Ok(());
+            }
+            let plugins = self.memory.values("Plugin");
+            let told: Vec<String> = plugins.iter().map(|it| it["status"].to_string()).collect();
+            Err(format!("{bound}; {told:?}"))
         })
         .await;
     }

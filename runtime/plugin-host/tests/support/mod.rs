@@ -9,6 +9,9 @@ pub mod host;
 
 use std::time::{Duration, Instant};
 
+/// Whatever has to come has come by then, on a busy machine too.
+pub const PATIENCE: Duration = Duration::from_secs(180);
+
 /// Waits until `check` gives something. Polls, because it observes from outside.
 pub async fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     eventually_showing(what, || check().ok_or_else(String::new)).await
@@ -16,7 +19,7 @@ pub async fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> 
 
 /// The same, and shows what it saw last when it gives up.
 pub async fn eventually_showing<T>(what: &str, mut check: impl FnMut() -> Result<T, String>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         match check() {
             Ok(found) => return found,

@@ -143,6 +143,10 @@ impl View {
                 message: "asked to preempt".into(),
             }));
         }
+        if self.config["schedule"] == "nowhere" {
+            let node = "nowhere".to_owned();
+            return Some(Decision::Bind(Binding { pod_uid: pod.uid.clone(), node }));
+        }
         // Every so many pods are given to the fullest node instead.
         let every = self.config["differs"].as_u64()?;
         let fullest = self.order.iter().next_back()?.1.clone();
