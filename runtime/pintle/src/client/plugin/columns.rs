@@ -78,9 +78,18 @@ fn lines(value: &Value) -> Vec<String> {
     }
 }
 
+/// The same keys in the same places: what differs is values, and those belong
+/// beside each other although other lines may be alike by chance.
+fn of_one_shape(left: &[String], right: &[String]) -> bool {
+    fn key(line: &str) -> &str {
+        line.split_once(": ").map_or(line, |(key, _)| key)
+    }
+    left.len() == right.len() && left.iter().zip(right).all(|(l, r)| key(l) == key(r))
+}
+
 /// The longest common run of lines stays together.
 fn rows(left: &[String], right: &[String]) -> Vec<Row> {
-    if left.len() * right.len() > MAX_PAIRS {
+    if of_one_shape(left, right) || left.len() * right.len() > MAX_PAIRS {
         let both = left.len().min(right.len());
         let together = (0..both)
             .map(|at| if left[at] == right[at] { Row::Same(at, at) } else { Row::Changed(at, at) });
@@ -181,6 +190,15 @@ mod tests {
              a: 1                   a: 1\n\
              b: 2                 | c: 3\n                     \
              > d: 4\n",
+        );
+        check(
+            json!({ "n1": { "score": 9 }, "n2": { "score": 0 } }),
+            json!({ "n1": { "score": 0 }, "n2": { "score": 9 } }),
+            "recorded               now\n\
+             n1:                    n1:\n\
+             \x20 score: 9           |   score: 0\n\
+             n2:                    n2:\n\
+             \x20 score: 0           |   score: 9\n",
         );
         check(json!("gone"), json!(""), "recorded               now\ngone                 <\n");
     }

@@ -62,6 +62,11 @@ impl Component {
     pub fn at(path: &Path) -> Result<Self> {
         let file = if path.join("Cargo.toml").is_file() {
             project::component_of(path)?
+        } else if path.is_dir() && !path.join("oci-layout").is_file() {
+            bail!(
+                "{} is neither a plugin project (no Cargo.toml) nor a packed component (no oci-layout)",
+                path.display()
+            );
         } else if Package::is_layout(path) {
             let package = Package::read_layout(path)?;
             return Ok(Self {
@@ -77,6 +82,9 @@ impl Component {
         let size = std::fs::metadata(&file)
             .with_context(|| format!("cannot read the component {}", file.display()))?
             .len();
+        if size == 0 {
+            bail!("{} is empty; a component is what `pintle plugin build` makes", file.display());
+        }
         if size > MAX_COMPONENT_BYTES {
             bail!(
                 "{} has {size} bytes; a component has at most {MAX_COMPONENT_BYTES}",

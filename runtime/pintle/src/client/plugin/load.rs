@@ -9,11 +9,11 @@ use http::Method;
 use pintle_artifacts::Reference;
 use pintle_plugin_host::inspect::inspect;
 use pintle_plugin_host::plugin::Role;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::PLUGINS;
+use super::change::{PREVIOUS, Version, change};
 use super::component::{Component, Named, pull};
 use super::{keys, remembered};
 use crate::cli::PluginVersion as Asked;
@@ -22,18 +22,20 @@ use crate::client::http::{Client, is_conflict};
 /// What goes into the object itself; larger components stay in a file on the server.
 pub(super) const MAX_INLINE_BYTES: usize = 1 << 20;
 
-/// Of all annotations of an object, names and values, as Kubernetes counts them.
-const MAX_ANNOTATION_BYTES: usize = 256 << 10;
-
-/// Where a swap remembers what it replaced, for `rollback`.
-pub const PREVIOUS: &str = "plugins.pintle.dev/previous-source";
-
 /// A component as a Plugin object names it.
 struct Sourced {
     source: Value,
     digest: Value,
     /// What its world says, where the bytes could be looked at.
     role: Option<Role>,
+    /// The grants that it asks for without a configuration, where it could say so.
+    needs: Option<Value>,
+}
+
+/// The role that a component exports, and what it asks for.
+fn said(bytes: &[u8]) -> (Option<Role>, Option<Value>) {
+    let Ok(inspection) = inspect(bytes) else { return (None, None) };
+    (inspection.role, inspection.described.ok().map(|said| json!(said.needs)))
 }
 
 /// `look`: pull it also where the object could be written without.
@@ -49,8 +51,8 @@ async fn sourced(named: &str, asked: &Asked, look: bool) -> Result<Sourced> {
                 }
                 _ => json!({"inline": {"data": STANDARD.encode(&component.bytes)}}),
             };
-            let role = inspect(&component.bytes).ok().and_then(|inspection| inspection.role);
-            Ok(Sourced { source, digest: json!(digest), role })
+            let (role, needs) = said(&component.bytes);
+            Ok(Sourced { source, digest: json!(digest), role, needs })
         }
         Named::Registry(reference) => in_registry(reference, asked, look).await,
     }
@@ -59,13 +61,12 @@ async fn sourced(named: &str, asked: &Asked, look: bool) -> Result<Sourced> {
 /// The object names the artifact by its digest, whatever was asked for: what a
 /// tag means may change.
 async fn in_registry(reference: Reference, asked: &Asked, look: bool) -> Result<Sourced> {
-    let (reference, digest, role) = if reference.digest.is_some() && !look {
-        (reference, Value::Null, None)
+    let (reference, digest, (role, needs)) = if reference.digest.is_some() && !look {
+        (reference, Value::Null, (None, None))
     } else {
         let pulled = pull(&reference, asked.insecure).await?;
-        let role = inspect(&pulled.bytes).ok().and_then(|inspection| inspection.role);
         let pinned = Reference { digest: Some(pulled.manifest_digest), ..reference };
-        (pinned, json!(pulled.layer_digest.as_str()), role)
+        (pinned, json!(pulled.layer_digest.as_str()), said(&pulled.bytes))
     };
     let mut oci = json!({"reference": reference.to_string()});
     if asked.insecure {
@@ -77,7 +78,7 @@ async fn in_registry(reference: Reference, asked: &Asked, look: bool) -> Result<
             .with_context(|| format!("--pull-secret {secret:?} must look like namespace/name"))?;
         oci["pullSecret"] = json!({"namespace": namespace, "name": name});
     }
-    Ok(Sourced { source: json!({"oci": oci}), digest, role })
+    Ok(Sourced { source: json!({"oci": oci}), digest, role, needs })
 }
 
 /// What else was asked for, as fields of the spec; null where nothing was said.
@@ -107,13 +108,19 @@ pub async fn load(
     grant: bool,
     asked: &Asked,
 ) -> Result<()> {
-    let Sourced { source, digest, role: exported } = sourced(named, asked, role.is_none()).await?;
+    let look = role.is_none();
+    let Sourced { source, digest, role: exported, needs } = sourced(named, asked, look).await?;
     let role = role
         .or(exported)
         .with_context(|| format!("{named} exports the world of no role; name one with --role"))?;
     let mut spec = json!({"role": role, "source": source, "digest": digest});
     for (field, value) in extras(asked)?.as_object().into_iter().flatten() {
         spec[field] = value.clone();
+    }
+    // Granted from the start, it never shows as one that lacks something.
+    if let Some(needs) = needs.filter(|needs| grant && *needs != json!([])) {
+        println!("The plugin asks for:\n{}", pintle_api::yaml::to_string(&needs));
+        spec["grants"] = needs;
     }
     if let Some(fields) = spec.as_object_mut() {
         fields.retain(|_, value| !value.is_null());
@@ -130,6 +137,7 @@ pub async fn load(
     let mut plugin = settled(client, name).await?;
     let needs = plugin["status"]["needs"].clone();
     if plugin["status"]["reason"] == "NeedsNotGranted" {
+        // Its configuration makes it ask for more, or only the server has seen it.
         println!("The plugin asks for:\n{}", pintle_api::yaml::to_string(&needs));
         if !grant {
             bail!(
@@ -148,7 +156,8 @@ pub async fn swap(client: &Client, name: &str, named: Option<&str>, asked: &Aske
     let sourced = match named {
         Some(named) => sourced(named, asked, false).await?,
         None => {
-            Sourced { source: json!({"embedded": {"name": name}}), digest: Value::Null, role: None }
+            let source = json!({"embedded": {"name": name}});
+            Sourced { source, digest: Value::Null, role: None, needs: None }
         }
     };
     let extras = extras(asked)?;
@@ -180,39 +189,6 @@ pub async fn swap(client: &Client, name: &str, named: Option<&str>, asked: &Aske
     };
     replace(client, name, next).await?;
     report(name, &settled(client, name).await?)
-}
-
-/// What a swap changes of a Plugin's spec.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Version {
-    pub(super) source: Value,
-    #[serde(default)]
-    digest: Value,
-    #[serde(default)]
-    grants: Value,
-    #[serde(default)]
-    signature: Value,
-    #[serde(default)]
-    config: Value,
-    #[serde(default)]
-    weight: Value,
-    #[serde(default)]
-    verification: Value,
-}
-
-impl Version {
-    fn of(plugin: &Value) -> Self {
-        let field = |name: &str| plugin["spec"][name].clone();
-        Self {
-            source: field("source"),
-            digest: field("digest"),
-            grants: field("grants"),
-            signature: field("signature"),
-            config: field("config"),
-            weight: field("weight"),
-            verification: field("verification"),
-        }
-    }
 }
 
 pub async fn rollback(client: &Client, name: &str) -> Result<()> {
@@ -259,49 +235,6 @@ async fn replace(
     }
 }
 
-/// The patch that brings in `next` if the object is still as it was `before`.
-fn change(before: &Value, next: &Version) -> Result<Value> {
-    // Exactly one kind of source may stay, so the others are taken out.
-    let mut source = json!({"embedded": null, "file": null, "inline": null, "oci": null});
-    for (kind, value) in next.source.as_object().into_iter().flatten() {
-        source[kind] = replacing(&before["spec"]["source"][kind], value);
-    }
-    // What is larger than the annotations have room for is not remembered.
-    let others = before["metadata"]["annotations"].as_object().into_iter().flatten();
-    let used: usize = others
-        .filter(|(name, _)| *name != PREVIOUS)
-        .map(|(name, value)| name.len() + value.as_str().map_or(0, str::len))
-        .sum();
-    let remembered = remembered::remember(&Version::of(before))?;
-    let fits = used + PREVIOUS.len() + remembered.len() <= MAX_ANNOTATION_BYTES;
-    let remembered = if fits { json!(remembered) } else { Value::Null };
-    Ok(json!({
-        "metadata": {
-            "resourceVersion": before["metadata"]["resourceVersion"],
-            "annotations": {PREVIOUS: remembered},
-        },
-        "spec": {
-            "source": source,
-            "digest": next.digest,
-            "grants": next.grants,
-            "signature": next.signature,
-            "config": replacing(&before["spec"]["config"], &next.config),
-            "weight": next.weight,
-            "verification": next.verification,
-        },
-    }))
-}
-
-/// A merge patch leaves what it does not speak of: this one removes what is not
-/// in `next`.
-fn replacing(before: &Value, next: &Value) -> Value {
-    let (Value::Object(old), Value::Object(new)) = (before, next) else { return next.clone() };
-    let gone =
-        old.keys().filter(|key| !new.contains_key(*key)).map(|key| (key.clone(), Value::Null));
-    let stays = new.iter().map(|(key, value)| (key.clone(), replacing(&before[key], value)));
-    Value::Object(gone.chain(stays).collect())
-}
-
 async fn patch(client: &Client, name: &str, change: &Value) -> Result<()> {
     let headers = [("content-type", "application/merge-patch+json")];
     let body = Bytes::from(serde_json::to_vec(change)?);
@@ -341,43 +274,5 @@ pub(super) fn report(name: &str, plugin: &Value) -> Result<()> {
             Ok(())
         }
         phase => bail!("plugin {name} is {phase}: {} ({})", text("message"), text("reason")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_change_leaves_one_source_and_remembers_the_version_before() {
-        let before = json!({
-            "metadata": {"resourceVersion": "7", "annotations": {"a": "b"}},
-            "spec": {"source": {"embedded": {"name": "scheduler"}}, "grants": null,
-                "config": {"gone": 1, "kept": {"old": 1}}},
-        });
-        let next = Version {
-            source: json!({"inline": {"data": "AA=="}}),
-            digest: json!("sha256:1"),
-            grants: json!([]),
-            signature: Value::Null,
-            config: json!({"kept": {"new": 1}}),
-            weight: Value::Null,
-            verification: Value::Null,
-        };
-        let change = change(&before, &next).unwrap();
-        assert_eq!(change["metadata"]["resourceVersion"], "7", "refused if it changes meanwhile");
-        let source =
-            json!({"embedded": null, "file": null, "oci": null, "inline": {"data": "AA=="}});
-        assert_eq!(
-            change["spec"],
-            json!({
-                "source": source, "digest": "sha256:1", "grants": [], "signature": null,
-                "config": {"gone": null, "kept": {"old": null, "new": 1}},
-                "weight": null, "verification": null,
-            })
-        );
-        let remembered = change["metadata"]["annotations"][PREVIOUS].as_str().unwrap();
-        let remembered = remembered::recall(remembered).unwrap();
-        assert_eq!(remembered.source, before["spec"]["source"]);
     }
 }

@@ -1,6 +1,7 @@
 //! `pintle plugin`: the Plugin objects, with the file handling that kubectl
 //! lacks, and the tools of those who write plugins.
 
+mod change;
 mod columns;
 mod component;
 mod diff;
@@ -82,7 +83,7 @@ async fn get(client: &Client, name: &str) -> Result<()> {
     shorten(&mut plugin["spec"]["source"]);
     let annotations = plugin.pointer_mut("/metadata/annotations");
     if let Some(annotations) = annotations.and_then(Value::as_object_mut) {
-        annotations.remove(load::PREVIOUS);
+        annotations.remove(change::PREVIOUS);
     }
     print!("{}", pintle_api::yaml::to_string(&plugin));
     Ok(())

@@ -41,7 +41,11 @@ pub fn new(name: &str, role: Role, checkout: Option<&Path>) -> Result<()> {
     println!("  cd {name} && pintle plugin build");
     println!("  pintle plugin test");
     println!("  pintle plugin pack");
-    println!("  pintle plugin load {name} . --grant");
+    match role {
+        // A cluster has one, and there is one already.
+        Role::Cni => println!("  pintle plugin swap cni-routed ."),
+        _ => println!("  pintle plugin load {name} . --grant"),
+    }
     Ok(())
 }
 

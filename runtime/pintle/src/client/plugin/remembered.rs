@@ -13,7 +13,8 @@ use flate2::read::ZlibDecoder;
 use flate2::write::ZlibEncoder;
 use serde_json::{Value, json};
 
-use super::load::{MAX_INLINE_BYTES, Version};
+use super::change::Version;
+use super::load::MAX_INLINE_BYTES;
 
 /// In place of `data` below `source.inline`.
 const DEFLATED: &str = "deflated";
