@@ -4,11 +4,15 @@
 //! end is an event like any other, so several containers of a pod start at the same time.
 //!
 //! [`Shim`] owns everything; its methods are spread over the modules by subject: `connections`
-//! (frames in and out), `containers` (start, exit, delete), `jobs` (runtime commands), `sessions`
-//! (exec and attach) and `reaper` (processes that nobody waits for).
+//! (frames in and out), `containers` (create, start, signal), `ending` (exit, delete), `jobs` (runtime
+//! commands), `exec` and `attach` (how sessions begin), `sessions` (what they do) and `reaper`
+//! (processes that nobody waits for).
 
+mod attach;
 mod connections;
 mod containers;
+mod ending;
+mod exec;
 mod jobs;
 mod pipes;
 mod reaper;

@@ -10,8 +10,8 @@ use std::rc::Rc;
 use rustix::event::epoll::EventFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use super::exec::PendingExec;
 use super::pipes::Streams;
-use super::sessions::PendingExec;
 use super::{Shim, Source, Token, Watched};
 use crate::protocol::{Fault, FaultCode};
 use crate::sys;

@@ -1,84 +1,46 @@
-//! Exec and attach: a client on one side, a process's streams on the other.
+//! Sessions of exec and attach: a client on one side, a process's streams on the other.
 //!
 //! An exec'd process belongs to its client: it is killed when the client goes. Its exit is sent
-//! after its output. A client that reads slowly makes the exec'd process wait; one that is
-//! attached to a container is dropped instead, for it must not hold up the container.
+//! after its output. A client that reads slowly makes the exec'd process wait. How sessions
+//! begin is in `exec` and `attach`.
 
-use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use rustix::event::epoll::EventFlags;
 use rustix::process::{Signal, pidfd_send_signal};
 
 use super::containers::stream_channel;
-use super::jobs::{JobKind, open_pidfd, read_pid};
-use super::pipes::{self, Read, Streams, duplicate};
-use super::{Shim, Source, Token, Watched};
-use crate::layout::write_atomic;
+use super::jobs::JobKind;
+use super::pipes::{self, Read};
+use super::{Shim, Token, Watched};
 use crate::log::Stream;
-use crate::protocol::{
-    ExecRequest, Exit, Fault, FaultCode, Phase, Resize, ServerHello, StreamFrame, channel,
-    put_stream_frame,
-};
-use crate::runtime;
+use crate::protocol::{Exit, Resize, StreamFrame, channel, put_stream_frame};
 use crate::sys::{self, Now, Status};
 
 /// Output waiting for an exec client beyond which its process is not read from.
 const EXEC_BACKLOG: usize = 128 << 10;
 
-/// Output waiting for an attached client beyond which it is dropped.
-const ATTACH_BACKLOG: usize = 1 << 20;
-
 #[derive(Debug)]
 pub(super) struct Session {
-    container: Rc<str>,
+    pub(super) container: Rc<str>,
     /// None for an attached client.
-    process: Option<Process>,
-    outputs: [Option<Watched>; 2],
+    pub(super) process: Option<Process>,
+    pub(super) outputs: [Option<Watched>; 2],
     /// Outputs are not being read, for the client is behind.
-    throttled: bool,
-    input: Option<Watched>,
-    input_pending: Vec<u8>,
-    input_ended: bool,
-    terminal: Option<OwnedFd>,
+    pub(super) throttled: bool,
+    pub(super) input: Option<Watched>,
+    pub(super) input_pending: Vec<u8>,
+    pub(super) input_ended: bool,
+    pub(super) terminal: Option<OwnedFd>,
 }
 
 #[derive(Debug)]
-struct Process {
-    pid: u32,
-    handle: Option<Watched>,
-    started_at: i64,
-    status: Option<Status>,
-}
-
-/// An exec whose runtime command is at work.
-#[derive(Debug)]
-pub(super) struct PendingExec {
-    connection: Token,
-    container: Rc<str>,
-    streams: Streams,
-    size: Option<(u16, u16)>,
-    files: ExecFiles,
-}
-
-/// Files that live as long as the runtime command.
-#[derive(Debug)]
-struct ExecFiles {
-    process: PathBuf,
-    pid: PathBuf,
-    /// Where runc writes the process id first; left by one that was killed.
-    unfinished_pid: PathBuf,
-    log: PathBuf,
-}
-
-impl Drop for ExecFiles {
-    fn drop(&mut self) {
-        for path in [&self.process, &self.pid, &self.unfinished_pid, &self.log] {
-            let _ = fs::remove_file(path);
-        }
-    }
+pub(super) struct Process {
+    pub(super) pid: u32,
+    pub(super) handle: Option<Watched>,
+    pub(super) started_at: i64,
+    pub(super) status: Option<Status>,
 }
 
 impl Session {
@@ -88,146 +50,6 @@ impl Session {
 }
 
 impl Shim {
-    pub(super) fn open_exec(&mut self, token: Token, request: ExecRequest) -> Result<(), Fault> {
-        let exec_dir = self.layout.exec();
-        let runtime = self.runtime.clone();
-        let container = self.container(&request.name)?;
-        if container.state.phase != Phase::Running {
-            let text = format!("container {:?} is not running", request.name);
-            return Err(Fault::new(FaultCode::WrongPhase, text));
-        }
-        let file = |kind: &str| exec_dir.join(format!("{token}.{kind}"));
-        let files = ExecFiles {
-            process: file("json"),
-            pid: file("pid"),
-            unfinished_pid: exec_dir.join(format!(".{token}.pid")),
-            log: file("log"),
-        };
-        let failed = |error: std::io::Error| {
-            Fault::new(FaultCode::Internal, format!("cannot prepare exec: {error}"))
-        };
-        write_atomic(&files.process, request.process.as_bytes(), false).map_err(failed)?;
-        let console = format!("exec/{token}.sock");
-        let mut command = runtime.exec(
-            &container.request.id,
-            &files.process,
-            &files.pid,
-            &files.log,
-            request.tty.then_some(&console),
-        );
-        let streams = match request.tty {
-            true => Streams::console(&mut command, Path::new(&console)),
-            false => Streams::pipes(&mut command, request.stdin),
-        }
-        .map_err(failed)?;
-        let pending = PendingExec {
-            connection: token,
-            container: request.name.as_str().into(),
-            streams,
-            size: request.size,
-            files,
-        };
-        self.launch(command, JobKind::Exec(pending)).map_err(|failed| failed.0)
-    }
-
-    pub(super) fn on_exec_done(&mut self, mut pending: PendingExec, status: Status) {
-        let token = pending.connection;
-        if status.code != 0 {
-            let action = format!("exec in container {:?}", &*pending.container);
-            let fault = runtime::fault(&action, status, &pending.files.log);
-            return self.refuse(token, fault);
-        }
-        if let Err(error) = self.begin_session(&mut pending) {
-            let text = format!("cannot take over the process: {error}");
-            self.refuse(token, Fault::new(FaultCode::Internal, text));
-        }
-    }
-
-    fn begin_session(&mut self, pending: &mut PendingExec) -> std::io::Result<()> {
-        let token = pending.connection;
-        let pid = read_pid(&pending.files.pid)?;
-        let handle = self.watch(open_pidfd(pid)?, Source::SessionProcess(token), EventFlags::IN)?;
-        let mut session = Session {
-            container: pending.container.clone(),
-            process: Some(Process {
-                pid,
-                handle: Some(handle),
-                started_at: Now::read().unix_millis(),
-                status: None,
-            }),
-            outputs: [None, None],
-            throttled: false,
-            input: None,
-            input_pending: Vec::new(),
-            input_ended: false,
-            terminal: None,
-        };
-        let streams = &mut pending.streams;
-        let wired = streams.take_terminal().and_then(|terminal| {
-            session.terminal = terminal;
-            for (stream, fd) in
-                [(Stream::Stdout, streams.stdout.take()), (Stream::Stderr, streams.stderr.take())]
-            {
-                if let Some(fd) = fd {
-                    let source = Source::SessionOutput(token, stream);
-                    session.outputs[stream.index()] =
-                        Some(self.watch(fd, source, EventFlags::IN)?);
-                }
-            }
-            if let Some(fd) = streams.stdin.take() {
-                session.input =
-                    Some(self.watch(fd, Source::SessionInput(token), EventFlags::empty())?);
-            }
-            Ok(())
-        });
-        if let (Some(terminal), Some((width, height))) = (&session.terminal, pending.size) {
-            let _ = sys::set_terminal_size(terminal.as_fd(), width, height);
-        }
-        self.sessions.insert(token, session);
-        if wired.is_err() || !self.is_connected(token) {
-            // The process exists, so the session stays until it is reaped.
-            self.abandon_session(token);
-            return wired;
-        }
-        self.send(token, &ServerHello::Session { pid });
-        self.process_input(token);
-        Ok(())
-    }
-
-    pub(super) fn open_attach(&mut self, token: Token, name: &str) -> Result<(), Fault> {
-        let container = self.container(name)?;
-        let Some(pid) = container.state.pid else {
-            let text = format!("container {name:?} is not running");
-            return Err(Fault::new(FaultCode::WrongPhase, text));
-        };
-        let failed = |error: std::io::Error| {
-            Fault::new(FaultCode::Internal, format!("cannot attach: {error}"))
-        };
-        let input = container.stdin.as_ref().map(duplicate).transpose().map_err(failed)?;
-        let terminal = container.terminal.as_ref().map(duplicate).transpose().map_err(failed)?;
-        let input = match input {
-            Some(fd) => Some(
-                self.watch(fd, Source::SessionInput(token), EventFlags::empty()).map_err(failed)?,
-            ),
-            None => None,
-        };
-        self.sessions.insert(
-            token,
-            Session {
-                container: name.into(),
-                process: None,
-                outputs: [None, None],
-                throttled: false,
-                input,
-                input_pending: Vec::new(),
-                input_ended: false,
-                terminal,
-            },
-        );
-        self.send(token, &ServerHello::Session { pid });
-        Ok(())
-    }
-
     /// Frames must wait: the session is not open yet, or its input is full.
     pub(super) fn is_session_busy(&self, token: Token) -> bool {
         match self.sessions.get(&token) {
@@ -434,7 +256,7 @@ impl Shim {
         self.end_session(token, &exit);
     }
 
-    fn end_session(&mut self, token: Token, exit: &Exit) {
+    pub(super) fn end_session(&mut self, token: Token, exit: &Exit) {
         if let Some(session) = self.sessions.remove(&token) {
             for watched in session.outputs.into_iter().flatten().chain(session.input) {
                 self.unwatch(watched);
@@ -468,35 +290,5 @@ impl Shim {
         for watched in outputs.into_iter().flatten().chain(input) {
             self.unwatch(watched);
         }
-    }
-
-    /// Gives the first `count` bytes of the buffer to everybody who is attached.
-    pub(super) fn forward_to_attached(&mut self, name: &str, stream: Stream, count: usize) {
-        let attached = self.attached(name);
-        if attached.is_empty() {
-            return;
-        }
-        let mut frame = Vec::with_capacity(count + 8);
-        put_stream_frame(&mut frame, stream_channel(stream), &self.buffer[..count]);
-        for token in attached {
-            match self.backlog(token) > ATTACH_BACKLOG {
-                true => self.close(token),
-                false => self.send_bytes(token, &frame),
-            }
-        }
-    }
-
-    pub(super) fn end_attached(&mut self, name: &str, exit: &Exit) {
-        for token in self.attached(name) {
-            self.end_session(token, exit);
-        }
-    }
-
-    fn attached(&self, name: &str) -> Vec<Token> {
-        self.sessions
-            .iter()
-            .filter(|(_, session)| session.process.is_none() && &*session.container == name)
-            .map(|(token, _)| *token)
-            .collect()
     }
 }
