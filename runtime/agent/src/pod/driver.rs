@@ -2,6 +2,8 @@
 //! step at a time, everything that takes long on a task beside it.
 
 mod adopt;
+mod handle;
+mod news;
 mod report;
 mod sandbox;
 mod start;
@@ -11,24 +13,24 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
-use pintle_containers::{ContainerEvent, Events, LogLimits, Sandbox};
+use pintle_containers::{Events, LogLimits, Sandbox};
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tracing::{debug, info, warn};
 
 use super::files::Dns;
-use super::hooks::ProbeKind;
 use super::images::Images;
 use super::model::Pod;
 use super::record::Record;
-use super::runtime::{Hook, PodRuntime};
+use super::runtime::PodRuntime;
 use super::step::{Decision, Desired, Step, step};
 use crate::client::{Api, chain};
-use crate::clock::{Clock, until};
+use crate::clock::Clock;
 use crate::events::{Kind, Recorder};
 use crate::net::PodNetwork;
 use crate::node::facts::Facts;
+
+pub use handle::{HookKind, Message, PodHandle, View, Wanted};
 
 /// What all pods of a node share.
 pub struct Shared {
@@ -47,119 +49,6 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     pub images: Images,
     pub network: Option<Arc<PodNetwork>>,
-}
-
-/// From the tasks beside a pod's own.
-#[derive(Debug)]
-pub enum Message {
-    Probe {
-        container: String,
-        attempt: u32,
-        kind: ProbeKind,
-        /// Set when the thresholds were crossed.
-        verdict: Option<bool>,
-        failure: Option<String>,
-    },
-    Hook {
-        container: String,
-        attempt: u32,
-        hook: HookKind,
-        result: Result<(), String>,
-    },
-    /// Something that a failed step waits for may be there now.
-    Retry,
-    /// An image was imported or removed.
-    ImagesChanged,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HookKind {
-    PostStart,
-    PreStop,
-}
-
-/// What the API wants of this pod, the latest only.
-#[derive(Debug, Clone)]
-pub struct Wanted {
-    pub pod: Arc<Pod>,
-    pub gone: bool,
-}
-
-/// A pod as the agent holds it.
-pub struct PodHandle {
-    wanted: watch::Sender<Wanted>,
-    inbox: mpsc::Sender<Message>,
-    pub view: Arc<View>,
-}
-
-/// What log and exec streams need to know of a pod.
-pub struct View {
-    pub sandbox: RwLock<Option<Sandbox>>,
-    pub runtime: watch::Sender<PodRuntime>,
-}
-
-const INBOX: usize = 64;
-
-impl PodHandle {
-    /// Starts the pod's task. `known` is the record of an earlier life. The
-    /// task reports the uid to `ended` when nothing of the pod is left.
-    pub fn start(
-        shared: Arc<Shared>,
-        pod: Arc<Pod>,
-        known: Option<PodRuntime>,
-        ended: mpsc::UnboundedSender<String>,
-    ) -> PodHandle {
-        let (wanted, desired) = watch::channel(Wanted { pod: pod.clone(), gone: false });
-        let (inbox, messages) = mpsc::channel(INBOX);
-        let view = Arc::new(View {
-            sandbox: RwLock::new(None),
-            runtime: watch::Sender::new(PodRuntime::default()),
-        });
-        let driver = Driver {
-            record: Record::new(&shared.data_dir, &pod),
-            runtime: PodRuntime::default(),
-            wanted: Wanted { pod, gone: false },
-            desired,
-            messages,
-            inbox: inbox.clone(),
-            view: view.clone(),
-            sandbox: None,
-            events: None,
-            ask_again_at: None,
-            probes: HashMap::new(),
-            reporter: report::Reporter::default(),
-            shared,
-        };
-        tokio::spawn(async move {
-            let uid = driver.wanted.pod.metadata.uid.clone();
-            driver.run(known).await;
-            // The agent itself may be gone already.
-            let _ = ended.send(uid);
-        });
-        PodHandle { wanted, inbox, view }
-    }
-
-    pub fn want(&self, pod: Arc<Pod>) {
-        self.wanted.send_replace(Wanted { pod, gone: false });
-    }
-
-    pub fn gone(&self) {
-        self.wanted.send_modify(|wanted| wanted.gone = true);
-    }
-
-    pub fn pod(&self) -> Arc<Pod> {
-        self.wanted.borrow().pod.clone()
-    }
-
-    /// What failed for want of a network may be tried again at once.
-    pub fn retry(&self) {
-        // A full inbox wakes the pod anyway.
-        let _ = self.inbox.try_send(Message::Retry);
-    }
-
-    pub fn images_changed(&self) {
-        let _ = self.inbox.try_send(Message::ImagesChanged);
-    }
 }
 
 struct Driver {
@@ -272,193 +161,6 @@ impl Driver {
         Next::GoOn
     }
 
-    /// Waits for anything that could change the decision. False: the agent stops.
-    async fn wait(&mut self, wake_at: Option<i64>) -> bool {
-        let clock = self.shared.clock.clone();
-        let status_due = self.reporter.due();
-        let wake_at = [wake_at, status_due].into_iter().flatten().min();
-        let news = {
-            let events = &mut self.events;
-            let container_event = async {
-                match events {
-                    Some(events) => events.next().await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                changed = self.desired.changed() => match changed {
-                    Ok(()) => News::Desired,
-                    Err(_) => return false,
-                },
-                message = self.messages.recv() => match message {
-                    Some(message) => News::Message(message),
-                    None => return false,
-                },
-                event = container_event => News::Container(event),
-                result = self.reporter.finished() => News::Reported(result),
-                () = until(clock.as_ref(), wake_at) => News::Time,
-            }
-        };
-        self.hear(news).await;
-        true
-    }
-
-    /// What came in while steps were performed, without waiting.
-    fn take_news(&mut self) {
-        if self.desired.has_changed().unwrap_or(false) {
-            self.take_desired();
-        }
-        while let Ok(message) = self.messages.try_recv() {
-            self.on_message(message);
-        }
-    }
-
-    async fn hear(&mut self, news: News) {
-        match news {
-            News::Desired => self.take_desired(),
-            News::Message(message) => self.on_message(message),
-            News::Container(Some(event)) => self.on_container(event),
-            News::Container(None) => self.on_shim_lost().await,
-            News::Reported(result) => {
-                let now = self.now();
-                self.reporter.on_result(result, now);
-            }
-            News::Time => {}
-        }
-    }
-
-    fn take_desired(&mut self) {
-        let wanted = self.desired.borrow_and_update().clone();
-        let changed = *wanted.pod != *self.wanted.pod;
-        self.wanted = wanted;
-        if changed {
-            self.reporter.object_changed(&self.wanted.pod);
-            if let Err(error) = self.record.save_pod(&self.wanted.pod) {
-                warn!(
-                    pod = self.pod().metadata.name,
-                    error = chain(&error),
-                    "cannot write the pod down"
-                );
-            }
-        }
-    }
-
-    fn on_container(&mut self, event: ContainerEvent) {
-        match event {
-            // The reply to the start has told it already, except after an adoption.
-            ContainerEvent::Started { name, attempt, at, .. } => {
-                let known = self.runtime.container(&name);
-                let beginning = known.is_some_and(|c| {
-                    c.attempt == attempt && c.phase == super::runtime::Phase::Beginning
-                });
-                if beginning {
-                    self.container_running(&name, at);
-                }
-            }
-            ContainerEvent::Exited { name, attempt, exit } => {
-                self.container_exited(&name, attempt, exit)
-            }
-        }
-    }
-
-    fn on_message(&mut self, message: Message) {
-        match message {
-            Message::Retry => {
-                if let Some(failure) = &mut self.runtime.sandbox_failure {
-                    failure.retry_at = 0;
-                }
-            }
-            Message::ImagesChanged => {
-                for container in self.runtime.containers.values_mut() {
-                    if let Some(failure) = &mut container.failure
-                        && failure.reason.contains("Image")
-                    {
-                        failure.retry_at = 0;
-                    }
-                }
-            }
-            Message::Probe { container, attempt, kind, verdict, failure } => {
-                self.on_probe(&container, attempt, kind, verdict, failure);
-            }
-            Message::Hook { container, attempt, hook, result } => {
-                self.on_hook(&container, attempt, hook, result)
-            }
-        }
-    }
-
-    fn on_probe(
-        &mut self,
-        name: &str,
-        attempt: u32,
-        kind: ProbeKind,
-        verdict: Option<bool>,
-        failure: Option<String>,
-    ) {
-        let now = self.now();
-        let current =
-            |c: &&mut super::runtime::ContainerRuntime| c.attempt == attempt && c.is_running();
-        let Some(container) = self.runtime.containers.get_mut(name).filter(current) else {
-            return;
-        };
-        let has_readiness =
-            self.wanted.pod.container(name).is_some_and(|c| c.readiness_probe.is_some());
-        match (kind, verdict) {
-            (ProbeKind::Startup, Some(true)) => {
-                container.started = true;
-                container.ready = !has_readiness;
-            }
-            (ProbeKind::Readiness, Some(ready)) => container.ready = ready,
-            _ => {}
-        }
-        if let Some(failure) = failure {
-            let text = format!("{} probe failed: {failure}", kind.name());
-            self.event(Some(name), Kind::Warning, "Unhealthy", text);
-        }
-        let condemned = verdict == Some(false) && kind != ProbeKind::Readiness;
-        if condemned && self.runtime.container(name).is_some_and(|c| c.stopping.is_none()) {
-            let text = format!(
-                "Container {name} failed {} probe, will be restarted",
-                kind.name().to_lowercase()
-            );
-            self.event(Some(name), Kind::Normal, "Killing", text);
-            self.runtime.stop_container(name, now);
-        }
-        self.save();
-    }
-
-    fn on_hook(&mut self, name: &str, attempt: u32, hook: HookKind, result: Result<(), String>) {
-        let now = self.now();
-        if self.runtime.container(name).is_none_or(|c| c.attempt != attempt) {
-            return;
-        }
-        match (hook, result) {
-            (HookKind::PreStop, result) => {
-                if let Err(message) = result {
-                    self.event(
-                        Some(name),
-                        Kind::Warning,
-                        "FailedPreStopHook",
-                        format!("PreStopHook failed: {message}"),
-                    );
-                }
-                if let Some(stopping) = self.runtime.stopping_mut(name) {
-                    stopping.hook = Hook::Done;
-                }
-            }
-            (HookKind::PostStart, Ok(())) => {}
-            (HookKind::PostStart, Err(message)) => {
-                self.event(
-                    Some(name),
-                    Kind::Warning,
-                    "FailedPostStartHook",
-                    format!("PostStartHook failed: {message}"),
-                );
-                self.runtime.stop_container(name, now);
-            }
-        }
-        self.save();
-    }
-
     /// Writes the runtime down. A failing disk stops nothing that runs: it is
     /// said, and the next write tries again.
     fn save(&self) {
@@ -510,12 +212,4 @@ impl Driver {
         }
         Next::Over
     }
-}
-
-enum News {
-    Desired,
-    Message(Message),
-    Container(Option<ContainerEvent>),
-    Reported(report::Outcome),
-    Time,
 }

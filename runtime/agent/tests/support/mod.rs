@@ -3,26 +3,21 @@
 #![allow(dead_code)]
 
 pub mod image;
+mod line;
 pub mod network;
+mod processes;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use http::Request;
-use http_body_util::BodyExt;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use pintle_agent::client::Api;
-use pintle_agent::{
-    Agent, AgentConfig, ApiClient, ApiError, ApiResponse, Clock, StreamHandler, WatchBody,
-};
+use pintle_agent::{Agent, AgentConfig, Clock, StreamHandler};
 use pintle_api::kinds::Registry;
 use pintle_apiserver::{
-    AdmitAll, ApiServer, Body, BusFacts, NoNodes, Parts, StaticAuthorizer, SystemClock, User,
-    VersionInfo,
+    AdmitAll, ApiServer, BusFacts, NoNodes, Parts, StaticAuthorizer, SystemClock, User, VersionInfo,
 };
 use pintle_containers::ContentStore;
 use pintle_storage::EngineKind;
@@ -32,6 +27,11 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use line::InProcess;
+use processes::end_all;
+#[allow(unused_imports)] // each test binary uses a part
+pub use processes::{pids, processes};
 
 pub const IMAGE: &str = "busybox:test";
 pub const NODE: &str = "n1";
@@ -72,82 +72,6 @@ pub struct TestClock;
 impl Clock for TestClock {
     fn now_unix_ms(&self) -> i64 {
         pintle_apiserver::Clock::now_unix_ms(&SystemClock)
-    }
-}
-
-/// The API in process, as one user.
-struct InProcess {
-    server: Arc<ApiServer>,
-    user: Arc<User>,
-    /// True: the server cannot be reached.
-    cut: watch::Receiver<bool>,
-}
-
-impl InProcess {
-    fn check(&self) -> Result<(), ApiError> {
-        match *self.cut.borrow() {
-            true => Err(ApiError::Transport("the line is cut".into())),
-            false => Ok(()),
-        }
-    }
-
-    async fn call(
-        &self,
-        method: &str,
-        path: &str,
-        kind: &str,
-        body: Bytes,
-    ) -> http::Response<Body> {
-        let mut request = Request::builder().method(method).uri(path);
-        if !kind.is_empty() {
-            request = request.header("content-type", kind);
-        }
-        self.server.handle(self.user.clone(), request.body(Body::full(body)).unwrap()).await
-    }
-}
-
-#[async_trait]
-impl ApiClient for InProcess {
-    async fn request(
-        &self,
-        method: &str,
-        path: &str,
-        kind: &str,
-        body: Bytes,
-    ) -> Result<ApiResponse, ApiError> {
-        self.check()?;
-        let answer = self.call(method, path, kind, body).await;
-        self.check()?;
-        let status = answer.status().as_u16();
-        let body = answer.into_body().collect().await.map_err(ApiError::Transport)?.to_bytes();
-        Ok(ApiResponse { status, body })
-    }
-
-    async fn watch(&self, path: &str) -> Result<Box<dyn WatchBody>, ApiError> {
-        self.check()?;
-        let answer = self.call("GET", path, "", Bytes::new()).await;
-        let status = answer.status().as_u16();
-        if status != 200 {
-            let body = answer.into_body().collect().await.map_err(ApiError::Transport)?.to_bytes();
-            return Err(ApiError::from_answer(status, &body));
-        }
-        Ok(Box::new(Watch(answer.into_body(), self.cut.clone())))
-    }
-}
-
-struct Watch(Body, watch::Receiver<bool>);
-
-#[async_trait]
-impl WatchBody for Watch {
-    async fn chunk(&mut self) -> Result<Option<Bytes>, ApiError> {
-        let frame = tokio::select! {
-            frame = self.0.frame() => frame,
-            _ = self.1.wait_for(|cut| *cut) => return Err(ApiError::Transport("the line is cut".into())),
-        };
-        match frame {
-            Some(frame) => Ok(frame.map_err(ApiError::Transport)?.into_data().ok()),
-            None => Ok(None),
-        }
     }
 }
 
@@ -424,31 +348,6 @@ impl Cluster {
     }
 }
 
-fn all_processes() -> Vec<(nix::unistd::Pid, String)> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    entries
-        .flatten()
-        .filter_map(|entry| {
-            let pid = entry.file_name().to_str()?.parse().ok()?;
-            let line = std::fs::read(entry.path().join("cmdline")).ok()?;
-            Some((
-                nix::unistd::Pid::from_raw(pid),
-                String::from_utf8_lossy(&line).replace('\0', " "),
-            ))
-        })
-        .collect()
-}
-
-/// Command lines of everything that runs.
-pub fn processes() -> Vec<String> {
-    all_processes().into_iter().map(|(_, line)| line).collect()
-}
-
-/// Processes by their command lines.
-pub fn pids(holds: impl Fn(&str) -> bool) -> Vec<nix::unistd::Pid> {
-    all_processes().into_iter().filter(|(_, line)| holds(line)).map(|(pid, _)| pid).collect()
-}
-
 impl Drop for Cluster {
     fn drop(&mut self) {
         // Whatever the test left behind ends here.
@@ -460,28 +359,6 @@ impl Drop for Cluster {
         for pin in std::fs::read_dir(self.data_dir().join("netns")).into_iter().flatten().flatten()
         {
             let _ = nix::mount::umount2(&pin.path(), nix::mount::MntFlags::MNT_DETACH);
-        }
-    }
-}
-
-async fn end_all(data_dir: &Path) {
-    let Ok(pods) = std::fs::read_dir(data_dir.join("pods")) else { return };
-    for pod in pods.flatten() {
-        let Ok(found) = pintle_containers::Sandbox::reconnect(&pod.path().join("sandbox")).await
-        else {
-            continue;
-        };
-        if let Some(sandbox) = found.live {
-            for state in sandbox.containers() {
-                let _ = sandbox.stop(&state.name, Duration::ZERO).await;
-                let _ = sandbox.delete(&state.name).await;
-            }
-            let _ = sandbox.shutdown().await;
-        }
-    }
-    if let Ok(store) = ContentStore::open(data_dir.join("images")) {
-        for key in store.snapshots().list().unwrap_or_default() {
-            let _ = store.snapshots().remove(&key);
         }
     }
 }
