@@ -1,6 +1,8 @@
 //! The network plugin of this node: a component, its operations in the form the
 //! executor takes, and its replacement when the cluster's Plugin object changes.
 
+mod plan;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,6 +29,7 @@ use tokio::task::AbortHandle;
 use tracing::{info, warn};
 
 use crate::embedded;
+use plan::{operations, to_node, to_peers, to_sandbox};
 
 const PLUGINS: &str = "/apis/plugins.pintle.dev/v1alpha1/plugins?watch=true";
 /// The plugin that is used until the cluster says otherwise: a node keeps its
@@ -292,115 +295,6 @@ impl NetworkPlugin for NodeNetwork {
         let (before, after) = (to_peers(before), to_peers(now));
         operations(self.ask(move |p, now| p.nodes_changed(now, &node, &before, &after)).await?)
     }
-}
-
-fn to_node(node: &NodeInfo) -> cni::Node {
-    cni::Node {
-        name: node.name.clone(),
-        internal_ip: node.internal_ip.clone(),
-        pod_cidrs: node.pod_cidrs.clone(),
-        interface_prefix: node.interface_prefix.clone(),
-    }
-}
-
-fn to_sandbox(sandbox: &SandboxInfo) -> cni::Sandbox {
-    cni::Sandbox {
-        id: sandbox.id.clone(),
-        namespace: sandbox.namespace.clone(),
-        name: sandbox.name.clone(),
-        netns: sandbox.netns.clone(),
-        mtu: sandbox.mtu,
-    }
-}
-
-fn to_peers(peers: &[Peer]) -> Vec<cni::Peer> {
-    peers
-        .iter()
-        .map(|peer| cni::Peer {
-            name: peer.name.clone(),
-            internal_ip: peer.internal_ip.clone(),
-            pod_cidrs: peer.pod_cidrs.clone(),
-            ready: peer.ready,
-        })
-        .collect()
-}
-
-/// The whole plan, or nothing of it.
-fn operations(plan: Vec<cni::NetOp>) -> Result<Vec<NetOp>, String> {
-    plan.into_iter()
-        .enumerate()
-        .map(|(at, op)| operation(op).map_err(|e| format!("operation {at} of the plan: {e}")))
-        .collect()
-}
-
-fn operation(op: cni::NetOp) -> Result<NetOp, String> {
-    let path = |netns: Option<String>| netns.map(PathBuf::from);
-    Ok(match op {
-        cni::NetOp::NetnsCreate(netns) => NetOp::NetnsCreate { path: netns.into() },
-        cni::NetOp::NetnsDelete(netns) => NetOp::NetnsDelete { path: netns.into() },
-        cni::NetOp::VethAdd(veth) => NetOp::VethAdd {
-            host: veth.host,
-            host_mac: optional(&veth.host_mac)?,
-            peer: veth.peer,
-            peer_netns: veth.peer_netns.into(),
-            peer_mac: optional(&veth.peer_mac)?,
-            mtu: (veth.mtu > 0).then_some(veth.mtu),
-        },
-        cni::NetOp::LinkUp(link) => NetOp::LinkUp { netns: path(link.netns), link: link.link },
-        cni::NetOp::LinkDelete(link) => {
-            NetOp::LinkDelete { netns: path(link.netns), link: link.link }
-        }
-        cni::NetOp::AddressAdd(address) => NetOp::AddressAdd {
-            netns: path(address.link.netns),
-            link: address.link.link,
-            cidr: parse(&address.cidr)?,
-        },
-        cni::NetOp::RouteReplace(route) => NetOp::RouteReplace {
-            netns: path(route.netns),
-            destination: parse(&route.destination)?,
-            via: route.via.as_deref().map(parse).transpose()?,
-            link: route.link,
-            source: None,
-            onlink: route.onlink,
-            blackhole: route.blackhole,
-        },
-        cni::NetOp::RouteDelete(route) => NetOp::RouteDelete {
-            netns: path(route.netns),
-            destination: parse(&route.destination)?,
-            via: route.via.as_deref().map(parse).transpose()?,
-            link: route.link,
-        },
-        cni::NetOp::NeighbourReplace(neighbour) => NetOp::NeighbourReplace {
-            netns: path(neighbour.link.netns),
-            link: neighbour.link.link,
-            ip: parse(&neighbour.address)?,
-            mac: parse(&neighbour.mac)?,
-            permanent: true,
-        },
-        cni::NetOp::SysctlSet(sysctl) => NetOp::SysctlSet {
-            netns: path(sysctl.netns),
-            // Plugins write dots, the executor paths below /proc/sys.
-            key: sysctl.key.replace('.', "/"),
-            value: sysctl.value,
-        },
-        cni::NetOp::Other((name, _)) => {
-            return Err(format!("this node knows no operation {name:?}"));
-        }
-    })
-}
-
-fn parse<T: std::str::FromStr>(text: &str) -> Result<T, String>
-where
-    T::Err: std::fmt::Display,
-{
-    text.parse().map_err(|error| format!("{text:?}: {error}"))
-}
-
-fn optional<T: std::str::FromStr>(text: &str) -> Result<Option<T>, String>
-where
-    T::Err: std::fmt::Display,
-{
-    if text.is_empty() { Ok(None) } else { parse(text).map(Some) }
 }
 
 #[cfg(test)]
