@@ -17,7 +17,11 @@ pub fn run(command: ImageCommand) -> Result<ExitCode> {
     let data_dir = command.data_dir.unwrap_or_else(|| PathBuf::from("/var/lib/pintle"));
     let making = matches!(command.action, ImageAction::Import { .. });
     // Only an import makes a directory: a mistyped one would look like an empty node.
-    if !making && !store_dir(&data_dir).is_dir() {
+    let store = store_dir(&data_dir);
+    let there = store
+        .try_exists()
+        .with_context(|| format!("cannot look for images in {}", store.display()))?;
+    if !making && !there {
         bail!(
             "{} holds no images; name the node's directory with --data-dir, or import one with \
              `pintle image import`",

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use pintle_api::names;
 
 mod examples;
 mod plugin;
@@ -113,7 +114,7 @@ pub struct Connection {
 #[derive(Debug, Clone, Args)]
 pub struct Namespace {
     /// Namespace [default: default]
-    #[arg(short, long, value_name = "NAME")]
+    #[arg(short, long, value_name = "NAME", value_parser = object_name)]
     pub namespace: Option<String>,
 }
 
@@ -134,6 +135,7 @@ pub struct Get {
     #[arg(value_name = "KIND[/NAME]")]
     pub kind: String,
     /// Name of one object; all without it
+    #[arg(value_parser = object_name)]
     pub name: Option<String>,
     #[command(flatten)]
     pub namespace: Namespace,
@@ -173,6 +175,7 @@ pub struct Delete {
     #[arg(value_name = "KIND[/NAME]", required_unless_present = "filename")]
     pub kind: Option<String>,
     /// Name of the object
+    #[arg(value_parser = object_name)]
     pub name: Option<String>,
     /// Deletes everything that this file or folder names; `-` reads standard input
     #[arg(short, long, value_name = "FILE", conflicts_with = "kind")]
@@ -265,6 +268,16 @@ pub enum TokenAction {
     },
 }
 
+/// What stands for one object in a path: without it the path would be that of
+/// all objects of the kind.
+pub fn object_name(text: &str) -> Result<String, String> {
+    match names::path_segment(text) {
+        _ if text.is_empty() => Err("a name cannot be empty".to_owned()),
+        Some(problem) => Err(format!("a name {problem}")),
+        None => Ok(text.to_owned()),
+    }
+}
+
 /// Ten years; what lives longer is better made anew.
 const MAX_SECONDS: u64 = 3650 * 86_400;
 
@@ -338,6 +351,18 @@ mod tests {
             }
         }
         check(&command());
+    }
+
+    #[test]
+    fn names_name_one_object() {
+        for name in ["web-0", "system:node:n1", "Ä b?"] {
+            assert_eq!(object_name(name).unwrap(), name);
+        }
+        for nameless in ["", ".", "..", "a/b", "a%2Fb"] {
+            assert!(object_name(nameless).is_err(), "{nameless}");
+            let rm = ["pintle", "plugin", "rm", nameless];
+            assert!(command().try_get_matches_from(rm).is_err(), "{nameless}");
+        }
     }
 
     #[test]

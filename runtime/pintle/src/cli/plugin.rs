@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use pintle_plugin_host::plugin::Role;
 
-use super::Connection;
+use super::{Connection, object_name};
 
 #[derive(Debug, Args)]
 pub struct PluginCommand {
@@ -22,11 +22,13 @@ pub enum PluginAction {
     /// Print one plugin whole, as YAML
     Get {
         /// Name of the plugin
+        #[arg(value_parser = object_name)]
         name: String,
     },
     /// Load a component as a new plugin
     Load {
         /// Name of the new plugin
+        #[arg(value_parser = object_name)]
         name: String,
         /// The component: a file (.wasm), a built project, or oci://REGISTRY/REPOSITORY:TAG
         component: String,
@@ -42,6 +44,7 @@ pub enum PluginAction {
     /// Replace a plugin's component while it works
     Swap {
         /// Name of the plugin
+        #[arg(value_parser = object_name)]
         name: String,
         /// The component, as for `load`; leave out with --embedded
         #[arg(required_unless_present = "embedded")]
@@ -55,11 +58,13 @@ pub enum PluginAction {
     /// Go back to the component that was active before the last swap
     Rollback {
         /// Name of the plugin
+        #[arg(value_parser = object_name)]
         name: String,
     },
     /// Let the version decide that is compared, or was and waits
     Promote {
         /// Name of the plugin
+        #[arg(value_parser = object_name)]
         name: String,
     },
     /// Record what a plugin is given and what it answers, into a file
@@ -76,6 +81,7 @@ pub enum PluginAction {
     /// Print what a candidate decided otherwise than the version that decides, side by side
     Diff {
         /// Name of the plugin
+        #[arg(value_parser = object_name)]
         name: String,
         /// How to print
         #[arg(short, long, value_parser = ["json"], value_name = "json")]
@@ -84,6 +90,7 @@ pub enum PluginAction {
     /// Unload and delete a plugin
     Rm {
         /// Name of the plugin
+        #[arg(value_parser = object_name)]
         name: String,
     },
     /// Make a project for a new plugin
@@ -172,6 +179,7 @@ pub enum PluginAction {
 #[derive(Debug, Args)]
 pub struct RecordArgs {
     /// Name of the plugin
+    #[arg(value_parser = object_name)]
     pub name: String,
     /// File to write, readable by you alone
     #[arg(short, long, value_name = "FILE")]

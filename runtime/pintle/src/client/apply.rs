@@ -7,7 +7,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use http::Method;
 use pintle_api::kinds::{Registry, Resource, Scope};
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::http::{Client, is_conflict, is_not_found};
 use super::target::{Target, path};
-use crate::cli::{Apply, Delete};
+use crate::cli::{Apply, Delete, object_name};
 
 /// Where kubectl and this program remember what was applied.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -222,6 +222,10 @@ fn read(file: &Path, namespace: Option<&str>, client: &Client) -> Result<Vec<Doc
 
 fn documents(text: &str, default_namespace: &str) -> Result<Vec<Document>> {
     let mut found = Vec::new();
+    // The parser takes nothing at all for a document without a value.
+    if text.lines().all(|line| matches!(line.trim_start().chars().next(), None | Some('#'))) {
+        return Ok(found);
+    }
     for (at, document) in serde_yaml_ng::Deserializer::from_str(text).enumerate() {
         let (object, duplicates) = decode_strict(document)
             .with_context(|| format!("document {} is not valid YAML", at + 1))?;
@@ -255,8 +259,11 @@ fn place(object: Value, default_namespace: &str) -> Result<Document> {
         .by_kind(group, version, &kind)
         .with_context(|| format!("there is no kind {kind} in {api_version}"))?;
     let name = text(&object["metadata"]["name"]).context("it has no metadata.name")?;
+    object_name(&name).map_err(|problem| anyhow!("metadata.name {name:?}: {problem}"))?;
     let namespace = (resource.scope == Scope::Namespaced).then(|| {
-        text(&object["metadata"]["namespace"]).unwrap_or_else(|| default_namespace.to_owned())
+        text(&object["metadata"]["namespace"])
+            .filter(|namespace| !namespace.is_empty())
+            .unwrap_or_else(|| default_namespace.to_owned())
     });
     Ok(Document { resource, namespace, name, object })
 }
@@ -307,7 +314,12 @@ mod tests {
         check("kind: Pod", "document 1: it has no apiVersion");
         check("apiVersion: v1\nkind: Gadget\nmetadata: {name: a}", "no kind Gadget in v1");
         check("apiVersion: v1\nkind: Pod", "no metadata.name");
+        check("apiVersion: v1\nkind: Pod\nmetadata: {name: ''}", "a name cannot be empty");
+        check("apiVersion: v1\nkind: Pod\nmetadata: {name: a/b}", "a name may not contain '/'");
         check("a: [", "document 1 is not valid YAML");
         check("kind: Pod\nmetadata: {name: a, name: b}", "has keys twice: metadata.name");
+        for nothing in ["", "\n", "# a comment\n\n"] {
+            assert!(documents(nothing, "d").unwrap().is_empty(), "{nothing:?}");
+        }
     }
 }

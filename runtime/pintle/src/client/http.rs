@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -29,13 +29,13 @@ impl Client {
     pub fn new(credentials: Credentials) -> Result<Self> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(&credentials.ca_pem) {
-            roots.add(certificate.context("the CA certificate is no PEM")?)?;
+            roots.add(certificate.context("the CA certificate in the kubeconfig is no PEM")?)?;
         }
         let chain = CertificateDer::pem_slice_iter(&credentials.certificate_pem)
             .collect::<Result<Vec<_>, _>>()
-            .context("the client certificate is no PEM")?;
+            .context("the client certificate in the kubeconfig is no PEM")?;
         let key = PrivateKeyDer::from_pem_slice(&credentials.key_pem)
-            .context("the client key is no PEM")?;
+            .context("the client key in the kubeconfig is no PEM")?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -51,7 +51,8 @@ impl Client {
 
     /// The namespace to use when none is named.
     pub fn default_namespace(&self) -> &str {
-        self.credentials.namespace.as_deref().unwrap_or("default")
+        let named = self.credentials.namespace.as_deref();
+        named.filter(|namespace| !namespace.is_empty()).unwrap_or("default")
     }
 
     pub async fn stream(&self) -> Result<TlsStream<TcpStream>> {
@@ -76,6 +77,9 @@ impl Client {
         headers: &[(&str, &str)],
         body: Bytes,
     ) -> Result<http::Response<Incoming>> {
+        // A name that is empty would make the path that of all objects of a kind.
+        let place = path.split('?').next().unwrap_or_default();
+        ensure!(!place.ends_with('/') && !place.contains("//"), "{place} names nothing");
         let io = TokioIo::new(self.stream().await?);
         let (mut sender, connection) = http1::handshake(io).await?;
         tokio::spawn(connection);

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
@@ -88,12 +88,14 @@ fn locate(connection: &Connection) -> Result<PathBuf> {
     }
     let data_dir = connection.data_dir.clone().unwrap_or_else(|| "/var/lib/pintle".into());
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-    [data_dir.join("admin.kubeconfig"), home.join(".kube/config")]
-        .into_iter()
-        .find(|file| file.is_file())
-        .context(
-            "no kubeconfig found; start a cluster with `pintle up`, or name the file with --kubeconfig",
+    let places = [data_dir.join("admin.kubeconfig"), home.join(".kube/config")];
+    places.iter().find(|file| file.is_file()).cloned().with_context(|| {
+        let [own, home] = places.map(|file| file.display().to_string());
+        format!(
+            "no kubeconfig found, neither {own} nor {home}; start a cluster with `pintle up`, or \
+             name the file with --kubeconfig"
         )
+    })
 }
 
 pub fn load(connection: &Connection) -> Result<Credentials> {
@@ -106,6 +108,7 @@ pub fn load(connection: &Connection) -> Result<Credentials> {
 
 fn parse(text: &str, dir: &Path) -> Result<Credentials> {
     let config: Kubeconfig = serde_yaml_ng::from_str(text)?;
+    ensure!(!config.current_context.is_empty(), "it has no current-context");
     let context = config
         .contexts
         .iter()

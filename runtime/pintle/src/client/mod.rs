@@ -63,6 +63,7 @@ async fn version(connection: &Connection) -> Result<()> {
             let version = client.get("/version").await?;
             println!("server: {}", version["gitVersion"].as_str().unwrap_or("unknown"));
         }
+        Err(error) if connection.kubeconfig.is_some() => return Err(error),
         Err(error) => println!("server: unknown ({error:#})"),
     }
     Ok(())

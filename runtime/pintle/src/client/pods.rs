@@ -1,13 +1,14 @@
 //! Which pod and container a person means: `web-0`, `pod/web-0`, or `deploy/web`
 //! for one of its pods.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
 use http::Method;
 use serde_json::Value;
 
 use super::http::Client;
 use super::target::{Target, query_escape};
+use crate::cli::object_name;
 
 /// Which container kubectl takes when none is named.
 const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
@@ -25,7 +26,7 @@ pub async fn choose(
     container: Option<&str>,
 ) -> Result<Chosen> {
     let pod = match text.split_once('/') {
-        None => text.to_owned(),
+        None => object_name(text).map_err(|problem| anyhow!("{problem}: pod {text:?}"))?,
         Some(_) => one_of(client, namespace, text).await?,
     };
     if let Some(container) = container {
@@ -43,8 +44,7 @@ pub async fn choose(
 /// The pod of `pod/web-0`, or a running pod of `deploy/web`.
 async fn one_of(client: &Client, namespace: &str, text: &str) -> Result<String> {
     let target = Target::parse(text, None)?;
-    let name = target.name.clone().filter(|name| !name.is_empty());
-    let name = name.with_context(|| format!("{text:?} names no object"))?;
+    let name = target.name.clone().with_context(|| format!("{text:?} names no object"))?;
     if target.resource.kind == "Pod" {
         return Ok(name);
     }

@@ -1,7 +1,9 @@
 //! From what a person types (`deploy/web`, `pods`) to a path of the API.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use pintle_api::kinds::{Registry, Resource, Scope};
+
+use crate::cli::object_name;
 
 /// A resource and perhaps a name.
 pub struct Target {
@@ -16,6 +18,9 @@ impl Target {
             (Some(_), Some(_)) => bail!("name the object once: KIND/NAME or KIND NAME"),
             (None, name) => (kind, name.map(str::to_owned)),
         };
+        if let Some(name) = &name {
+            object_name(name).map_err(|problem| anyhow!("{problem}: {kind} {name:?}"))?;
+        }
         Ok(Self { resource: resource(kind)?, name })
     }
 
@@ -86,25 +91,31 @@ pub fn path(resource: &Resource, namespace: Option<&str>, name: Option<&str>) ->
     };
     if let (Scope::Namespaced, Some(namespace)) = (resource.scope, namespace) {
         path.push_str("/namespaces/");
-        path.push_str(namespace);
+        path.push_str(&escape(namespace, b""));
     }
     path.push('/');
     path.push_str(resource.plural);
     if let Some(name) = name {
         path.push('/');
-        path.push_str(name);
+        path.push_str(&escape(name, b""));
     }
     path
 }
 
 /// Percent-encodes what may not stand in a query (RFC 3986, 3.4).
 pub fn query_escape(text: &str) -> String {
+    escape(text, b"/")
+}
+
+/// Percent-encodes all but the letters that mean nothing anywhere, and `also`.
+fn escape(text: &str, also: &[u8]) -> String {
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
                 escaped.push(byte as char);
             }
+            _ if also.contains(&byte) => escaped.push(byte as char),
             _ => escaped.push_str(&format!("%{byte:02X}")),
         }
     }
@@ -128,6 +139,11 @@ mod tests {
         check("no", Some("n1"), "/api/v1/nodes/n1");
         assert!(Target::parse("gadget", None).is_err());
         assert!(Target::parse("po/a", Some("b")).is_err());
+        check("po", Some("a?b"), "/api/v1/namespaces/ns/pods/a%3Fb");
+        // Without a name the path would be that of all pods.
+        for nameless in ["po/", "po/..", "po/a/b"] {
+            assert!(Target::parse(nameless, None).is_err(), "{nameless}");
+        }
     }
 
     #[test]

@@ -16,7 +16,9 @@ use crate::config::Settings;
 pub fn reset(reset: Reset) -> Result<ExitCode> {
     let data_dir = reset.data_dir.unwrap_or_else(|| PathBuf::from("/var/lib/pintle"));
     let dir = node_dir(&data_dir);
-    if !dir.is_dir() {
+    let there =
+        dir.try_exists().with_context(|| format!("cannot look for a node in {}", dir.display()))?;
+    if !there {
         println!("there is no node in {}", data_dir.display());
         return Ok(ExitCode::SUCCESS);
     }
