@@ -28,6 +28,7 @@ pub use identity::NodeIdentity;
 pub use join::join;
 pub use server::{
     BodyStream, JoinRequest, NodeService, Peer, Refusal, Reply, Server, ServerIdentity, Sessions,
+    listen,
 };
 pub use token::JoinToken;
 pub use wire::{NodeStream, Request};

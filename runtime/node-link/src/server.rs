@@ -4,7 +4,7 @@
 mod session;
 mod sessions;
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -80,6 +80,14 @@ pub struct ServerIdentity {
     pub reset_secret: [u8; 32],
 }
 
+/// Takes the address at which nodes connect.
+pub fn listen(address: SocketAddr) -> Result<UdpSocket, LinkError> {
+    UdpSocket::bind(address).map_err(|source| LinkError::Socket { address, source })
+}
+
+/// Of a socket that does not tell its own address.
+const UNKNOWN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
 /// Listens for nodes until it is shut down.
 pub struct Server {
     endpoint: quinn::Endpoint,
@@ -98,15 +106,23 @@ impl Server {
         identity: ServerIdentity,
         service: Arc<dyn NodeService>,
     ) -> Result<Self, LinkError> {
+        Self::on(listen(address)?, identity, service)
+    }
+
+    /// On a socket that was taken before there was anything to serve.
+    pub fn on(
+        socket: UdpSocket,
+        identity: ServerIdentity,
+        service: Arc<dyn NodeService>,
+    ) -> Result<Self, LinkError> {
         let crypto = tls::server(identity.chain, identity.key, &identity.ca)?;
         let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
         config.transport_config(Arc::new(transport(false)));
-        let endpoint = UdpSocket::bind(address)
-            .and_then(|socket| {
-                let own = reset::endpoint_config(&identity.reset_secret);
-                quinn::Endpoint::new(own, Some(config), socket, Arc::new(quinn::TokioRuntime))
-            })
-            .map_err(|source| LinkError::Socket { address, source })?;
+        let own = reset::endpoint_config(&identity.reset_secret);
+        let address = socket.local_addr().unwrap_or(UNKNOWN);
+        let endpoint =
+            quinn::Endpoint::new(own, Some(config), socket, Arc::new(quinn::TokioRuntime))
+                .map_err(|source| LinkError::Socket { address, source })?;
         let sessions = Sessions::default();
         let shared = Arc::new(Shared { service, sessions: sessions.clone(), ca: identity.ca });
         tokio::spawn(accept(endpoint.clone(), shared));

@@ -69,12 +69,13 @@ pub async fn start(settings: &Settings, stop: watch::Receiver<bool>) -> Result<R
     bus.load(store.clone()).await.context("the stored objects cannot be read")?;
     info!(elapsed_ms = began.elapsed().as_millis() as u64, "storage open");
 
-    // The port is taken first, so that a second server fails before it does anything;
+    // The ports are taken first, so that a second server fails before it does anything;
     // connections wait in the kernel until everything is there to serve them.
     let listener = TcpListener::bind(settings.listen())
         .await
         .with_context(|| format!("cannot listen at {}", settings.listen()))?;
     let api_address = listener.local_addr()?;
+    let node_socket = pintle_node_link::listen(settings.node_listen())?;
     let sessions = Arc::new(nodes::SessionProxy::default());
     let admission = Arc::new(admission::HostAdmission::default());
     let authorizer = bootstrap::authorizer(&bus);
@@ -149,7 +150,7 @@ pub async fn start(settings: &Settings, stop: watch::Receiver<bool>) -> Result<R
         clock: clock.clone(),
         sessions: sessions.clone(),
     };
-    let node_server = NodeServer::bind(settings.node_listen(), identity, Arc::new(gateway))?;
+    let node_server = NodeServer::on(node_socket, identity, Arc::new(gateway))?;
     sessions.set(node_server.sessions());
     let node_address = node_server.local_addr()?;
 
