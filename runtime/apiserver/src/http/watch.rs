@@ -2,10 +2,12 @@
 //! response. Frames are bounded in size and number; a client that does not
 //! read is dropped, and resumes with the revision that it saw last.
 
+mod frame;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use http::{Response, StatusCode};
 use pintle_api::kinds::Resource;
 use pintle_api::status::{FieldError, StatusError};
@@ -21,8 +23,8 @@ use super::{Call, respond};
 use crate::body::Body;
 use crate::{ApiServer, raised};
 
-/// Events that come together travel together, up to this size.
-const FRAME_BYTES: usize = 256 * 1024;
+use frame::{Frame, error_event, event_line};
+
 /// Frames on their way to one client.
 const FRAMES_IN_FLIGHT: usize = 4;
 /// A client that takes no frame for this long is gone or hopeless.
@@ -313,72 +315,10 @@ impl Run {
     }
 }
 
-/// Lines that travel together. A single line is not copied.
-#[derive(Default)]
-struct Frame {
-    first: Option<Bytes>,
-    joined: BytesMut,
-}
-
-impl Frame {
-    /// Adds a line; returns the frame when it has become full.
-    fn push(&mut self, line: Bytes) -> Option<Bytes> {
-        self.push_last(line);
-        (self.joined.len() >= FRAME_BYTES).then(|| self.joined.split().freeze())
-    }
-
-    fn push_last(&mut self, line: Bytes) {
-        match self.first.take() {
-            None if self.joined.is_empty() => self.first = Some(line),
-            first => {
-                if let Some(first) = first {
-                    self.joined.put_slice(&first);
-                }
-                self.joined.put_slice(&line);
-            }
-        }
-    }
-
-    fn finish(self) -> Option<Bytes> {
-        self.first.or_else(|| (!self.joined.is_empty()).then(|| self.joined.freeze()))
-    }
-}
-
-fn event_line(kind: &str, object: &[u8]) -> Bytes {
-    let mut line = BytesMut::with_capacity(object.len() + 40);
-    line.put_slice(b"{\"type\":\"");
-    line.put_slice(kind.as_bytes());
-    line.put_slice(b"\",\"object\":");
-    line.put_slice(object);
-    line.put_slice(b"}\n");
-    line.freeze()
-}
-
-fn error_event(error: &StatusError) -> Bytes {
-    event_line("ERROR", &error.status().to_json())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::http::query::Query;
-
-    #[test]
-    fn frames_join_lines_up_to_a_bound() {
-        let mut frame = Frame::default();
-        assert!(frame.push(Bytes::from_static(b"a\n")).is_none());
-        assert_eq!(frame.finish().unwrap(), "a\n");
-        let mut frame = Frame::default();
-        for line in ["a\n", "b\n", "c\n"] {
-            assert!(frame.push(Bytes::from_static(line.as_bytes())).is_none());
-        }
-        assert_eq!(frame.finish().unwrap(), "a\nb\nc\n");
-        let mut frame = Frame::default();
-        frame.push(Bytes::from(vec![b'x'; FRAME_BYTES]));
-        let full = frame.push(Bytes::from_static(b"y")).unwrap();
-        assert_eq!(full.len(), FRAME_BYTES + 1);
-        assert!(frame.finish().is_none());
-    }
 
     #[test]
     fn where_a_watch_begins() {

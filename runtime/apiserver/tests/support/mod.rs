@@ -3,6 +3,7 @@
 #![allow(dead_code)] // each test file uses a part of it
 
 pub mod node;
+pub mod objects;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
