@@ -1,7 +1,8 @@
 //! Durable writes per second, beside what the disk itself can do in the same run.
 //!
 //! `cargo bench -p pintle-storage [-- SECONDS]`; `-- churn SECONDS` instead overwrites the same
-//! keys with a compaction every second and prints how the files grow. The files lie in the directory named by
+//! keys with a compaction every second and prints how the files grow and are written anew; `-- reopen DIR` opens a
+//! data directory that is there and reads all of it. The files lie in the directory named by
 //! `PINTLE_BENCH_DIR`, or in the temporary one (which must not be in memory).
 
 use std::{
@@ -28,6 +29,9 @@ fn main() {
             runtime.block_on(churn(kind, &dir.path().join(kind.name()), span));
         }
         return;
+    }
+    if let Some(dir) = std::env::args().skip_while(|arg| arg != "reopen").nth(1) {
+        return runtime.block_on(reopen(Path::new(&dir)));
     }
     println!("{:<24} {:>9} {:>9} {:>9}", "", "writes/s", "p50 ms", "p99 ms");
     floor("disk, overwrite", dir.path(), span, false);
@@ -108,6 +112,22 @@ async fn engine(kind: EngineKind, dir: &Path, span: Duration) {
     drop(store);
 }
 
+async fn reopen(dir: &Path) {
+    let kind = pintle_storage::engine_in(dir).expect("no data directory");
+    let start = Instant::now();
+    let store = open(kind, dir, Options::default()).unwrap();
+    let opened = start.elapsed();
+    let page = store.range(b"/", b"", None, 0).await.unwrap();
+    println!(
+        "{kind}: {} MB opened in {} ms, {} keys at revision {} read in {} ms",
+        size(dir) >> 20,
+        opened.as_millis(),
+        page.records.len(),
+        page.revision,
+        (start.elapsed() - opened).as_millis(),
+    );
+}
+
 /// The history kept is that of the last second.
 async fn churn(kind: EngineKind, dir: &Path, span: Duration) {
     const WRITERS: usize = 64;
@@ -121,11 +141,19 @@ async fn churn(kind: EngineKind, dir: &Path, span: Duration) {
         seconds.tick().await;
         let (revision, begin) = (store.revision(), Instant::now());
         store.compact(last).await.unwrap();
+        let (compaction, begin) = (begin.elapsed(), Instant::now());
+        let anew = store.reclaim().await.unwrap().map_or_else(String::new, |done| {
+            format!(
+                ", written anew in {} ms, pause {:.1} ms",
+                begin.elapsed().as_millis(),
+                done.pause.as_secs_f64() * 1e3
+            )
+        });
         println!(
-            "{kind}: {:>3} s, {:>6} writes, compaction {:>4} ms, files {:>5} MB",
+            "{kind}: {:>3} s, {:>6} writes, compaction {:>4} ms, files {:>5} MB{anew}",
             start.elapsed().as_secs(),
             revision - last,
-            begin.elapsed().as_millis(),
+            compaction.as_millis(),
             size(dir) >> 20
         );
         last = revision;

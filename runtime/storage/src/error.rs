@@ -4,7 +4,10 @@ use std::{error::Error, io, path::Path};
 
 use thiserror::Error;
 
-use crate::{open::EngineKind, types::Revision};
+use crate::{
+    open::{EngineKind, OpenError},
+    types::Revision,
+};
 
 /// The cause behind every `Storage` error. Print the whole chain of sources.
 #[derive(Debug, Error)]
@@ -19,6 +22,8 @@ pub enum StorageError {
     Missing { revision: Revision },
     #[error("the storage engine panicked: {0}")]
     Panic(String),
+    #[error("nobody knows which generation of files is the current one")]
+    Exchange(#[source] Box<OpenError>),
     #[error("the log holds a key it cannot hold: {0}")]
     Key(String),
 }

@@ -57,6 +57,15 @@ pub(crate) struct Head {
     pub(crate) mod_revision: Revision,
     pub(crate) version: u64,
     pub(crate) expires_at: Option<u64>,
+    pub(crate) revision_span: Option<(u32, u8)>,
+}
+
+/// A version that a read found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) version: Version,
+    /// For the key's present version: what else is known of it without its log entry.
+    pub(crate) head: Option<Head>,
 }
 
 /// A change of one key, ready to become visible.
@@ -76,13 +85,17 @@ struct Entry {
     version: u64,
     /// 0: never.
     expires_at: u64,
+    /// Of the last version; a length of 0 stands for none.
+    revision_span: (u32, u8),
 }
 
 impl Entry {
     /// The newest version at or below `revision`.
-    fn at(&self, revision: Revision) -> Option<Version> {
+    fn at(&self, revision: Revision) -> Option<Found> {
         let newer = self.versions.partition_point(|version| version.revision <= revision);
-        newer.checked_sub(1).map(|last| self.versions[last]).filter(|version| !version.is_delete())
+        let version = *self.versions.get(newer.checked_sub(1)?)?;
+        let head = if newer == self.versions.len() { self.head() } else { None };
+        (!version.is_delete()).then_some(Found { version, head })
     }
 
     fn head(&self) -> Option<Head> {
@@ -92,6 +105,7 @@ impl Entry {
             mod_revision: last.revision,
             version: self.version,
             expires_at: (self.expires_at != 0).then_some(self.expires_at),
+            revision_span: (self.revision_span.1 != 0).then_some(self.revision_span),
         })
     }
 }
@@ -113,7 +127,7 @@ impl Index {
         self.keys.get(key)?.head()
     }
 
-    pub(crate) fn version_at(&self, key: &[u8], revision: Revision) -> Option<Version> {
+    pub(crate) fn version_at(&self, key: &[u8], revision: Revision) -> Option<Found> {
         self.keys.get(key)?.at(revision)
     }
 
@@ -124,7 +138,7 @@ impl Index {
         end: &[u8],
         revision: Revision,
         limit: usize,
-    ) -> (Vec<(Bytes, Version)>, bool) {
+    ) -> (Vec<(Bytes, Found)>, bool) {
         let mut found = Vec::new();
         for (key, entry) in self.keys.range::<[u8], _>(bounds(start, end)) {
             let Some(version) = entry.at(revision) else {
@@ -148,6 +162,7 @@ impl Index {
                 create_revision: 0,
                 version: 0,
                 expires_at: 0,
+                revision_span: (0, 0),
             }),
         };
         if entry.expires_at != 0 {
@@ -158,6 +173,7 @@ impl Index {
         entry.create_revision = head.map_or(0, |head| head.create_revision);
         entry.version = head.map_or(0, |head| head.version);
         entry.expires_at = head.and_then(|head| head.expires_at).unwrap_or(0);
+        entry.revision_span = head.and_then(|head| head.revision_span).unwrap_or((0, 0));
         if entry.expires_at != 0 {
             self.expiry.insert((entry.expires_at, version.revision, Box::from(key.as_ref())));
         }
@@ -174,6 +190,7 @@ impl Index {
                     mod_revision: at.revision,
                     version: put.version,
                     expires_at: put.expires_at_unix_seconds,
+                    revision_span: put.revision_span,
                 }),
             ),
         };
@@ -290,6 +307,7 @@ mod tests {
                 mod_revision: *revision,
                 version: 1,
                 expires_at: (expires_at != 0).then_some(expires_at),
+                revision_span: None,
             });
             let version = if put.is_some() { Version::put(at, 10) } else { Version::delete(at) };
             index.install(Change { key: Bytes::from_static(key.as_bytes()), version, head });

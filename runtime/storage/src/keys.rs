@@ -67,6 +67,14 @@ pub(crate) fn chunk(at: Position, n: u16) -> EngineKey {
     key
 }
 
+/// The first chunk key after everything at `revision`.
+pub(crate) fn chunks_after(revision: Revision) -> EngineKey {
+    match revision.checked_add(1) {
+        Some(revision) => position(b'c', Position { revision, sub: 0 }),
+        None => SmallVec::from_slice(b"d"),
+    }
+}
+
 pub(crate) fn meta(name: &str) -> EngineKey {
     let mut key = SmallVec::from_slice(b"m");
     key.extend_from_slice(name.as_bytes());

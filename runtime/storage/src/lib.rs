@@ -21,18 +21,23 @@ mod compaction;
 mod engine;
 mod envelope;
 mod error;
+mod generation;
+mod group;
 mod index;
 mod keys;
 mod lock;
 mod mvcc;
 mod open;
+mod read;
+mod reclaim;
 mod store;
 mod types;
 
 pub use error::StorageError;
-pub use open::{EngineKind, OpenError, Options, engine_in, open};
+pub use generation::engine_in;
+pub use open::{EngineKind, OpenError, Options, open};
 pub use store::{Sink, Store};
 pub use types::{
-    Batch, CommitError, Committed, Expect, Guard, Op, Page, ReadError, Record, Revision,
-    StoreEvent, Txn, Value, limits,
+    Batch, CommitError, Committed, Expect, Guard, Op, Page, ReadError, ReclaimError, Reclaimed,
+    Record, Revision, StoreEvent, Txn, Value, limits,
 };

@@ -2,29 +2,31 @@
 
 use std::{
     io,
-    ops::ControlFlow,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
 };
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::{
     committer::{self, Job},
     engine::Engine,
-    envelope::{self, LogEntry, Put},
     error::StorageError,
-    index::{Index, Version},
-    keys::{self, Position},
+    generation::{Directory, Files},
+    index::Index,
     lock::DirLock,
+    open::Options,
+    reclaim,
     store::{Sink, Store},
-    types::{CommitError, Committed, Page, ReadError, Record, Revision, StoreEvent, Txn, limits},
+    types::{
+        CommitError, Committed, Page, ReadError, ReclaimError, Reclaimed, Record, Revision,
+        StoreEvent, Txn, limits,
+    },
 };
 
 /// What opening found.
@@ -35,9 +37,12 @@ pub(crate) struct State {
     pub(crate) cluster_id: String,
 }
 
-/// What readers and the committer share.
+/// What readers, the committer and a rewrite share.
 pub(crate) struct Shared<E> {
-    pub(crate) engine: E,
+    /// Exchanged only while the committer is held.
+    files: RwLock<Arc<Files<E>>>,
+    pub(crate) directory: Directory,
+    pub(crate) options: Options,
     pub(crate) index: RwLock<Index>,
     /// Changes only while the index is locked for writing, so that under a read lock the
     /// two belong together.
@@ -48,6 +53,10 @@ pub(crate) struct Shared<E> {
     pub(crate) sinks: Mutex<Vec<Sink>>,
     /// Set once, when the engine fails; nothing is accepted afterwards.
     pub(crate) failure: OnceLock<Arc<StorageError>>,
+    /// What the files took when they had been written anew; 0 before.
+    pub(crate) rewritten_to: AtomicU64,
+    /// The store is being closed: what takes long is to end.
+    pub(crate) closing: AtomicBool,
     cluster_id: String,
     _lock: DirLock,
 }
@@ -58,7 +67,9 @@ pub(crate) struct MvccStore<E> {
     queue: Option<mpsc::Sender<Job>>,
     room: Arc<Semaphore>,
     committer: Option<thread::JoinHandle<()>>,
-    compacting: tokio::sync::Mutex<()>,
+    rewriter: Mutex<Option<thread::JoinHandle<()>>>,
+    /// Held by whoever removes versions, or copies them.
+    compacting: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Transactions that wait for the committer; further writers wait for room.
@@ -68,14 +79,24 @@ const QUEUE_BYTES: usize = 64 << 20;
 const _: () = assert!(limits::TXN_BYTES <= QUEUE_BYTES);
 
 impl<E: Engine> MvccStore<E> {
-    pub(crate) fn start(engine: E, state: State, lock: DirLock) -> io::Result<Self> {
+    pub(crate) fn start(
+        directory: Directory,
+        options: Options,
+        files: Files<E>,
+        state: State,
+        lock: DirLock,
+    ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
-            engine,
+            files: RwLock::new(Arc::new(files)),
+            directory,
+            options,
             index: RwLock::new(state.index),
             revision: AtomicU64::new(state.revision),
             compacted: AtomicU64::new(state.compacted),
             sinks: Mutex::new(Vec::new()),
             failure: OnceLock::new(),
+            rewritten_to: AtomicU64::new(0),
+            closing: AtomicBool::new(false),
             cluster_id: state.cluster_id,
             _lock: lock,
         });
@@ -89,7 +110,8 @@ impl<E: Engine> MvccStore<E> {
             queue: Some(queue),
             room: Arc::new(Semaphore::new(QUEUE_BYTES)),
             committer: Some(committer),
-            compacting: tokio::sync::Mutex::new(()),
+            rewriter: Mutex::default(),
+            compacting: Arc::default(),
         })
     }
 
@@ -104,12 +126,22 @@ impl<E: Engine> MvccStore<E> {
         answer.await.map_err(|_| self.shared.closed())?
     }
 
-    pub(crate) fn shared(&self) -> &Shared<E> {
+    pub(crate) fn shared(&self) -> &Arc<Shared<E>> {
         &self.shared
     }
 
-    pub(crate) async fn one_compaction(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.compacting.lock().await
+    pub(crate) fn queue(&self) -> Option<mpsc::Sender<Job>> {
+        self.queue.clone()
+    }
+
+    pub(crate) async fn one_compaction(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        Arc::clone(&self.compacting).lock_owned().await
+    }
+
+    /// The thread that is waited for when the store is closed.
+    pub(crate) fn keep_rewriter(&self, thread: thread::JoinHandle<()>) {
+        // One before it has ended: it gave back the right to compact.
+        *self.rewriter.lock() = Some(thread);
     }
 
     /// Runs a read that may take long on a thread where blocking is allowed.
@@ -124,6 +156,13 @@ impl<E: Engine> MvccStore<E> {
 
 impl<E> Drop for MvccStore<E> {
     fn drop(&mut self) {
+        self.shared.closing.store(true, Ordering::Release);
+        // It may hold the committer, and must not be waited for by itself.
+        if let Some(rewriter) = self.rewriter.get_mut().take()
+            && rewriter.thread().id() != thread::current().id()
+        {
+            let _ = rewriter.join();
+        }
         drop(self.queue.take());
         if let Some(committer) = self.committer.take()
             && committer.thread().id() != thread::current().id()
@@ -182,6 +221,10 @@ impl<E: Engine> Store for MvccStore<E> {
         crate::compaction::run(self, upto).await
     }
 
+    async fn reclaim(&self) -> Result<Option<Reclaimed>, ReclaimError> {
+        reclaim::run(self).await
+    }
+
     async fn expire(&self, now_unix_seconds: u64) -> Result<usize, CommitError> {
         let mut expired = 0;
         loop {
@@ -209,204 +252,31 @@ impl<E: Engine> Store for MvccStore<E> {
 }
 
 impl<E> Shared<E> {
+    /// The files to read from and write to. Whoever keeps them keeps reading the same.
+    pub(crate) fn files(&self) -> Arc<Files<E>> {
+        Arc::clone(&self.files.read())
+    }
+
+    /// Another generation, which holds the same, takes over.
+    pub(crate) fn exchange(&self, files: Arc<Files<E>>) {
+        let before = std::mem::replace(&mut *self.files.write(), files);
+        before.supersede();
+    }
+
     /// Why the committer did not answer.
     pub(crate) fn closed(&self) -> CommitError {
         self.failure.get().map_or(CommitError::Closed, |why| CommitError::Storage(Arc::clone(why)))
     }
-
-    /// The revision to read at, if it can be read.
-    fn readable(&self, at: Option<Revision>) -> Result<Revision, ReadError> {
-        let current = self.revision.load(Ordering::Acquire);
-        let Some(requested) = at else {
-            return Ok(current);
-        };
-        let oldest = self.compacted.load(Ordering::Acquire);
-        if requested > current {
-            Err(ReadError::Future { requested, current })
-        } else if requested < oldest {
-            Err(ReadError::Compacted { requested, oldest })
-        } else {
-            Ok(requested)
-        }
-    }
-}
-
-impl<E: Engine> Shared<E> {
-    fn get(&self, key: &[u8], at: Option<Revision>) -> Result<Option<Record>, ReadError> {
-        let mut missing = None;
-        loop {
-            let version = {
-                let index = self.index.read();
-                let revision = self.readable(at)?;
-                index.version_at(key, revision)
-            };
-            let Some(version) = version else {
-                return Ok(None);
-            };
-            if let Some(record) = self.record(Bytes::copy_from_slice(key), version)? {
-                return Ok(Some(record));
-            }
-            self.compacted_meanwhile(version, &mut missing)?;
-        }
-    }
-
-    fn range(
-        &self,
-        start: &[u8],
-        end: &[u8],
-        at: Option<Revision>,
-        limit: usize,
-    ) -> Result<Page, ReadError> {
-        let mut missing = None;
-        'again: loop {
-            let (revision, (found, more)) = {
-                let index = self.index.read();
-                let revision = self.readable(at)?;
-                (revision, index.range(start, end, revision, limit))
-            };
-            let mut records = Vec::with_capacity(found.len());
-            for (key, version) in found {
-                match self.record(key, version)? {
-                    Some(record) => records.push(record),
-                    None => {
-                        self.compacted_meanwhile(version, &mut missing)?;
-                        continue 'again;
-                    }
-                }
-            }
-            return Ok(Page { records, more, revision });
-        }
-    }
-
-    fn events(
-        &self,
-        prefix: &[u8],
-        after: Revision,
-        max: usize,
-    ) -> Result<Vec<StoreEvent>, ReadError> {
-        let current = self.revision.load(Ordering::Acquire);
-        self.readable(Some(after.min(current)))?;
-        if after >= current {
-            return Ok(Vec::new());
-        }
-        let mut found: Vec<(Bytes, Position, Option<Put>)> = Vec::new();
-        let mut damage = None;
-        self.engine
-            .scan(&keys::log_after(after), &keys::log_after(current), &mut |key, value| {
-                let Some(at) = keys::parse_log(key) else {
-                    return ControlFlow::Continue(());
-                };
-                if found.len() >= max
-                    && found.last().is_none_or(|(_, last, _)| last.revision != at.revision)
-                {
-                    return ControlFlow::Break(());
-                }
-                match envelope::decode(value) {
-                    Ok(entry) if entry.key.starts_with(prefix) => {
-                        found.push((Bytes::copy_from_slice(entry.key), at, entry.put));
-                        ControlFlow::Continue(())
-                    }
-                    Ok(_) => ControlFlow::Continue(()),
-                    Err(error) => {
-                        damage = Some(StorageError::entry(at.revision, error));
-                        ControlFlow::Break(())
-                    }
-                }
-            })
-            .map_err(storage)?;
-        if let Some(damage) = damage {
-            return Err(storage(damage));
-        }
-        let mut events = Vec::with_capacity(found.len());
-        for (key, at, put) in found {
-            let record = match put {
-                None => None,
-                Some(put) => match self.value(at, put.length)? {
-                    Some(value) => Some(record(key.clone(), value, at, put)),
-                    None => {
-                        self.readable(Some(after))?;
-                        return Err(lost(at));
-                    }
-                },
-            };
-            events.push(StoreEvent { key, revision: at.revision, record });
-        }
-        // A compaction that overtook the scan has left gaps in it.
-        self.readable(Some(after))?;
-        Ok(events)
-    }
-
-    /// A version's record; `None` when it is not in the engine (any more).
-    fn record(&self, key: Bytes, version: Version) -> Result<Option<Record>, ReadError> {
-        let at = version.at();
-        let Some(bytes) = self.engine.get(&keys::log(at)).map_err(storage)? else {
-            return Ok(None);
-        };
-        let entry = envelope::decode(&bytes)
-            .map_err(|error| storage(StorageError::entry(at.revision, error)))?;
-        let LogEntry { put: Some(put), .. } = entry else {
-            return Err(lost(at));
-        };
-        let value = self.value(at, put.length)?;
-        Ok(value.map(|value| record(key, value, at, put)))
-    }
-
-    /// A value from its chunks; `None` when one is not there (any more).
-    fn value(&self, at: Position, length: u32) -> Result<Option<Bytes>, ReadError> {
-        let chunks = keys::chunks(length);
-        if chunks == 1 {
-            return self.engine.get(&keys::chunk(at, 0)).map_err(storage);
-        }
-        let mut value = BytesMut::with_capacity(length as usize);
-        for n in 0..chunks {
-            match self.engine.get(&keys::chunk(at, n)).map_err(storage)? {
-                Some(chunk) => value.extend_from_slice(&chunk),
-                None => return Ok(None),
-            }
-        }
-        Ok(Some(value.freeze()))
-    }
-
-    /// A version the index named was not in the engine. Once: a compaction overtook the
-    /// read, which has to look again. The same version twice: it is lost.
-    fn compacted_meanwhile(
-        &self,
-        version: Version,
-        missing: &mut Option<Version>,
-    ) -> Result<(), ReadError> {
-        if missing.replace(version) == Some(version) {
-            return Err(lost(version.at()));
-        }
-        Ok(())
-    }
-}
-
-fn record(key: Bytes, value: Bytes, at: Position, put: Put) -> Record {
-    Record {
-        key,
-        value,
-        revision_span: put.revision_span,
-        create_revision: put.create_revision,
-        mod_revision: at.revision,
-        version: put.version,
-    }
-}
-
-fn lost(at: Position) -> ReadError {
-    storage(StorageError::Missing { revision: at.revision })
-}
-
-fn storage(error: StorageError) -> ReadError {
-    ReadError::Storage(Arc::new(error))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
+    use bytes::Bytes;
 
     use super::*;
     use crate::{
         engine::{SledEngine, Visit, WriteBatch},
+        open::EngineKind,
         types::Value,
     };
 
@@ -457,12 +327,14 @@ mod tests {
     #[tokio::test]
     async fn after_a_failed_sync_nothing_is_accepted_and_nothing_unsure_is_read() {
         let dir = tempfile::tempdir().unwrap();
-        let engine = Failing::open(dir.path(), 1 << 20).unwrap();
-        let fails = Arc::clone(&engine.fails);
+        let directory =
+            Directory { kind: EngineKind::Sled, path: dir.path().to_owned(), cache_bytes: 1 << 20 };
+        let files = directory.create::<Failing>(1).unwrap();
+        let fails = Arc::clone(&files.engine.fails);
         let state =
             State { index: Index::default(), revision: 0, compacted: 0, cluster_id: String::new() };
         let lock = DirLock::acquire(dir.path()).ok().unwrap();
-        let store = MvccStore::start(engine, state, lock).unwrap();
+        let store = MvccStore::start(directory, Options::default(), files, state, lock).unwrap();
         let published = Arc::new(AtomicU64::new(0));
         let sink = Arc::clone(&published);
         store.follow(Box::new(move |batch| {

@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 
 use crate::types::{
-    Batch, CommitError, Committed, Page, ReadError, Record, Revision, StoreEvent, Txn,
+    Batch, CommitError, Committed, Page, ReadError, ReclaimError, Reclaimed, Record, Revision,
+    StoreEvent, Txn,
 };
 
 /// Sees every batch after the disk has it and before its writers are answered. It runs
@@ -53,6 +54,12 @@ pub trait Store: Send + Sync + 'static {
     /// Gives up the past before `upto`: reads below it fail from now on, and what only
     /// they needed is removed in small steps between the commits.
     async fn compact(&self, upto: Revision) -> Result<(), ReadError>;
+
+    /// Writes the files anew if they have grown far larger than what they hold, beside the
+    /// commits. `None`: they have not. Best after [`Store::compact`], when they hold least.
+    ///
+    /// Dropping the future does not end it; closing the store does.
+    async fn reclaim(&self) -> Result<Option<Reclaimed>, ReclaimError>;
 
     /// Deletes the keys whose time has come, in the order of their revisions, as ordinary
     /// transactions. Returns how many.

@@ -1,11 +1,11 @@
 //! The nouns of the store: transactions, records, events and the errors they end in.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use thiserror::Error;
 
-use crate::error::StorageError;
+use crate::{error::StorageError, open::OpenError};
 
 /// The cluster's one counter. Revision 0 is the empty store; the first write gets 1.
 pub type Revision = u64;
@@ -186,6 +186,34 @@ pub enum ReadError {
     #[error("the store is closed")]
     Closed,
     #[error("cannot read from storage")]
+    Storage(#[source] Arc<StorageError>),
+}
+
+/// What [`crate::Store::reclaim`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reclaimed {
+    /// What the files took before and take now.
+    pub before_bytes: u64,
+    pub after_bytes: u64,
+    /// How long writers waited for the exchange.
+    pub pause: Duration,
+}
+
+/// Why the files are as they were.
+#[derive(Debug, Error)]
+pub enum ReclaimError {
+    #[error("cannot make another generation of storage files")]
+    Generation(#[source] OpenError),
+    #[error("cannot copy into another generation of storage files")]
+    Copy(#[source] StorageError),
+    #[error("cannot start a thread for writing storage files anew")]
+    Thread(#[source] std::io::Error),
+    #[error("writes come faster than they can be copied, the storage files stay as they are")]
+    Overtaken,
+    #[error("the store is closed")]
+    Closed,
+    /// As for [`CommitError::Storage`]: reopen it.
+    #[error("storage failed, no write is accepted until the store is reopened")]
     Storage(#[source] Arc<StorageError>),
 }
 

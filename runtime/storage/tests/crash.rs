@@ -1,5 +1,5 @@
-//! `kill -9` at any moment: while the store is created, opened, rewritten, written to and
-//! compacted. Afterwards every acknowledged write is there, whole, at the revision it was
+//! `kill -9` at any moment: while the store is created, opened, written to, compacted and,
+//! all the time, written anew beside that. Afterwards every acknowledged write is there, whole, at the revision it was
 //! acknowledged with, and nothing is there in half.
 //!
 //! The child is this test binary itself, told by its environment what to do. Its writers
@@ -12,12 +12,14 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::Path,
     process::{Command, Stdio},
-    sync::{Arc, RwLock},
+    sync::{Arc, RwLock, mpsc},
     time::Duration,
 };
 
 use bytes::Bytes;
-use pintle_storage::{EngineKind, Expect, Op, Options, Revision, Store, Txn, Value, open};
+use pintle_storage::{
+    EngineKind, Expect, Op, Options, ReclaimError, Revision, Store, Txn, Value, open,
+};
 
 const DIR: &str = "PINTLE_CRASH_DIR";
 const ENGINE: &str = "PINTLE_CRASH_ENGINE";
@@ -31,9 +33,9 @@ const KILLS_PER_DIRECTORY: u32 = 10;
 /// Sites per engine that run at the same time.
 const LANES: u32 = 2;
 
-/// Small, so that the children rewrite their files every now and then.
+/// The children write their files anew whenever they are asked to.
 fn options() -> Options {
-    Options { rewrite_above_bytes: 3 << 20, rewrite_factor: 3, ..Options::default() }
+    Options { rewrite_above_bytes: 0, rewrite_factor: 0, ..Options::default() }
 }
 
 // ---- the child ----------------------------------------------------------------------
@@ -53,7 +55,12 @@ fn child() {
             .collect();
         tasks.push(tokio::spawn(async move {
             store.compact(start).await.unwrap();
-            std::future::pending::<()>().await;
+            loop {
+                match store.reclaim().await {
+                    Ok(Some(_)) | Err(ReclaimError::Overtaken) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
         }));
         for task in tasks {
             task.await.unwrap();
@@ -116,8 +123,17 @@ struct Ack {
     revision: Revision,
 }
 
+/// From when on a child's time counts.
+#[derive(Clone, Copy, PartialEq)]
+enum Since {
+    /// It may not even have opened the store.
+    Start,
+    /// However long that took.
+    FirstAck,
+}
+
 /// Runs a child for so long, kills it, and returns what it acknowledged.
-fn run_and_kill(kind: EngineKind, dir: &Path, life: Duration) -> Vec<Ack> {
+fn run_and_kill(kind: EngineKind, dir: &Path, since: Since, life: Duration) -> Vec<Ack> {
     let starting = STARTING.write().unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--ignored", "--exact", "child", "--nocapture", "--test-threads=1"])
@@ -129,6 +145,7 @@ fn run_and_kill(kind: EngineKind, dir: &Path, life: Duration) -> Vec<Ack> {
         .unwrap();
     drop(starting);
     let output = child.stdout.take().unwrap();
+    let (first, wait) = mpsc::channel();
     let reader = std::thread::spawn(move || {
         let lines = BufReader::new(output).lines().map_while(Result::ok);
         let acks = lines.filter_map(|line| {
@@ -136,10 +153,15 @@ fn run_and_kill(kind: EngineKind, dir: &Path, life: Duration) -> Vec<Ack> {
             let (_, ack) = line.split_once("ack ")?;
             let numbers: Vec<u64> = ack.split(' ').map(|word| word.parse().unwrap()).collect();
             let [writer, step, revision] = numbers[..] else { panic!("{line}") };
+            let _ = first.send(());
             Some(Ack { writer, step, revision })
         });
         acks.collect::<Vec<_>>()
     });
+    if since == Since::FirstAck {
+        // None comes when the child has ended, which is told below.
+        let _ = wait.recv();
+    }
     // The moment of the kill is the subject of this test.
     std::thread::sleep(life);
     child.kill().unwrap();
@@ -204,9 +226,19 @@ async fn check(store: &dyn Store, checked: Revision, acks: &[Ack]) -> Revision {
     reached
 }
 
-fn lane(kind: EngineKind, kills: u32, mut random: u64) -> usize {
+/// Whether the next generation lay beside the current one.
+fn was_writing_anew(dir: &Path) -> bool {
+    let generations = std::fs::read_dir(dir).unwrap().filter(|entry| {
+        let name = entry.as_ref().unwrap().file_name();
+        EngineKind::ALL.iter().any(|kind| name.to_string_lossy().starts_with(kind.name()))
+    });
+    generations.count() > 1
+}
+
+/// How many transactions survived, and how many kills came amid writing anew.
+fn lane(kind: EngineKind, kills: u32, mut random: u64) -> (usize, usize) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let mut acknowledged = 0;
+    let (mut acknowledged, mut amid) = (0, 0);
     let (mut site, mut checked) = (support::Site::new(kind), 0);
     for kill in 0..kills {
         if kill % KILLS_PER_DIRECTORY == 0 {
@@ -216,13 +248,15 @@ fn lane(kind: EngineKind, kills: u32, mut random: u64) -> usize {
         random ^= random >> 7;
         random ^= random << 17;
         let life = Duration::from_micros(2_000 + random % 150_000);
-        let acks = run_and_kill(kind, site.path(), life);
+        let since = if kill % 2 == 0 { Since::Start } else { Since::FirstAck };
+        let acks = run_and_kill(kind, site.path(), since, life);
         acknowledged += acks.len();
+        amid += usize::from(was_writing_anew(site.path()));
         let _not_starting = STARTING.read().unwrap();
         let store = open(kind, site.path(), options()).unwrap();
         checked = runtime.block_on(check(&*store, checked, &acks));
     }
-    acknowledged
+    (acknowledged, amid)
 }
 
 #[test]
@@ -238,8 +272,11 @@ fn nothing_acknowledged_is_lost() {
         })
         .collect();
     for (kind, lane) in lanes {
-        let acknowledged = lane.join().unwrap();
-        println!("{kind}: {acknowledged} acknowledged transactions survived");
+        let (acknowledged, amid) = lane.join().unwrap();
+        println!(
+            "{kind}: {acknowledged} acknowledged transactions survived, {amid} kills amid writing anew"
+        );
         assert!(acknowledged > 0, "{kind}: the children never got to write");
+        assert!(amid > 0, "{kind}: no child was killed amid writing anew");
     }
 }

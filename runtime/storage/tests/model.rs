@@ -17,6 +17,7 @@ enum Step {
     Events { back: u64, max: usize },
     Compact { back: u64 },
     Expire { now: u64 },
+    Reclaim,
     Reopen,
 }
 
@@ -58,6 +59,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..12_u64, 1..8_usize).prop_map(|(back, max)| Step::Events { back, max }),
         1 => (0..6_u64).prop_map(|back| Step::Compact { back }),
         1 => (0..20_u64).prop_map(|now| Step::Expire { now }),
+        1 => Just(Step::Reclaim),
         1 => Just(Step::Reopen),
     ]
 }
@@ -282,6 +284,7 @@ async fn play(site: &Site, steps: Vec<Step>) {
                 model.compacted = model.compacted.max(upto);
             }
             Step::Expire { now } => model.expire(&*store, now).await,
+            Step::Reclaim => assert!(store.reclaim().await.unwrap().is_some()),
             Step::Reopen => {
                 drop(store);
                 store = site.open();

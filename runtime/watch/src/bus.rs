@@ -7,12 +7,13 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use pintle_api::kinds::{Registry, ResourceId};
-use pintle_storage::{Batch, Revision, Store, StoreEvent};
+use pintle_storage::{Batch, Record, Revision, Store, StoreEvent};
 use tokio::sync::watch;
 
 use crate::{
@@ -86,6 +87,9 @@ pub(crate) struct Core {
     pub(crate) store: OnceLock<Arc<dyn Store>>,
     options: Options,
 }
+
+/// Fewer objects than this are not worth a thread.
+const RECORDS_PER_THREAD: usize = 1024;
 
 pub(crate) type Owned = BTreeMap<(ResourceId, Key), Arc<Object>>;
 
@@ -241,10 +245,10 @@ impl Core {
     }
 
     /// Takes in what the store held at `revision`, then what came since.
-    pub(crate) fn start(&self, records: Vec<StoreEvent>, revision: Revision) {
+    pub(crate) fn start(&self, records: Vec<Record>, revision: Revision) {
         let mut publishing = self.publishing.lock();
         let mut owners = self.owners.write();
-        for change in records.into_iter().filter_map(|record| self.change(record)) {
+        for change in self.parse(records) {
             let mut shelf = self.shelves[change.shelf].write();
             shelf.set(&change.key, change.object.as_ref());
             update_owners(&mut owners, &change.key, None, change.object.as_ref());
@@ -258,6 +262,37 @@ impl Core {
             self.apply(&batch.events, &mut publishing);
         }
         self.progress.send_replace(self.revision());
+    }
+
+    /// Parses what the store held, on all cores: a start waits for this.
+    fn parse(&self, records: Vec<Record>) -> Vec<Change> {
+        let parse = |records: Vec<Record>| -> Vec<Change> {
+            let event = |record: Record| StoreEvent {
+                key: record.key.clone(),
+                revision: record.mod_revision,
+                record: Some(record),
+            };
+            records.into_iter().filter_map(|record| self.change(event(record))).collect()
+        };
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let share = records.len().div_ceil(cores).max(RECORDS_PER_THREAD);
+        let (mut rest, mut shares) = (records, Vec::new());
+        while rest.len() > share {
+            shares.push(rest.split_off(rest.len() - share));
+        }
+        thread::scope(|scope| {
+            let others: Vec<_> =
+                shares.into_iter().rev().map(|share| scope.spawn(move || parse(share))).collect();
+            let mut changes = parse(rest);
+            for other in others {
+                match other.join() {
+                    Ok(more) => changes.extend(more),
+                    // Nothing may be served without them.
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+            changes
+        })
     }
 
     fn apply(&self, events: &[StoreEvent], publishing: &mut Publishing) {

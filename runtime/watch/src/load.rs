@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pintle_storage::{ReadError, Store, StoreEvent};
+use pintle_storage::{ReadError, Store};
 use thiserror::Error;
 
 use crate::bus::Bus;
@@ -15,8 +15,6 @@ pub enum LoadError {
     Twice,
 }
 
-/// Records read from the store at a time.
-const PAGE: usize = 4096;
 const START: &[u8] = b"/registry/";
 /// `0` follows `/`.
 const END: &[u8] = b"/registry0";
@@ -34,23 +32,10 @@ impl Bus {
                 core.publish(batch);
             }
         }));
-        let (mut records, mut start) = (Vec::new(), START.to_vec());
-        loop {
-            let page = store.range(&start, END, Some(revision), PAGE).await?;
-            if let Some(last) = page.records.last() {
-                start = last.key.to_vec();
-                start.push(0);
-            }
-            records.extend(page.records.into_iter().map(|record| StoreEvent {
-                key: record.key.clone(),
-                revision: record.mod_revision,
-                record: Some(record),
-            }));
-            if !page.more {
-                break;
-            }
-        }
-        self.core.start(records, revision);
+        // All at once: the store reads best in an order of its own, and what it reads
+        // stays in memory anyway.
+        let page = store.range(START, END, Some(revision), 0).await?;
+        self.core.start(page.records, revision);
         Ok(())
     }
 }

@@ -1,5 +1,5 @@
-//! What time alone brings about: old revisions are compacted, expired objects
-//! (Events) deleted. These are the only things in the server done by the clock,
+//! What time alone brings about: old revisions are compacted, files that have grown
+//! written anew, expired objects (Events) deleted. These are the only things in the server done by the clock,
 //! because nothing else announces that time has passed.
 
 use std::collections::VecDeque;
@@ -23,7 +23,8 @@ pub async fn run(
     clock: Arc<dyn Clock>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let mut marks: VecDeque<Revision> = VecDeque::new();
+    // What was there at the start gets old as well.
+    let mut marks = VecDeque::from([bus.revision()]);
     let keep = (HISTORY.as_secs() / TICK.as_secs()) as usize;
     loop {
         tokio::select! {
@@ -36,6 +37,13 @@ pub async fn run(
             && let Err(error) = store.compact(revision).await
         {
             warn!(%error, revision, "old revisions cannot be compacted");
+        }
+        tokio::select! {
+            // The store ends it when it is closed.
+            _ = stop.wait_for(|stop| *stop) => return,
+            reclaimed = store.reclaim() => if let Err(error) = reclaimed {
+                warn!(error = &error as &dyn std::error::Error, "storage files stay as large as they are");
+            }
         }
         let now = u64::try_from(clock.now_unix_ms() / 1000).unwrap_or(0);
         if let Err(error) = store.expire(now).await {

@@ -19,8 +19,10 @@ impl Site {
         self.dir.path()
     }
 
+    /// A store that writes its files anew whenever it is asked to.
     pub fn open(&self) -> Arc<dyn Store> {
-        open(self.kind, self.path(), Options::default()).unwrap()
+        let options = Options { rewrite_above_bytes: 0, rewrite_factor: 0, ..Options::default() };
+        open(self.kind, self.path(), options).unwrap()
     }
 
     /// What all files take.
