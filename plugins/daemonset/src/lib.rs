@@ -73,7 +73,7 @@ impl Controller for Plugin {
                 .needs(REFUSAL, &["get"], "why pods could not be made"),
         )
         .watch(Watch::of(DAEMON_SET).when_changed(&["spec", "metadata.deletionTimestamp"]))
-        .watch_pods_of(DAEMON_SET, "spec.selector.matchLabels", &["spec.nodeName"])
+        .watch_pods_of(DAEMON_SET, "spec.selector", &["spec.nodeName"])
         .watch(
             Watch::of(NODE)
                 .when_changed(&["metadata.labels", "spec.taints", "spec.unschedulable"])

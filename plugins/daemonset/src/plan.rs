@@ -221,18 +221,16 @@ fn count(
             continue;
         }
         counts.desired += 1;
-        // The oldest that works stands for the node.
-        let availability = |pod: &Pod| Availability::of(context, pod, set.spec.min_ready_seconds);
-        let best = pods.iter().max_by_key(|pod| match availability(pod) {
-            Availability::Available => 2,
-            Availability::ReadyFor(_) => 1,
-            Availability::NotReady => 0,
-        });
-        let Some(pod) = best else { continue };
+        // The oldest that has its node stands for the node: one that comes beside it
+        // counts when it has taken over.
+        let Some(pod) = pods.iter().min_by_key(|pod| pod.spec.node_name.is_empty()) else {
+            continue;
+        };
+        let availability = Availability::of(context, pod, set.spec.min_ready_seconds);
         counts.current += 1;
-        counts.ready += i64::from(availability(pod).is_ready());
-        counts.available += i64::from(availability(pod) == Availability::Available);
-        counts.updated += i64::from(pods.iter().any(|pod| is_of(pod, revision)));
+        counts.ready += i64::from(availability.is_ready());
+        counts.available += i64::from(availability == Availability::Available);
+        counts.updated += i64::from(is_of(pod, revision));
     }
     counts
 }

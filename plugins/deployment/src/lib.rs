@@ -66,13 +66,13 @@ impl Controller for Plugin {
             Watch::of(REPLICA_SET)
                 .on(Change::ADDED.or(Change::MODIFIED))
                 .when_changed(&["metadata.labels", "metadata.ownerReferences"])
-                .enqueue(Enqueue::SelectedBy(DEPLOYMENT, "spec.selector.matchLabels".to_owned())),
+                .enqueue(Enqueue::SelectedBy(DEPLOYMENT, "spec.selector".to_owned())),
         )
         .watch(
             Watch::of(POD)
                 .on(Change::DELETED.or(Change::MODIFIED))
                 .when_changed(&["status.phase"])
-                .enqueue(Enqueue::SelectedBy(DEPLOYMENT, "spec.selector.matchLabels".to_owned())),
+                .enqueue(Enqueue::SelectedBy(DEPLOYMENT, "spec.selector".to_owned())),
         )
     }
 

@@ -112,6 +112,12 @@ impl<'a> Progress<'a> {
             ready_replicas: sum(|set| set.object.status.ready_replicas),
             available_replicas: available,
             unavailable_replicas: (sum(|set| set.replicas) - available).max(0),
+            // Unknown of one, unknown of all.
+            terminating_replicas: new_set
+                .into_iter()
+                .chain(old)
+                .map(|set| set.object.status.terminating_replicas)
+                .sum(),
             conditions: Vec::new(),
             collision_count: self.collision_count,
         }
@@ -243,6 +249,7 @@ impl<'a> Progress<'a> {
             "readyReplicas": some(status.ready_replicas),
             "availableReplicas": some(status.available_replicas),
             "unavailableReplicas": some(status.unavailable_replicas),
+            "terminatingReplicas": status.terminating_replicas,
             "conditions": status.conditions,
             "collisionCount": status.collision_count,
         }});

@@ -66,10 +66,7 @@ impl Controller for Plugin {
                     "status.phase",
                     "status.conditions",
                 ])
-                .enqueue(Enqueue::SelectedBy(
-                    POD_DISRUPTION_BUDGET,
-                    "spec.selector.matchLabels".to_owned(),
-                )),
+                .enqueue(Enqueue::SelectedBy(POD_DISRUPTION_BUDGET, "spec.selector".to_owned())),
         )
     }
 

@@ -9,7 +9,7 @@ use pintle_sdk::remembered::Remembered;
 use serde_json::{Value, json};
 
 use crate::Config;
-use crate::expected::{self, Unknown};
+use crate::expected::{self, Scale, Unknown};
 
 /// What is looked at in a pod.
 const OF_POD: &[&str] = &[
@@ -24,6 +24,8 @@ const OF_POD: &[&str] = &[
 struct Demand {
     expected: i64,
     healthy: i64,
+    /// Pods without controller had to be left out.
+    unmanaged: bool,
 }
 
 pub fn plan(
@@ -44,12 +46,16 @@ pub fn plan(
     };
     let pods: Vec<Typed<Pod>> = pods.into_iter().filter(|pod| !pod.is_finished()).collect();
     let status = &budget.status;
-    let disrupted = still_disrupted(context, config, status, &pods, &mut outcome);
+    let disrupted = still_disrupted(context, config, budget, &pods, &mut outcome);
     let healthy = pods
         .iter()
         .filter(|pod| pod.is_ready() && !pod.metadata.is_being_deleted())
         .filter(|pod| !disrupted.contains_key(&pod.reference.name))
         .count() as i64;
+    let mut remarks = Vec::new();
+    if pods.is_empty() {
+        remarks.push(Event::normal(budget, "NoPods", "No matching pods found"));
+    }
     let mut next = PodDisruptionBudgetStatus {
         observed_generation: budget.metadata.generation,
         disrupted_pods: disrupted,
@@ -58,6 +64,10 @@ pub fn plan(
     };
     let condition = match demand(lister, &budget.spec, &pods) {
         Ok(demand) => {
+            if demand.unmanaged {
+                let note = unmanaged(&budget.spec);
+                remarks.push(Event::warning(budget, "UnmanagedPods", note));
+            }
             next.expected_pods = demand.expected;
             next.desired_healthy = demand.healthy;
             next.disruptions_allowed = (healthy - demand.healthy).max(0);
@@ -72,7 +82,8 @@ pub fn plan(
         Err(Unknown(why)) => {
             // What cannot be counted is not given away.
             next.disruptions_allowed = 0;
-            let event = Event::warning(budget, "CalculateExpectedPodCountFailed", why.clone());
+            let note = format!("Failed to calculate the number of expected pods: {why}");
+            let event = Event::warning(budget, "CalculateExpectedPodCountFailed", note);
             let condition = Condition::new("DisruptionAllowed", "False", "SyncFailed", why);
             let known = status.conditions.condition("DisruptionAllowed");
             if known.is_none_or(|known| known.message != condition.message) {
@@ -97,6 +108,8 @@ pub fn plan(
     }
     if next != *status {
         outcome.push(write(budget, &next));
+        // With the change that made it worth a remark, and not at every look.
+        outcome.extend(remarks);
     }
     Ok(outcome)
 }
@@ -106,12 +119,12 @@ pub fn plan(
 fn still_disrupted(
     context: &Context,
     config: &Config,
-    status: &PodDisruptionBudgetStatus,
+    budget: &Typed<PodDisruptionBudget>,
     pods: &[Typed<Pod>],
     outcome: &mut Outcome,
 ) -> BTreeMap<String, String> {
     let mut still = BTreeMap::new();
-    for (name, since) in &status.disrupted_pods {
+    for (name, since) in &budget.status.disrupted_pods {
         let Some(pod) = pods.iter().find(|pod| pod.reference.name == *name) else { continue };
         if pod.metadata.is_being_deleted() {
             continue;
@@ -123,10 +136,26 @@ fn still_disrupted(
                 still.insert(name.clone(), since.clone());
                 outcome.requeue_after(wait);
             }
-            _ => {}
+            _ => {
+                let note = format!(
+                    "Pod was expected by PDB {}/{} to be deleted but it wasn't",
+                    budget.reference.namespace, budget.reference.name
+                );
+                outcome.push(Event::warning(pod, "NotDeleted", note));
+            }
         }
     }
     still
+}
+
+fn unmanaged(spec: &PodDisruptionBudgetSpec) -> String {
+    format!(
+        "Pods selected by this PodDisruptionBudget (selector: {}) were found to be unmanaged. As a \
+         result, the status of the PDB cannot be calculated correctly, which may result in undefined \
+         behavior. To account for these pods please set \".spec.minAvailable\" field of the PDB to \
+         an integer value.",
+        json!(spec.selector)
+    )
 }
 
 fn demand(
@@ -138,19 +167,19 @@ fn demand(
         value.scaled(total, true).ok_or_else(|| Unknown(format!("{value:?} is no percentage")))
     };
     if let Some(most) = &spec.max_unavailable {
-        let expected = expected::of_controllers(lister, pods)?;
+        let Scale { replicas: expected, unmanaged } = expected::of_controllers(lister, pods)?;
         let healthy = (expected - scaled(most, expected)?).max(0);
-        return Ok(Demand { expected, healthy });
+        return Ok(Demand { expected, healthy, unmanaged });
     }
     match &spec.min_available {
         // A budget without bounds demands nothing.
-        None => Ok(Demand { expected: pods.len() as i64, healthy: 0 }),
+        None => Ok(Demand { expected: pods.len() as i64, healthy: 0, unmanaged: false }),
         Some(IntOrString::Int(least)) => {
-            Ok(Demand { expected: pods.len() as i64, healthy: *least })
+            Ok(Demand { expected: pods.len() as i64, healthy: *least, unmanaged: false })
         }
         Some(percent) => {
-            let expected = expected::of_controllers(lister, pods)?;
-            Ok(Demand { expected, healthy: scaled(percent, expected)? })
+            let Scale { replicas: expected, unmanaged } = expected::of_controllers(lister, pods)?;
+            Ok(Demand { expected, healthy: scaled(percent, expected)?, unmanaged })
         }
     }
 }

@@ -86,12 +86,36 @@ fn a_granted_eviction_counts_until_it_is_seen_or_forgotten() {
 }
 
 #[test]
-fn pods_without_controller_cannot_be_counted_by_percentage() {
+fn pods_without_controller_are_not_expected() {
     let mut cluster = cluster(1, 1, json!({"minAvailable": "50%"}));
+    let ready = json!([{"type": "Ready", "status": "True"}]);
     cluster.create(json!({"apiVersion": "v1", "kind": "Pod",
-        "metadata": {"name": "bare", "namespace": "default", "labels": {"app": "web"}}, "spec": {}}));
+        "metadata": {"name": "bare", "namespace": "default", "labels": {"app": "web"}}, "spec": {},
+        "status": {"phase": "Running", "conditions": ready}}));
+    cluster.settle();
+    let budget = cluster.object(&budget()).unwrap();
+    assert_eq!(budget["status"]["expectedPods"], 1);
+    assert_eq!(budget["status"]["currentHealthy"], 2);
+    assert_eq!(cluster.events.last().unwrap().reason, "UnmanagedPods");
+    assert!(cluster.restart().actions.is_empty());
+}
+
+#[test]
+fn owners_without_a_scale_cannot_be_counted() {
+    let mut cluster = cluster(1, 1, json!({"minAvailable": "50%"}));
+    let owner = json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "d", "uid": "d",
+        "controller": true});
+    cluster.create(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "daemon",
+        "namespace": "default", "labels": {"app": "web"}, "ownerReferences": [owner]}, "spec": {}}));
     cluster.settle();
     assert_eq!(allowed(&cluster).2, 0);
-    assert_eq!(cluster.events.last().unwrap().reason, "CalculateExpectedPodCountFailed");
+    let event = cluster.events.last().unwrap();
+    assert_eq!(
+        (event.reason.as_str(), event.note.as_str()),
+        (
+            "CalculateExpectedPodCountFailed",
+            "Failed to calculate the number of expected pods: daemonsets.apps does not implement the scale subresource"
+        )
+    );
     assert!(cluster.restart().actions.is_empty());
 }

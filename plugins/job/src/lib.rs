@@ -62,7 +62,7 @@ impl Controller for Plugin {
             "status.uncountedTerminatedPods",
             "status.completedIndexes",
         ]))
-        .watch_pods_of(JOB, "spec.selector.matchLabels", &["metadata.finalizers"])
+        .watch_pods_of(JOB, "spec.selector", &["metadata.finalizers"])
     }
 
     fn reconcile(

@@ -69,7 +69,7 @@ impl Controller for Plugin {
             "metadata.deletionTimestamp",
             "metadata.labels",
         ]))
-        .watch_pods_of(REPLICA_SET, "spec.selector.matchLabels", &[])
+        .watch_pods_of(REPLICA_SET, "spec.selector", &[])
     }
 
     fn reconcile(

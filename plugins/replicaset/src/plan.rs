@@ -20,7 +20,7 @@ pub fn plan(
     let going = set.metadata.is_being_deleted();
     let own = workload::claim(set, &set.spec.selector, going, pods, Pod::is_active, &mut outcome);
     let active: Vec<&Typed<Pod>> = own.iter().filter(|pod| pod.is_active()).collect();
-    let counts = status::count(context, set, &active);
+    let counts = status::count(context, set, &own, &active);
     let wanted = usize::try_from(set.spec.replicas.unwrap_or(1)).unwrap_or(0);
     let failure = replicas::failure(active.len(), wanted, refusal).filter(|_| !going);
     if let Some(failure) = &failure {

@@ -10,13 +10,26 @@ pub struct Counts {
     pub fully_labeled: i64,
     pub ready: i64,
     pub available: i64,
+    /// On their way out, and not ended yet.
+    pub terminating: i64,
     /// When the next ready pod becomes available, in milliseconds from now.
     pub next_available_ms: Option<u64>,
 }
 
-pub fn count(context: &Context, set: &ReplicaSet, active: &[&Typed<Pod>]) -> Counts {
+/// `own` are all pods of the set, `active` those of them that count.
+pub fn count(
+    context: &Context,
+    set: &ReplicaSet,
+    own: &[Typed<Pod>],
+    active: &[&Typed<Pod>],
+) -> Counts {
     let template_labels = set.spec.template.pointer("/metadata/labels").and_then(Value::as_object);
-    let mut counts = Counts { replicas: active.len() as i64, ..Counts::default() };
+    let ending = own.iter().filter(|pod| pod.metadata.is_being_deleted() && !pod.is_finished());
+    let mut counts = Counts {
+        replicas: active.len() as i64,
+        terminating: ending.count() as i64,
+        ..Counts::default()
+    };
     for pod in active {
         let labelled = template_labels
             .into_iter()
@@ -62,11 +75,18 @@ pub fn patch(
         status.fully_labeled_replicas,
         status.ready_replicas,
         status.available_replicas,
+        status.terminating_replicas,
         status.observed_generation,
     );
     let generation = set.metadata.generation;
-    let wanted =
-        (counts.replicas, counts.fully_labeled, counts.ready, counts.available, generation);
+    let wanted = (
+        counts.replicas,
+        counts.fully_labeled,
+        counts.ready,
+        counts.available,
+        Some(counts.terminating),
+        generation,
+    );
     let mut conditions = status.conditions.clone();
     let changed = replicas::report(&mut conditions, failure, &context.now());
     if known == wanted && !changed {
@@ -78,6 +98,7 @@ pub fn patch(
         "fullyLabeledReplicas": some(counts.fully_labeled),
         "readyReplicas": some(counts.ready),
         "availableReplicas": some(counts.available),
+        "terminatingReplicas": counts.terminating,
         "observedGeneration": generation,
     }});
     if changed {

@@ -59,7 +59,7 @@ fn creates_reports_and_deletes() {
     let status = cluster.object(&set).unwrap()["status"].clone();
     assert_eq!(
         status,
-        json!({"replicas": 3, "fullyLabeledReplicas": 3, "readyReplicas": 2, "availableReplicas": 2, "observedGeneration": 1})
+        json!({"replicas": 3, "fullyLabeledReplicas": 3, "readyReplicas": 2, "availableReplicas": 2, "terminatingReplicas": 0, "observedGeneration": 1})
     );
     // The unassigned one goes first.
     cluster.patch(&set, json!({"spec": {"replicas": 2}}));

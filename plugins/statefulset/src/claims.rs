@@ -133,9 +133,13 @@ fn new_claim(set: &Typed<StatefulSet>, template: &ClaimTemplate, name: &str) -> 
     claim
 }
 
-/// Owned, not controlled: a claim may have been there before.
 fn set_reference(set: &Typed<StatefulSet>) -> Value {
-    json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "name": set.reference.name, "uid": set.uid})
+    controller("apps/v1", "StatefulSet", &set.reference.name, &set.uid)
+}
+
+fn controller(api_version: &str, kind: &str, name: &str, uid: &str) -> Value {
+    json!({"apiVersion": api_version, "kind": kind, "name": name, "uid": uid,
+        "controller": true, "blockOwnerDeletion": true})
 }
 
 /// Makes the owners of a pod's claims follow the retention policy: the set, when
@@ -156,16 +160,16 @@ pub fn follow_policy(
         else {
             continue;
         };
-        let wanted = if retention.with_pod && condemned {
-            Some(
-                json!({"apiVersion": "v1", "kind": "Pod", "name": pod.reference.name, "uid": pod.uid}),
-            )
-        } else {
-            retention.with_set.then(|| set_reference(set))
-        };
         let mine = |owner: &OwnerReference| {
             (owner.kind == "StatefulSet" && owner.name == set.reference.name)
                 || (owner.kind == "Pod" && owner.name == pod.reference.name)
+        };
+        let wanted = if claim.metadata.controller().is_some_and(|owner| !mine(owner)) {
+            None // a claim that another controls is that one's to delete
+        } else if retention.with_pod && condemned {
+            Some(controller("v1", "Pod", &pod.reference.name, &pod.uid))
+        } else {
+            retention.with_set.then(|| set_reference(set))
         };
         let mut owners: Vec<Value> = claim
             .metadata
@@ -175,7 +179,9 @@ pub fn follow_policy(
             .map(|owner| json!(owner))
             .collect();
         owners.extend(wanted);
-        let key = |owner: &Value| (owner["kind"].clone(), owner["uid"].clone());
+        let key = |owner: &Value| {
+            (owner["kind"].clone(), owner["uid"].clone(), owner["controller"].clone())
+        };
         let known: Vec<Value> =
             claim.metadata.owner_references.iter().map(|owner| json!(owner)).collect();
         let same = known.len() == owners.len()

@@ -62,11 +62,11 @@ impl Controller for Plugin {
                 .needs(REFUSAL, &["get"], "why pods could not be made"),
         )
         .watch(Watch::of(STATEFUL_SET).when_changed(&["spec", "metadata.deletionTimestamp"]))
-        .watch_pods_of(STATEFUL_SET, "spec.selector.matchLabels", &[])
+        .watch_pods_of(STATEFUL_SET, "spec.selector", &[])
         .watch(
             Watch::of(PERSISTENT_VOLUME_CLAIM)
                 .on(Change::DELETED)
-                .enqueue(Enqueue::SelectedBy(STATEFUL_SET, "spec.selector.matchLabels".to_owned())),
+                .enqueue(Enqueue::SelectedBy(STATEFUL_SET, "spec.selector".to_owned())),
         )
     }
 

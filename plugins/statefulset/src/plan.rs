@@ -71,6 +71,8 @@ struct Work<'a> {
     replicas: BTreeMap<i64, &'a Typed<Pod>>,
     /// Pods with a number beyond, highest first.
     condemned: Vec<(i64, &'a Typed<Pod>)>,
+    /// The lowest number whose pod does not work.
+    first_unhealthy: Option<i64>,
     current: Revision,
     update: Revision,
     /// Uids of the pods that are deleted now.
@@ -111,6 +113,12 @@ impl<'a> Work<'a> {
             }
         }
         condemned.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
+        let members = replicas.iter().map(|(&number, &pod)| (number, pod));
+        let unhealthy = members
+            .chain(condemned.iter().copied())
+            .filter(|(_, pod)| !is_healthy(context, set, pod))
+            .map(|(number, _)| number);
+        let first_unhealthy = unhealthy.min();
         let update = history.newest().clone();
         let current = history.named(&set.status.current_revision).unwrap_or(&update).clone();
         let deleted = BTreeSet::new();
@@ -121,6 +129,7 @@ impl<'a> Work<'a> {
             templates,
             replicas,
             condemned,
+            first_unhealthy,
             current,
             update,
             deleted,
@@ -158,9 +167,7 @@ impl<'a> Work<'a> {
     }
 
     fn is_healthy(&self, pod: &Pod) -> bool {
-        pod.status.phase == "Running"
-            && self.availability(pod) == Availability::Available
-            && !pod.metadata.is_being_deleted()
+        is_healthy(self.context, self.set, pod)
     }
 
     /// Creates, replaces or repairs the pod of a number.
@@ -246,9 +253,10 @@ impl<'a> Work<'a> {
         if pod.metadata.is_being_deleted() {
             return Ok(Step::Wait);
         }
-        // One that cannot work would stand in its own way.
-        let others_are_well = self.replicas.values().all(|other| self.is_healthy(other));
-        if in_order && !others_are_well {
+        // One that does not work goes only if all below it do: else whoever repairs
+        // the set would lose pods from under their hands.
+        let is_first = self.first_unhealthy.is_none_or(|first| first == number);
+        if in_order && !self.is_healthy(pod) && !is_first {
             return Ok(Step::Wait);
         }
         claims::follow_policy(
@@ -290,4 +298,11 @@ impl<'a> Work<'a> {
             self.delete(pod);
         }
     }
+}
+
+fn is_healthy(context: &Context, set: &StatefulSet, pod: &Pod) -> bool {
+    let availability = Availability::of(context, pod, set.spec.min_ready_seconds);
+    pod.status.phase == "Running"
+        && availability == Availability::Available
+        && !pod.metadata.is_being_deleted()
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use pintle_sdk::controller::{Enqueue, Watch};
+use pintle_sdk::selector::LabelSelector;
 use pintle_sdk::{KindRef, ObjectRef};
 use serde_json::Value;
 
@@ -53,13 +54,8 @@ pub fn keys(watch: &Watch, change: &Change, world: &World) -> BTreeSet<(ObjectRe
         Enqueue::SelectedBy(kind, field) => {
             let there = |(at, _): &(&ObjectRef, &Value)| at.namespace == *namespace;
             for (candidate, object) in world.of_kind(kind).filter(there) {
-                let selector = labels(object, field);
-                let selects = |object: &Value| {
-                    let labels = labels(object, "metadata.labels");
-                    !selector.is_empty()
-                        && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
-                };
-                if forms().any(selects) {
+                let Some(selector) = selector(object, field) else { continue };
+                if forms().any(|object| selector.matches(&labels(object, "metadata.labels"))) {
                     add(candidate.clone(), text(object, "metadata.uid"));
                 }
             }
@@ -74,6 +70,16 @@ pub fn keys(watch: &Watch, change: &Change, world: &World) -> BTreeSet<(ObjectRe
         }
     }
     keys
+}
+
+/// A label map or a label selector; none where there is neither.
+fn selector(object: &Value, field: &str) -> Option<LabelSelector> {
+    let found = at(object, field)?;
+    if found.as_object()?.values().all(Value::is_string) {
+        let labels = labels(object, field);
+        return Some(LabelSelector { match_labels: Some(labels), match_expressions: None });
+    }
+    serde_json::from_value(found.clone()).ok()
 }
 
 fn concerns(watch: &Watch, change: &Change) -> bool {

@@ -73,8 +73,9 @@ pub enum Enqueue {
     /// The object of this cluster-scoped kind that is named by a field, for
     /// example Namespace by `metadata.namespace`.
     NamedBy(KindRef, String),
-    /// Every object of this kind in the same namespace whose label map at the
-    /// field path (`spec.selector`) selects the object, before or after.
+    /// Every object of this kind in the same namespace whose label map or label
+    /// selector at the field path (`spec.selector`) selects the object, before or
+    /// after. An empty one selects every object, an absent one none.
     SelectedBy(KindRef, String),
     /// Every object of this kind (in the same namespace, if it has one).
     AllOf(KindRef),

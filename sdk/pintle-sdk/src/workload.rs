@@ -27,7 +27,7 @@ const SEEN: &[&str] = &[
 
 impl Description {
     /// Watches the pods that objects of this kind own, and those that their
-    /// selector, the label map at the path, comes to match. `fields` matter
+    /// selector, the label map or label selector at the path, comes to match. `fields` matter
     /// besides the usual ones.
     pub fn watch_pods_of(self, kind: KindRef, selector: &str, fields: &[&str]) -> Self {
         let seen: Vec<&str> = SEEN.iter().chain(fields).copied().collect();

@@ -49,6 +49,7 @@ partial! {
         pub ready_replicas: i64,
         pub available_replicas: i64,
         pub unavailable_replicas: i64,
+        pub terminating_replicas: Option<i64>,
         pub conditions: Vec<Condition>,
         pub collision_count: Option<i64>,
     }
@@ -71,6 +72,7 @@ partial! {
         pub fully_labeled_replicas: i64,
         pub ready_replicas: i64,
         pub available_replicas: i64,
+        pub terminating_replicas: Option<i64>,
         pub observed_generation: i64,
         pub conditions: Vec<Condition>,
     }
