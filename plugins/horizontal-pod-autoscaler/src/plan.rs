@@ -5,10 +5,10 @@ use pintle_sdk::prelude::*;
 use serde_json::{Value, json};
 
 use crate::Config;
-use crate::behavior::{self, Behavior};
+use crate::behavior::{self, Behavior, Rules};
 use crate::history::History;
 use crate::measure;
-use crate::replicas::{Groups, Reading, by_pods, by_total};
+use crate::replicas::{Groups, Reading, Tolerance, by_pods, by_total};
 use crate::target::{self, Target};
 
 struct Work<'a> {
@@ -46,9 +46,8 @@ pub fn plan(
     match target::read(lister, hpa) {
         Ok(target) => work.scale(&target)?,
         Err(why) => {
-            let note =
-                format!("the HPA controller was unable to get the target's current scale: {why}");
-            work.complain("AbleToScale", "FailedGetScale", note);
+            let what = "the HPA controller was unable to get the target's current scale";
+            work.complain("AbleToScale", "FailedGetScale", what, &why);
             work.write_status(hpa.status.current_replicas, hpa.status.desired_replicas, None);
         }
     }
@@ -62,13 +61,17 @@ impl Work<'_> {
         conditions::set(&mut self.conditions, next, &self.context.now());
     }
 
-    /// A condition that is false; the Event is for what is new.
-    fn complain(&mut self, kind: &str, reason: &str, note: String) {
+    /// A condition that is false says what cannot be done and why; the Event, for
+    /// what is new, only why. True: it is new.
+    fn complain(&mut self, kind: &str, reason: &str, what: &str, why: &str) -> bool {
         let known = self.hpa.status.conditions.condition(kind);
-        if known.is_none_or(|known| known.reason() != reason) {
-            self.outcome.push(Event::warning(self.hpa, reason, note.clone()));
+        let is_new = known.is_none_or(|known| known.reason() != reason);
+        if is_new {
+            self.outcome.push(Event::warning(self.hpa, reason, why));
         }
-        self.set(kind, false, reason, note);
+        let message = if what.is_empty() { why.to_owned() } else { format!("{what}: {why}") };
+        self.set(kind, false, reason, message);
+        is_new
     }
 
     fn scale(&mut self, target: &Target) -> Result<(), Error> {
@@ -84,7 +87,7 @@ impl Work<'_> {
             self.write_status(target.current, 0, None);
             return Ok(());
         }
-        let behavior = Behavior::of(self.config, spec.behavior.as_ref());
+        let behavior = self.behavior();
         let mut history = History::read(self.hpa);
         let (wanted, why) = if current > spec.max_replicas {
             (spec.max_replicas, "Current number of replicas above Spec.MaxReplicas".to_owned())
@@ -121,12 +124,33 @@ impl Work<'_> {
         Ok(())
     }
 
+    fn behavior(&self) -> Behavior {
+        Behavior::of(self.config, self.hpa.spec.behavior.as_ref())
+    }
+
+    fn tolerance(&self) -> Tolerance {
+        let Behavior { up, down } = self.behavior();
+        let of = |rules: Rules| rules.tolerance.unwrap_or(self.config.tolerance);
+        Tolerance { up: of(up), down: of(down) }
+    }
+
     /// The metric that asks for most decides.
     fn measure(&mut self, target: &Target) -> Result<Option<Proposal>, Error> {
         let namespace = &self.hpa.reference.namespace;
         let pods: Vec<Typed<Pod>> = self.lister.selected(namespace, &target.selector)?;
+        let rivals = target::rivals(self.lister, self.hpa, &pods)?;
+        if !rivals.is_empty() {
+            let note = format!(
+                "pods by selector {} are controlled by multiple HPAs: [{}]",
+                target.selector_text(),
+                rivals.join(" ")
+            );
+            self.complain("ScalingActive", "AmbiguousSelector", "", &note);
+            return Ok(None);
+        }
         let mut best: Option<Proposal> = None;
         let mut failure: Option<(&'static str, String)> = None;
+        let mut invalid = 0;
         for metric in &self.hpa.spec.metrics {
             match self.of_metric(metric, target, &pods) {
                 Ok((proposal, status)) => {
@@ -136,6 +160,7 @@ impl Work<'_> {
                     }
                 }
                 Err(error) => {
+                    invalid += 1;
                     failure.get_or_insert(error);
                 }
             }
@@ -143,8 +168,15 @@ impl Work<'_> {
         // What cannot be measured might ask for more: then nothing is taken away.
         let blocks = best.as_ref().is_none_or(|best| best.replicas < target.wanted);
         if let Some((reason, why)) = failure.filter(|_| blocks) {
-            let note = format!("the HPA was unable to compute the replica count: {why}");
-            self.complain("ScalingActive", reason, note);
+            let what = "the HPA was unable to compute the replica count";
+            if self.complain("ScalingActive", reason, what, &why) {
+                let all = self.hpa.spec.metrics.len();
+                let note = format!(
+                    "invalid metrics ({invalid} invalid out of {all}), first error is: {why}"
+                );
+                let event = Event::warning(self.hpa, "FailedComputeMetricsReplicas", note);
+                self.outcome.push(event);
+            }
             return Ok(None);
         }
         if let Some(best) = &best {
@@ -176,10 +208,15 @@ impl Work<'_> {
             "Resource" | "ContainerResource" => {
                 let field = if kind == "Resource" { "resource" } else { "containerResource" };
                 let source = &metric[field];
-                let (proposal, current) = self.of_resource(source, target, pods)?;
+                let (mut proposal, current) =
+                    self.of_resource(source, target, pods).map_err(|(reason, why)| match kind {
+                        "Resource" => (reason, why),
+                        _ => ("FailedGetContainerResourceMetric", why),
+                    })?;
                 let mut status = json!({"name": source["name"], "current": current});
                 if kind == "ContainerResource" {
                     status["container"] = source["container"].clone();
+                    proposal.metric = proposal.metric.replace(" resource", " container resource");
                 }
                 Ok((proposal, json!({"type": kind, field: status})))
             }
@@ -193,7 +230,7 @@ impl Work<'_> {
                 let groups = Groups::of(self.context, self.config, pods, &samples, false);
                 let name = source["metric"]["name"].as_str().unwrap_or_default();
                 let (replicas, reading) = by_pods(
-                    self.config,
+                    self.tolerance(),
                     target.wanted,
                     &groups,
                     |values| average(values, wanted),
@@ -240,7 +277,7 @@ impl Work<'_> {
                 };
                 let replicas = amount(wanted)
                     .and_then(|wanted| {
-                        by_total(self.config, target.wanted, ready, value, wanted, per_pod)
+                        by_total(self.tolerance(), target.wanted, ready, value, wanted, per_pod)
                     })
                     .ok_or_else(|| (reason, "the target is no positive quantity".to_owned()))?;
                 let current = if per_pod {
@@ -306,7 +343,7 @@ impl Work<'_> {
             };
             let at_target = |pod: &Typed<Pod>| request(pod) * percent.max(100) / 100;
             let (replicas, reading) =
-                by_pods(self.config, target.wanted, &groups, ratio, measured, at_target, pods)
+                by_pods(self.tolerance(), target.wanted, &groups, ratio, measured, at_target, pods)
                     .ok_or_else(|| {
                         fail(
                             "did not receive metrics for targeted pods (pods might be unready)"
@@ -328,7 +365,7 @@ impl Work<'_> {
             .filter(|milli| *milli > 0)
             .ok_or_else(|| fail("the target is no positive quantity".to_owned()))?;
         let (replicas, reading) = by_pods(
-            self.config,
+            self.tolerance(),
             target.wanted,
             &groups,
             |values| average(values, target_milli),

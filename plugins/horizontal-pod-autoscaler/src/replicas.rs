@@ -81,14 +81,23 @@ fn is_to_be_believed(
     ready.is_true() || !never
 }
 
-fn within_tolerance(ratio: f64, tolerance: f64) -> bool {
-    (1.0 - tolerance..=1.0 + tolerance).contains(&ratio)
+/// How far a ratio may be from 1 and change nothing, in either direction.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tolerance {
+    pub up: f64,
+    pub down: f64,
+}
+
+impl Tolerance {
+    fn covers(self, ratio: f64) -> bool {
+        (1.0 - self.down..=1.0 + self.up).contains(&ratio)
+    }
 }
 
 /// By a value for each pod. `of` tells what a pod that was not measured, or is
 /// not ready, is taken to use: (measured value, value at the target).
 pub fn by_pods(
-    config: &Config,
+    tolerance: Tolerance,
     current: i64,
     groups: &Groups<'_>,
     ratio: impl Fn(&[(&Typed<Pod>, Option<i64>)]) -> Option<Reading>,
@@ -101,7 +110,7 @@ pub fn by_pods(
     let reading = ratio(&sampled)?;
     let scale_up_with_unready = !groups.unready.is_empty() && reading.ratio > 1.0;
     if !scale_up_with_unready && groups.missing.is_empty() {
-        if within_tolerance(reading.ratio, config.tolerance) {
+        if tolerance.covers(reading.ratio) {
             return Some((current, reading));
         }
         return Some(((reading.ratio * sampled.len() as f64).ceil() as i64, reading));
@@ -118,7 +127,7 @@ pub fn by_pods(
     }
     let again = ratio(&guessed)?.ratio;
     let flipped = (reading.ratio < 1.0 && again > 1.0) || (reading.ratio > 1.0 && again < 1.0);
-    if within_tolerance(again, config.tolerance) || flipped {
+    if tolerance.covers(again) || flipped {
         return Some((current, reading));
     }
     let next = (again * guessed.len() as f64).ceil() as i64;
@@ -129,7 +138,7 @@ pub fn by_pods(
 /// By one value for the whole workload: against a total (`per_pod` false), or
 /// against an average per replica.
 pub fn by_total(
-    config: &Config,
+    tolerance: Tolerance,
     current: i64,
     ready: i64,
     value: i64,
@@ -141,7 +150,7 @@ pub fn by_total(
     }
     if per_pod {
         let ratio = value as f64 / (target as f64 * current.max(1) as f64);
-        return Some(if current > 0 && within_tolerance(ratio, config.tolerance) {
+        return Some(if current > 0 && tolerance.covers(ratio) {
             current
         } else {
             (value as f64 / target as f64).ceil() as i64
@@ -149,7 +158,7 @@ pub fn by_total(
     }
     let ratio = value as f64 / target as f64;
     if current > 0 {
-        if within_tolerance(ratio, config.tolerance) {
+        if tolerance.covers(ratio) {
             return Some(current);
         }
         return Some((ratio * ready as f64).ceil() as i64);
@@ -164,8 +173,8 @@ mod tests {
     #[test]
     fn totals() {
         fn check(current: i64, value: i64, target: i64, per_pod: bool, expect: Option<i64>) {
-            let config = Config::default();
-            assert_eq!(by_total(&config, current, current, value, target, per_pod), expect);
+            let tolerance = Tolerance { up: 0.1, down: 0.1 };
+            assert_eq!(by_total(tolerance, current, current, value, target, per_pod), expect);
         }
         check(2, 100, 50, false, Some(4));
         check(2, 52, 50, false, Some(2));

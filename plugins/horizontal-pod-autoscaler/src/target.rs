@@ -45,6 +45,49 @@ pub fn read(lister: &dyn Lister, hpa: &Typed<HorizontalPodAutoscaler>) -> Result
     Ok(Target { reference, wanted, current: number("status").unwrap_or(0), selector })
 }
 
+impl Target {
+    /// `app=web,tier in (a,b)`.
+    pub fn selector_text(&self) -> String {
+        let labels = self.selector.match_labels.iter().flatten();
+        let labels = labels.map(|(key, value)| format!("{key}={value}"));
+        let expressions = self.selector.match_expressions.iter().flatten().map(|requirement| {
+            let values = requirement.values.iter().flatten().cloned().collect::<Vec<_>>().join(",");
+            let key = &requirement.key;
+            match requirement.operator.as_str() {
+                "In" => format!("{key} in ({values})"),
+                "NotIn" => format!("{key} notin ({values})"),
+                "DoesNotExist" => format!("!{key}"),
+                _ => key.clone(),
+            }
+        });
+        labels.chain(expressions).collect::<Vec<_>>().join(",")
+    }
+}
+
+/// All autoscalers, this one among them, whose workloads select one of these pods,
+/// as `{name namespace}`; none when it is the only one. Two would undo each other's work.
+pub fn rivals(
+    lister: &dyn Lister,
+    hpa: &Typed<HorizontalPodAutoscaler>,
+    pods: &[Typed<Pod>],
+) -> Result<Vec<String>, Error> {
+    let namespace = &hpa.reference.namespace;
+    let all = Query::any_kind().namespace(namespace).fields(&["spec.scaleTargetRef"]);
+    let all = lister.read_all::<HorizontalPodAutoscaler>(all)?;
+    let mut names = Vec::new();
+    for other in all.iter().filter(|other| other.uid != hpa.uid) {
+        let Ok(target) = read(lister, other) else { continue };
+        if pods.iter().any(|pod| target.selector.matches(&pod.metadata.labels)) {
+            names.push(format!("{{{} {namespace}}}", other.reference.name));
+        }
+    }
+    if !names.is_empty() {
+        names.push(format!("{{{} {namespace}}}", hpa.reference.name));
+        names.sort();
+    }
+    Ok(names)
+}
+
 /// `deployments.apps`.
 fn plural(kind: &KindRef) -> String {
     let name = format!("{}s", kind.kind.to_lowercase());
