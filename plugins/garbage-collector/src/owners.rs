@@ -1,6 +1,7 @@
 //! Who owns an object, and whether that owner still counts.
 
 use pintle_sdk::prelude::*;
+use pintle_sdk::served::is_served;
 
 pub const FOREGROUND: &str = "foregroundDeletion";
 pub const ORPHAN: &str = "orphan";
@@ -70,6 +71,8 @@ pub fn classify(lister: &dyn Lister, item: &Item) -> Result<Owners, Error> {
     let mut owners = Owners::default();
     for reference in &item.metadata.owner_references {
         match find(lister, &item.reference.namespace, reference)? {
+            // Nobody can tell whether that one is there: nothing is lost by waiting.
+            None if !is_served(lister, &kind_of(reference)) => owners.solid = true,
             None => owners.dangling.push(reference.uid.clone()),
             Some(owner)
                 if owner.waits_for_dependents() && reference.block_owner_deletion == Some(true) =>
@@ -88,7 +91,7 @@ fn find(
     namespace: &str,
     reference: &OwnerReference,
 ) -> Result<Option<Item>, Error> {
-    let kind = KindRef::parse(&reference.api_version, &reference.kind);
+    let kind = kind_of(reference);
     let of_uid = |object: Object| if object.uid == reference.uid { Some(object) } else { None };
     let mut places = vec![namespace];
     if !namespace.is_empty() {
@@ -109,4 +112,55 @@ fn find(
         }
     }
     Ok(None)
+}
+
+fn kind_of(reference: &OwnerReference) -> KindRef {
+    KindRef::parse(&reference.api_version, &reference.kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use pintle_sdk::served::UNKNOWN_KIND;
+
+    use super::*;
+
+    /// An empty cluster that does not serve `example.com/v1/Thing`.
+    struct Empty;
+
+    impl Lister for Empty {
+        fn get(&self, reference: &ObjectRef) -> Option<Object> {
+            (*reference == UNKNOWN_KIND.named("", "example.com/v1/Thing")).then(|| Object {
+                reference: reference.clone(),
+                uid: String::new(),
+                revision: 0,
+                json: b"{}".to_vec(),
+            })
+        }
+        fn list(&self, _: &Query) -> Vec<Object> {
+            Vec::new()
+        }
+        fn count(&self, _: &Query) -> u32 {
+            0
+        }
+    }
+
+    #[test]
+    fn an_owner_of_a_kind_that_nobody_serves_is_not_gone() {
+        fn check(api_version: &str, kind: &str, solid: bool) {
+            let owner = OwnerReference {
+                api_version: api_version.to_owned(),
+                kind: kind.to_owned(),
+                name: "x".to_owned(),
+                uid: "u".to_owned(),
+                ..OwnerReference::default()
+            };
+            let metadata = ObjectMeta { owner_references: vec![owner], ..ObjectMeta::default() };
+            let reference = POD.named("default", "p");
+            let item = Item { reference, uid: "p".to_owned(), revision: 1, metadata };
+            let owners = classify(&Empty, &item).unwrap();
+            assert_eq!((owners.solid, owners.dangling.is_empty()), (solid, solid), "{kind}");
+        }
+        check("example.com/v1", "Thing", true);
+        check("v1", "ConfigMap", false);
+    }
 }

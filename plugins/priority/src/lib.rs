@@ -5,7 +5,8 @@
 //! the one with `globalDefault`, the one of the lowest value if there are
 //! several, or 0. A pod that brings another number than its class has, or
 //! names a class that does not exist, is refused.
-//! Validating, on PriorityClasses: only one may be the global default.
+//! Validating, on PriorityClasses: only one may be the global default, and those
+//! of the system stay.
 //!
 //! No configuration.
 //!
@@ -20,6 +21,8 @@ use pintle_sdk::{Context, log};
 use serde::Deserialize;
 
 const PREEMPT_LOWER: &str = "PreemptLowerPriority";
+/// What the parts of a cluster itself run under.
+const SYSTEM: [&str; 2] = ["system-cluster-critical", "system-node-critical"];
 
 pub struct Plugin;
 
@@ -121,12 +124,16 @@ impl Admission for Plugin {
             "the number behind spec.priorityClassName",
         ))
         .mutating(Rule::on(POD, Operations::CREATE))
-        .validating(Rule::on(PRIORITY_CLASS, Operations::CREATE.or(Operations::UPDATE)))
+        .validating(Rule::on(
+            PRIORITY_CLASS,
+            Operations::CREATE.or(Operations::UPDATE).or(Operations::DELETE),
+        ))
     }
 
     fn review(&self, _: &Context, lister: &dyn Lister, request: &Request) -> Response {
         match request.phase {
             Phase::Mutating => pod(lister, request),
+            Phase::Validating if request.operation == Operations::DELETE => removal(request),
             Phase::Validating => class(lister, request),
         }
     }
@@ -176,6 +183,13 @@ fn class(lister: &dyn Lister, request: &Request) -> Response {
         )),
         _ => Response::allow(),
     }
+}
+
+fn removal(request: &Request) -> Response {
+    if SYSTEM.contains(&request.reference.name.as_str()) {
+        return Response::forbid("this is a system priority class and cannot be deleted");
+    }
+    Response::allow()
 }
 
 pintle_sdk::export_admission!(Plugin);

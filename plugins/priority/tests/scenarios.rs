@@ -82,3 +82,13 @@ fn there_is_one_default_for_all() {
     );
     reviewing.update(common.clone(), common).unwrap();
 }
+
+#[test]
+fn classes_of_the_system_stay() {
+    let mut reviewing = reviewing();
+    reviewing.delete(class("high", 1000)).unwrap();
+    assert_eq!(
+        reviewing.delete(class("system-node-critical", 2_000_001_000)).unwrap_err().message,
+        "this is a system priority class and cannot be deleted"
+    );
+}
