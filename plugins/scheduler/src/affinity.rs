@@ -1,6 +1,6 @@
 //! Node selectors: `spec.nodeSelector` and `spec.affinity.nodeAffinity`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pintle_sdk::reading::Raw;
 use serde::Deserialize;
@@ -11,6 +11,8 @@ pub struct NodeMatch {
     selector: BTreeMap<String, String>,
     /// `None`: no requirement. Terms are alternatives; no term matches nothing.
     required: Option<Vec<Term>>,
+    /// The nodes that the alternatives name, if each of them does.
+    named: Option<BTreeSet<String>>,
     preferred: Vec<(i32, Term)>,
 }
 
@@ -82,11 +84,22 @@ impl NodeMatch {
             .filter(|preference| preference.weight > 0 && !preference.preference.is_empty())
             .map(|preference| (preference.weight.min(100), preference.preference))
             .collect();
-        Ok(NodeMatch { selector, required, preferred })
+        let named = required.as_deref().and_then(named);
+        Ok(NodeMatch { selector, required, named, preferred })
     }
 
     pub fn is_everything(&self) -> bool {
         self.selector.is_empty() && self.required.is_none()
+    }
+
+    /// Are other nodes than this one named, whatever else is asked for?
+    pub fn leaves_out(&self, name: &str) -> bool {
+        self.named.as_ref().is_some_and(|named| !named.contains(name))
+    }
+
+    /// Does each alternative ask for several names at once, which no node has?
+    pub fn is_contradictory(&self) -> bool {
+        self.named.as_ref().is_some_and(BTreeSet::is_empty)
     }
 
     pub fn has_preferences(&self) -> bool {
@@ -108,7 +121,24 @@ impl NodeMatch {
     }
 }
 
+/// The names of nodes in all alternatives together; `None` if one has none.
+fn named(terms: &[Term]) -> Option<BTreeSet<String>> {
+    let mut all = BTreeSet::new();
+    for term in terms {
+        all.extend(term.named()?);
+    }
+    (!terms.is_empty()).then_some(all)
+}
+
 impl Term {
+    /// The names that all requirements for a name allow.
+    fn named(&self) -> Option<BTreeSet<String>> {
+        let fields = self.match_fields.iter().flatten();
+        let by_name = fields.filter(|field| field.key == "metadata.name" && field.operator == "In");
+        let sets = by_name.map(|field| field.values.iter().flatten().cloned().collect());
+        sets.reduce(|a: BTreeSet<String>, b| a.intersection(&b).cloned().collect())
+    }
+
     fn is_empty(&self) -> bool {
         self.match_expressions.as_ref().is_none_or(Vec::is_empty)
             && self.match_fields.as_ref().is_none_or(Vec::is_empty)

@@ -218,6 +218,9 @@ impl Decider {
         let view = &self.view;
         let known = self.shapes.scored(shape);
         known.scores.refresh(view, shape);
+        if shape.node.is_contradictory() && shape.settings.has(Rule::NodeAffinity) {
+            return refuse_pod(view, shape, asker, "pod affinity terms conflict");
+        }
         let plan = match Plan::of(view, shape) {
             Ok(plan) => plan,
             Err(why) => return refuse_pod(view, shape, asker, &why),

@@ -13,6 +13,7 @@ use crate::view::{ABSENT, Slot, View};
 /// Why a node is out. Worded as in Kubernetes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
+    NotNamed,
     Unschedulable,
     Taint,
     NodeAffinity,
@@ -45,7 +46,8 @@ impl Reason {
             | Reason::Spread
             | Reason::AntiAffinity
             | Reason::ExistingAntiAffinity => true,
-            Reason::Unschedulable
+            Reason::NotNamed
+            | Reason::Unschedulable
             | Reason::Taint
             | Reason::NodeAffinity
             | Reason::VolumeGone
@@ -62,6 +64,7 @@ impl Reason {
 impl std::fmt::Display for Reason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Reason::NotNamed => "node(s) didn't satisfy plugin(s) [NodeAffinity]",
             Reason::Unschedulable => "node(s) were unschedulable",
             Reason::Taint => "node(s) had untolerated taint(s)",
             Reason::NodeAffinity => "node(s) didn't match Pod's node affinity/selector",
@@ -128,6 +131,10 @@ pub fn has_untolerated_taint(class: &NodeClass, shape: &Shape) -> bool {
 
 /// Everything that does not depend on the pods on the node but on the node alone.
 pub fn static_failure(view: &View, shape: &Shape, slot: Slot) -> Option<Reason> {
+    if shape.leaves_out(&view.names[slot]) {
+        // Such nodes are not looked at any further.
+        return Some(Reason::NotNamed);
+    }
     let class = view.class[slot] as usize;
     class_failure(&view.classes[class], shape).or_else(|| {
         let admitted = !shape.is_choosy() || shape.admits(&view.names[slot], view.labels(slot));

@@ -107,7 +107,9 @@ impl Failures {
         let mut short: BTreeMap<u64, (usize, usize)> = BTreeMap::new();
         for slot in (0..view.len()).filter(|&slot| view.is_present(slot)) {
             let class = view.class[slot] as usize;
-            if classes[class].is_some() {
+            if shape.leaves_out(&view.names[slot]) {
+                found.note(Some(Reason::NotNamed.into()), 1);
+            } else if classes[class].is_some() {
                 by_class[class] += 1;
             } else if has_room(view, shape, slot)
                 && shape.admits(&view.names[slot], view.labels(slot))
@@ -176,7 +178,11 @@ fn shortage(view: &View, shape: &Shape, slot: Slot) -> u64 {
 /// What may make this reason go away.
 fn wake_for(reason: &Reason, wake_on: &mut Wake) {
     match reason {
-        Reason::Unschedulable | Reason::Taint | Reason::NodeAffinity | Reason::SpreadLabel => {}
+        Reason::NotNamed
+        | Reason::Unschedulable
+        | Reason::Taint
+        | Reason::NodeAffinity
+        | Reason::SpreadLabel => {}
         Reason::NodePorts
         | Reason::TooManyPods
         | Reason::Insufficient(_)

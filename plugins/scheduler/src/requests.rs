@@ -87,6 +87,11 @@ impl Requests {
         key.0
     }
 
+    /// Does it count for scores what it counts for otherwise?
+    pub fn are_exact(&self) -> bool {
+        self.scored_milli_cpu == self.milli_cpu && self.scored_memory == self.memory
+    }
+
     pub fn of(pod: &RawPod<'_>) -> Self {
         let containers = pod.spec.containers.as_deref().unwrap_or_default();
         let init = pod.spec.init_containers.as_deref().unwrap_or_default();

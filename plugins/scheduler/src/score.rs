@@ -177,10 +177,19 @@ impl Scorer<'_> {
     /// The part that depends on how full the node would be: of the shares that
     /// are taken, with and without defaults, and of the share of one unit.
     #[inline(always)]
-    fn of_usage(&self) -> impl Fn(Pair, Pair, Pair) -> f32 {
+    fn of_usage(&self) -> impl Fn(Pair, Pair, Pair) -> f32 + use<> {
         let requests = &self.shape.requests;
         let scored = (requests.scored_milli_cpu as f32, requests.scored_memory as f32);
-        let wanted = (requests.milli_cpu as f32, requests.memory as f32);
+        self.of_requests(scored, self.wanted())
+    }
+
+    fn wanted(&self) -> Pair {
+        let requests = &self.shape.requests;
+        (requests.milli_cpu as f32, requests.memory as f32)
+    }
+
+    #[inline(always)]
+    fn of_requests(&self, scored: Pair, wanted: Pair) -> impl Fn(Pair, Pair, Pair) -> f32 + use<> {
         let (resources, balance) = (50.0 * self.resources, 50.0 * self.balance);
         // Full nodes first: what is taken counts for the node, not against it.
         let (full, taken) = match self.settings.strategy {
@@ -279,15 +288,26 @@ impl Scorer<'_> {
         let exact_memory = &usage.exact_memory_share[..count];
         let per_cpu = &usage.per_milli_cpu[..count];
         let per_byte = &usage.per_byte[..count];
-        values.resize(count, INFEASIBLE);
+        // Zeroed memory costs less than what is written twice.
+        *values = vec![0.0; count];
         let values = &mut values[..count];
-        let of_usage = self.of_usage();
-        for slot in 0..count {
-            values[slot] = of_usage(
-                (cpu_share[slot], memory_share[slot]),
-                (exact_cpu[slot], exact_memory[slot]),
-                (per_cpu[slot], per_byte[slot]),
-            );
+        if usage.is_exact() && requests.are_exact() {
+            // The same from fewer columns.
+            let wanted = self.wanted();
+            let of_usage = self.of_requests(wanted, wanted);
+            for slot in 0..count {
+                let share = (exact_cpu[slot], exact_memory[slot]);
+                values[slot] = of_usage(share, share, (per_cpu[slot], per_byte[slot]));
+            }
+        } else {
+            let of_usage = self.of_usage();
+            for slot in 0..count {
+                values[slot] = of_usage(
+                    (cpu_share[slot], memory_share[slot]),
+                    (exact_cpu[slot], exact_memory[slot]),
+                    (per_cpu[slot], per_byte[slot]),
+                );
+            }
         }
         lanes::close(values, &view.free_pods, 1);
         // What is not asked for is not checked.

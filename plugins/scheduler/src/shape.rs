@@ -24,7 +24,7 @@ pub struct Shape {
     pub requests: Requests,
     pub ports: Vec<HostPort>,
     pub node: NodeMatch,
-    pub tolerations: Vec<Toleration>,
+    pub tolerations: Rc<[Toleration]>,
     pub namespace: String,
     pub labels: LabelMap,
     pub rules: Rules,
@@ -67,11 +67,10 @@ impl Shape {
     pub fn of(
         pod: &RawPod<'_>,
         requests: Requests,
+        tolerations: Rc<[Toleration]>,
         serial: u64,
         settings: &Rc<Settings>,
     ) -> Result<Self, serde_json::Error> {
-        let tolerations: Option<Option<Vec<Toleration>>> =
-            pod.spec.tolerations.map(Raw::parse).transpose()?;
         let labels: Option<Option<LabelMap>> = pod.metadata.labels.map(Raw::parse).transpose()?;
         let labels = labels.flatten().unwrap_or_default();
         let group = pod.controller();
@@ -88,7 +87,7 @@ impl Shape {
             requests,
             ports: host_ports(pod)?,
             node: NodeMatch::read(pod.spec.node_selector, pod.spec.affinity)?,
-            tolerations: tolerations.flatten().unwrap_or_default(),
+            tolerations,
             namespace: pod.namespace().to_owned(),
             rules: Rules::read(
                 pod.spec.affinity,
@@ -118,6 +117,11 @@ impl Shape {
         !self.is_choosy() || self.node.matches(name, labels)
     }
 
+    /// Does the pod name nodes, and not this one?
+    pub fn leaves_out(&self, name: &str) -> bool {
+        self.node.leaves_out(name) && self.settings.has(Rule::NodeAffinity)
+    }
+
     /// Do pods of both take the same from a node and mean the same to others?
     pub fn weighs_like(&self, other: &Shape) -> bool {
         self.requests == other.requests
@@ -128,6 +132,13 @@ impl Shape {
             && self.rules == other.rules
             && self.claims == other.claims
     }
+}
+
+/// A pod's tolerations; many templates have the same.
+pub fn tolerations(pod: &RawPod<'_>) -> Result<Rc<[Toleration]>, serde_json::Error> {
+    let tolerations: Option<Option<Vec<Toleration>>> =
+        pod.spec.tolerations.map(Raw::parse).transpose()?;
+    Ok(tolerations.flatten().unwrap_or_default().into())
 }
 
 fn host_ports(pod: &RawPod<'_>) -> Result<Vec<HostPort>, serde_json::Error> {

@@ -5,12 +5,15 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use pintle_sdk::prelude::Toleration;
+use pintle_sdk::reading::Raw;
+
 use crate::config::Settings;
 use crate::pod::RawPod;
 use crate::report::Report;
 use crate::requests::Requests;
 use crate::score::Scores;
-use crate::shape::Shape;
+use crate::shape::{self, Shape};
 
 /// Shapes that are remembered; the ones unused for longest go first.
 const MOST_SHAPES: usize = 1024;
@@ -23,6 +26,7 @@ pub struct Shapes {
     scored: BTreeMap<u64, Known>,
     /// Many templates ask for the same; quantities take longer to read than all else.
     requests: BTreeMap<Vec<u8>, Requests>,
+    tolerations: BTreeMap<Box<[u8]>, Rc<[Toleration]>>,
     uses: u64,
     serials: u64,
 }
@@ -85,7 +89,9 @@ impl Shapes {
                 }
                 let requests = self.requests.entry(requests);
                 let requests = requests.or_insert_with(|| Requests::of(pod)).clone();
-                let shape = Rc::new(Shape::of(pod, requests, self.serials, settings)?);
+                let tolerations = known_tolerations(&mut self.tolerations, pod)?;
+                let shape = Shape::of(pod, requests, tolerations, self.serials, settings)?;
+                let shape = Rc::new(shape);
                 self.serials += 1;
                 entry.insert(Entered { shape, last_use: 0 })
             }
@@ -104,6 +110,22 @@ impl Shapes {
         known.last_use = self.uses;
         known
     }
+}
+
+fn known_tolerations(
+    known: &mut BTreeMap<Box<[u8]>, Rc<[Toleration]>>,
+    pod: &RawPod<'_>,
+) -> Result<Rc<[Toleration]>, serde_json::Error> {
+    let text = pod.spec.tolerations.map_or(b"".as_slice(), Raw::json);
+    if let Some(tolerations) = known.get(text) {
+        return Ok(Rc::clone(tolerations));
+    }
+    let tolerations = shape::tolerations(pod)?;
+    if known.len() >= MOST_SHAPES {
+        known.clear();
+    }
+    known.insert(text.into(), Rc::clone(&tolerations));
+    Ok(tolerations)
 }
 
 /// Half of them were used later than this.

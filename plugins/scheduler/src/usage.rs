@@ -10,6 +10,8 @@ pub struct Usage {
     /// Requests with defaults for containers that request nothing.
     milli_cpu: Vec<i64>,
     memory: Vec<i64>,
+    /// Pods with such containers.
+    defaulted: usize,
     /// The same as shares, and without those defaults.
     pub cpu_share: Vec<f32>,
     pub memory_share: Vec<f32>,
@@ -39,6 +41,17 @@ impl Usage {
     pub(crate) fn take(&mut self, slot: Slot, requests: &Requests, sign: i64) {
         self.milli_cpu[slot] += sign * requests.scored_milli_cpu;
         self.memory[slot] += sign * requests.scored_memory;
+        if !requests.are_exact() {
+            self.defaulted = match sign {
+                1 => self.defaulted + 1,
+                _ => self.defaulted - 1,
+            };
+        }
+    }
+
+    /// Are the shares with defaults everywhere those without?
+    pub fn is_exact(&self) -> bool {
+        self.defaulted == 0
     }
 
     /// Works the shares out anew after any change of a slot.

@@ -161,12 +161,17 @@ proptest! {
         use pintle_plugin_scheduler::config::{Config, Strategy};
         use pintle_plugin_scheduler::requests::Requests;
         use pintle_plugin_scheduler::score::Scores;
-        use pintle_plugin_scheduler::{pod::RawPod, shape::Shape, view::{Placed, State, View}};
+        use pintle_plugin_scheduler::{pod::RawPod, shape::{Shape, tolerations}, view::{Placed, State, View}};
         let scoring_strategy = if strategy { Strategy::LeastAllocated } else { Strategy::MostAllocated };
         let settings = Config { scoring_strategy, ..Config::default() }.profiles().unwrap().remove(0).1;
         let shape_of = |cpu: i64, group: u8| {
             let object = pod(0, cpu, 0, group, "");
-            std::rc::Rc::new(Shape::of(&RawPod::read(&object).unwrap(), Requests::of(&RawPod::read(&object).unwrap()), 4 * cpu as u64 + u64::from(group), &settings).unwrap())
+            {
+                let pod = RawPod::read(&object).unwrap();
+                let tolerations = tolerations(&pod).unwrap();
+                let serial = 4 * cpu as u64 + u64::from(group);
+                std::rc::Rc::new(Shape::of(&pod, Requests::of(&pod), tolerations, serial, &settings).unwrap())
+            }
         };
         let mut view = View::new();
         for index in 0..8 {

@@ -107,6 +107,37 @@ fn messages_read_as_in_kubernetes() {
 }
 
 #[test]
+fn nodes_that_are_not_the_one_named_are_not_looked_at_further() {
+    // As the pods of a DaemonSet ask for their node.
+    let named = |names: Value| {
+        let fields: Vec<Value> = (names.as_array().unwrap().iter())
+            .map(|name| json!({"key": "metadata.name", "operator": "In", "values": [name]}))
+            .collect();
+        json!({"spec": {"affinity": {"nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution":
+                {"nodeSelectorTerms": [{"matchFields": fields}]}}}}})
+    };
+    let nodes = [
+        node("a", "1", json!({})),
+        node("b", "4", json!({"spec": {"unschedulable": true}})),
+        node("c", "4", json!({})),
+    ];
+    let mut plugin = plugin(&nodes);
+    assert_eq!(
+        refusal(&mut plugin, &pod("large", "2", named(json!(["a"])))),
+        "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) didn't satisfy plugin(s) \
+         [NodeAffinity]. preemption: 0/3 nodes are available: \
+         3 Preemption is not helpful for scheduling."
+    );
+    assert_eq!(
+        refusal(&mut plugin, &pod("torn", "1", named(json!(["a", "c"])))),
+        "0/3 nodes are available: pod affinity terms conflict. preemption: \
+         0/3 nodes are available: 3 Preemption is not helpful for scheduling."
+    );
+    assert_eq!(bound_to(&mut plugin, &pod("small", "1", named(json!(["a"])))), "a");
+}
+
+#[test]
 fn a_full_node_says_that_nobody_can_be_preempted() {
     let mut plugin = plugin(&[node("a", "1", json!({}))]);
     assert_eq!(bound_to(&mut plugin, &pod("first", "600m", json!({}))), "a");

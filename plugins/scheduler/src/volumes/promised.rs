@@ -33,7 +33,7 @@ impl<'a> Promised<'a> {
             .iter()
             .filter_map(|key| {
                 let users = volumes.users.get(key)?;
-                let slot = users.iter().find_map(|uid| Some(view.placed(uid)?.slot))?;
+                let slot = users.iter().find_map(|uid| Some(view.pod(uid)?.slot))?;
                 Some((&**key, volumes.claims.get(&**key)?, slot))
             })
             .collect();

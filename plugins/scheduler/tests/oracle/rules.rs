@@ -43,6 +43,19 @@ pub fn wants_node(pod: &PodModel, node: &NodeModel) -> bool {
     selected && affine
 }
 
+/// Every alternative names its nodes, and none of them this one.
+fn others_are_named(pod: &PodModel, node: &NodeModel) -> bool {
+    let by_name = |e: &&Expression| e.key == "metadata.name" && e.operator == "In";
+    let names_other = |term: &Selector| {
+        term.iter().any(|e| by_name(&e)) && {
+            let mut names = term.iter().filter(by_name);
+            !names.all(|e| e.values.contains(&node.name))
+        }
+    };
+    let terms = pod.node_affinity.as_deref().unwrap_or_default();
+    !terms.is_empty() && terms.iter().all(names_other)
+}
+
 pub fn preference(pod: &PodModel, node: &NodeModel) -> i64 {
     let labels = with_name(node);
     let met =
@@ -322,6 +335,9 @@ pub fn failure(
 ) -> Option<(Vec<&'static str>, bool)> {
     let never = |reason| Some((vec![reason], false));
     let perhaps = |reason| Some((vec![reason], true));
+    if others_are_named(pod, node) {
+        return never("node(s) didn't satisfy plugin(s) [NodeAffinity]");
+    }
     let cordoned = ("node.kubernetes.io/unschedulable", "NoSchedule");
     if node.unschedulable && !tolerates(pod, cordoned) {
         return never("node(s) were unschedulable");
