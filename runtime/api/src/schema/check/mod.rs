@@ -5,78 +5,26 @@
 //! `fieldValidation` says. A wrong type is always an error, and the first one
 //! is the error of the request.
 
-use std::fmt;
+mod problem;
+mod trail;
+mod values;
 
-use base64::Engine;
 use serde_json::Value;
 
 use super::{Field, FieldType, MessageId, Schema, Shape};
-use crate::meta::GroupVersionKind;
-use crate::patch::{MAX_NESTING, nesting};
-use crate::quantity::Quantity;
-use crate::time;
+
+pub use problem::{FieldProblem, ProblemKind, decode_error, strict_error};
+use trail::{Step, Trail};
+use values::RESERVED_KEY;
 
 /// Kubernetes stops collecting at this number, too.
 const MAX_PROBLEMS: usize = 100;
-
-/// The JSON library reads an object that starts with this key as something else
-/// than an object, so a stored one would not come back as it was, or not at all.
-const RESERVED_KEY: &str = "$serde_json::private::RawValue";
-
-const QUANTITY_SYNTAX: &str = "quantities must match the regular expression \
-     '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FieldProblem {
-    /// `spec.template.spec.containers[0].image`
-    pub path: String,
-    pub kind: ProblemKind,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProblemKind {
-    /// No such field: refused, reported or ignored, as the client asked.
-    Unknown,
-    /// The value cannot be read as the field's type; holds the decoder's text.
-    Type(String),
-}
-
-impl FieldProblem {
-    pub fn is_unknown(&self) -> bool {
-        self.kind == ProblemKind::Unknown
-    }
-}
-
-impl fmt::Display for FieldProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.kind {
-            ProblemKind::Unknown => write!(f, "unknown field {:?}", self.path),
-            ProblemKind::Type(text) => f.write_str(text),
-        }
-    }
-}
 
 /// Checks an object against a message such as `apps.v1.Deployment`. A message
 /// the schema does not have is not checked.
 pub fn check(message: &str, value: &Value) -> Vec<FieldProblem> {
     let schema = Schema::get();
     schema.message(message).map(|id| schema.check(id, value)).unwrap_or_default()
-}
-
-/// The message of the bad request that a body of the kind `found` is, where an
-/// object of `expected_kind` belongs.
-pub fn decode_error(found: &GroupVersionKind, expected_kind: &str, cause: &str) -> String {
-    let GroupVersionKind { version, kind, .. } = found;
-    format!("{kind} in version {version:?} cannot be handled as a {expected_kind}: {cause}")
-}
-
-/// The error of a strict request: unknown fields, then duplicate ones. `None`
-/// when there are neither.
-pub fn strict_error(problems: &[FieldProblem], duplicates: &[String]) -> Option<String> {
-    let unknown = problems.iter().filter(|problem| problem.is_unknown()).map(ToString::to_string);
-    let duplicate = duplicates.iter().map(|path| format!("duplicate field {path:?}"));
-    let all: Vec<_> = unknown.chain(duplicate).collect();
-    (!all.is_empty()).then(|| format!("strict decoding error: {}", all.join(", ")))
 }
 
 impl Schema {
@@ -97,58 +45,6 @@ impl Schema {
             ),
         }
         checker.problems
-    }
-}
-
-/// Where the checker stands; written out only when there is something to say.
-struct Trail<'a> {
-    parent: Option<&'a Trail<'a>>,
-    step: Step<'a>,
-}
-
-enum Step<'a> {
-    Root,
-    /// A field of a message.
-    Field(MessageId, &'a str),
-    Key(&'a str),
-    Index(usize),
-}
-
-impl Trail<'_> {
-    fn level(&self) -> usize {
-        self.parent.map_or(0, |parent| parent.level() + 1)
-    }
-
-    fn path(&self) -> String {
-        let mut path = self.parent.map(Trail::path).unwrap_or_default();
-        match self.step {
-            Step::Root => {}
-            Step::Index(index) => path.push_str(&format!("[{index}]")),
-            Step::Field(_, name) | Step::Key(name) => {
-                if !path.is_empty() {
-                    path.push('.');
-                }
-                path.push_str(name);
-            }
-        }
-        path
-    }
-
-    /// The path of struct fields alone, as decoding errors have it: embedded
-    /// structs are steps of their own, indexes and map keys are not.
-    fn fields(&self, schema: &Schema) -> String {
-        let mut path = self.parent.map(|parent| parent.fields(schema)).unwrap_or_default();
-        if let Step::Field(message, name) = self.step {
-            let mut push = |step: &str| {
-                if !path.is_empty() {
-                    path.push('.');
-                }
-                path.push_str(step);
-            };
-            schema.embedding(message, name).into_iter().for_each(&mut push);
-            push(name);
-        }
-        path
     }
 }
 
@@ -238,64 +134,6 @@ impl Checker<'_> {
         }
     }
 
-    /// Messages are as deep as their fields are; only here a client decides.
-    fn free_form(&mut self, value: &Value, trail: &Trail<'_>) {
-        let container = value.is_array() || value.is_object();
-        if container && trail.level() + nesting(value) > MAX_NESTING {
-            self.located(trail, "json: exceeded max depth".to_owned());
-        }
-        if container && has_reserved_key(value) {
-            self.reserved(trail);
-        }
-    }
-
-    fn reserved(&mut self, trail: &Trail<'_>) {
-        self.located(trail, format!("json: the key {RESERVED_KEY:?} is reserved"));
-    }
-
-    fn bytes(&mut self, text: &str, trail: &Trail<'_>) {
-        if let Err(error) = base64::engine::general_purpose::STANDARD.decode(text) {
-            let at = match error {
-                base64::DecodeError::InvalidByte(at, _) => at,
-                _ => text.len(),
-            };
-            self.located(trail, format!("illegal base64 data at input byte {at}"));
-        }
-    }
-
-    fn time(&mut self, ty: FieldType, text: &str, trail: &Trail<'_>) {
-        if time::parse_micros(text).is_none() {
-            let layout = match ty {
-                FieldType::MicroTime => "2006-01-02T15:04:05.000000Z07:00",
-                _ => "2006-01-02T15:04:05Z07:00",
-            };
-            let year = text.len() >= 4 && text.as_bytes()[..4].iter().all(u8::is_ascii_digit);
-            let detail = match year {
-                true => "not a time of this form".to_owned(),
-                false => format!("cannot parse {text:?} as \"2006\""),
-            };
-            self.located(trail, format!("parsing time {text:?} as {layout:?}: {detail}"));
-        }
-    }
-
-    fn quantity(&mut self, value: &Value, trail: &Trail<'_>) {
-        let fits = match value {
-            Value::String(text) => Quantity::parse(text).is_ok(),
-            Value::Number(number) => Quantity::parse(&number.to_string()).is_ok(),
-            _ => false,
-        };
-        if !fits {
-            self.located(trail, QUANTITY_SYNTAX.to_owned());
-        }
-    }
-
-    /// The errors of types that decode themselves name no field, so the path
-    /// is added for the reader.
-    fn located(&mut self, trail: &Trail<'_>, text: String) {
-        let text = format!("{text} (field {})", trail.path());
-        self.add(trail, ProblemKind::Type(text));
-    }
-
     fn mismatch(
         &mut self,
         ty: FieldType,
@@ -344,16 +182,6 @@ impl Checker<'_> {
     }
 }
 
-fn has_reserved_key(value: &Value) -> bool {
-    match value {
-        Value::Array(items) => items.iter().any(has_reserved_key),
-        Value::Object(entries) => {
-            entries.iter().any(|(key, value)| key == RESERVED_KEY || has_reserved_key(value))
-        }
-        _ => false,
-    }
-}
-
 fn described(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -368,10 +196,9 @@ fn described(value: &Value) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[track_caller]
-    fn expect(message: &str, yaml_like: &str, expect: &str) {
+    pub(super) fn expect(message: &str, yaml_like: &str, expect: &str) {
         let value: Value = serde_json::from_str(yaml_like).unwrap();
         let found: Vec<_> = check(message, &value).iter().map(ToString::to_string).collect();
         assert_eq!(found.join("; "), expect);
@@ -484,81 +311,6 @@ mod tests {
         for (message, value, text) in cases {
             expect(message, value, text);
         }
-    }
-
-    #[test]
-    fn types_that_decode_themselves_name_the_field_last() {
-        expect(
-            "core.v1.Secret",
-            r#"{"data":{"a":"%%"}}"#,
-            "illegal base64 data at input byte 0 (field data.a)",
-        );
-        expect(
-            "core.v1.Pod",
-            r#"{"metadata":{"creationTimestamp":"soon"}}"#,
-            "parsing time \"soon\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"soon\" as \"2006\" \
-             (field metadata.creationTimestamp)",
-        );
-        expect(
-            "core.v1.Pod",
-            r#"{"spec":{"containers":[{"resources":{"limits":{"cpu":"lots"}}}]}}"#,
-            &format!("{QUANTITY_SYNTAX} (field spec.containers[0].resources.limits.cpu)"),
-        );
-    }
-
-    #[test]
-    fn strict_errors_are_one_line() {
-        let value = json!({"spec": {"foo": 1}});
-        let problems = check("core.v1.Pod", &value);
-        assert_eq!(
-            strict_error(&problems, &["spec.bar".to_owned()]).unwrap(),
-            r#"strict decoding error: unknown field "spec.foo", duplicate field "spec.bar""#
-        );
-        assert_eq!(strict_error(&[], &[]), None);
-    }
-
-    #[test]
-    fn free_form_parts_are_not_nested_without_end() {
-        let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
-        let plugin = |levels| format!(r#"{{"spec":{{"config":{}}}}}"#, deep(levels));
-        expect("plugins.v1alpha1.Plugin", &plugin(98), "");
-        expect(
-            "plugins.v1alpha1.Plugin",
-            &plugin(99),
-            "json: exceeded max depth (field spec.config)",
-        );
-    }
-
-    /// A stored object must come back as it was written.
-    #[test]
-    fn a_key_that_the_parser_takes_for_its_own_is_refused() {
-        let tricky = |value: Value| json!({RESERVED_KEY: value});
-        #[track_caller]
-        fn refused(message: &str, value: Value, field: &str) {
-            let found: Vec<_> = check(message, &value).iter().map(ToString::to_string).collect();
-            assert_eq!(
-                found,
-                [format!("json: the key {RESERVED_KEY:?} is reserved (field {field})")]
-            );
-        }
-        refused(
-            "plugins.v1alpha1.Plugin",
-            json!({"spec": {"config": {"a": [tricky("{".into())]}}}),
-            "spec.config",
-        );
-        refused("core.v1.NodeStatus", json!({"capacity": tricky("1".into())}), "capacity");
-        // The field check of anything else calls it unknown.
-        assert!(check("core.v1.PodSpec", &tricky("x".into()))[0].is_unknown());
-    }
-
-    #[test]
-    fn a_bad_request_names_both_kinds() {
-        let found = GroupVersionKind::new("apps", "v1", "Deployment");
-        assert_eq!(
-            decode_error(&found, "Deployment", "strict decoding error: unknown field \"a\""),
-            "Deployment in version \"v1\" cannot be handled as a Deployment: \
-             strict decoding error: unknown field \"a\""
-        );
     }
 
     #[test]
