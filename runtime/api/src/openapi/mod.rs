@@ -8,6 +8,7 @@
 //! Read first: [`openapi_v3`].
 
 mod describe;
+mod parameters;
 mod paths;
 mod schemas;
 
