@@ -194,6 +194,16 @@ impl fmt::Display for FieldError {
     }
 }
 
+/// For tests of rules: so many failures, each with this beginning.
+#[cfg(test)]
+#[track_caller]
+pub(crate) fn expect_errors(found: &[FieldError], starts: &[&str]) {
+    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+    let same = found.len() == starts.len()
+        && found.iter().zip(starts).all(|(text, start)| text.starts_with(start));
+    assert!(same, "{found:#?}\ndo not start with\n{starts:#?}");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
