@@ -27,9 +27,9 @@ pub(super) const ROW: Resource = Resource {
         Column::integer("Available").help("The number of nodes that should be running the daemon pod and have one or more of the daemon pod running and available."),
         Column::string("Node Selector").help("A selector which must be true for the pod to fit on a node."),
         Column::AGE,
-        Column::string("Containers").wide().help("Names of each container in the template."),
-        Column::string("Images").wide().help("Images referenced by each container in the template."),
-        Column::string("Selector").wide().help("Label selector for pods."),
+        Column::CONTAINERS.wide(),
+        Column::IMAGES.wide(),
+        Column::POD_SELECTOR,
     ],
     schema: "apps.v1.DaemonSet",
     spec_generation: true,
@@ -128,6 +128,7 @@ fn rolling(strategy: &Value, check: &mut Check<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::expect_errors;
 
     #[test]
     fn rules() {
@@ -136,12 +137,7 @@ mod tests {
                 "updateStrategy": {"rollingUpdate": rolling},
                 "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
             default(&mut object);
-            let found: Vec<String> =
-                validate(&object, None).iter().map(ToString::to_string).collect();
-            assert_eq!(found.len(), expect.len(), "{found:?}");
-            for (text, start) in found.iter().zip(expect) {
-                assert!(text.starts_with(start), "{text}");
-            }
+            expect_errors(&validate(&object, None), expect);
         }
         check(json!({}), &[]);
         check(json!({"maxUnavailable": 0, "maxSurge": "10%"}), &[]);

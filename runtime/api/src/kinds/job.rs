@@ -37,11 +37,9 @@ pub(super) const ROW: Resource = Resource {
             .help("The desired number of successfully finished pods the job should be run with."),
         Column::string("Duration").help("Time required to complete the job."),
         Column::AGE,
-        Column::string("Containers").wide().help("Names of each container in the template."),
-        Column::string("Images")
-            .wide()
-            .help("Images referenced by each container in the template."),
-        Column::string("Selector").wide().help("Label selector for pods."),
+        Column::CONTAINERS.wide(),
+        Column::IMAGES.wide(),
+        Column::POD_SELECTOR,
     ],
     selectable: &[SelectableField::new("status.successful", "/status/succeeded").or("0")],
     schema: "batch.v1.Job",
@@ -332,6 +330,7 @@ fn failure_policy(spec: &Value, check: &mut Check<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::expect_errors;
 
     fn good() -> Value {
         json!({"metadata": {"name": "pi"}, "spec": {"template": {"spec": {
@@ -365,11 +364,7 @@ mod tests {
             }
             default(&mut job);
             tie_to_uid(&mut job);
-            let found: Vec<String> = validate(&job, None).iter().map(ToString::to_string).collect();
-            assert_eq!(found.len(), expect.len(), "{found:?}");
-            for (text, start) in found.iter().zip(expect) {
-                assert!(text.starts_with(start), "{text}");
-            }
+            expect_errors(&validate(&job, None), expect);
         }
         check(json!({"completions": -1}), &["spec.completions: Invalid value: -1"]);
         check(

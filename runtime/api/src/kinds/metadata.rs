@@ -259,6 +259,7 @@ fn go_strings(values: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::expect_errors;
 
     fn texts(errors: &[FieldError]) -> Vec<String> {
         errors.iter().map(ToString::to_string).collect()
@@ -289,11 +290,7 @@ mod tests {
         fn check(meta: Value, namespaced: bool, expect: &[&str]) {
             let errors =
                 validate_meta(&json!({"metadata": meta}), namespaced, names::dns_subdomain);
-            let found = texts(&errors);
-            assert_eq!(found.len(), expect.len(), "{meta}: {found:?}");
-            for (text, start) in found.iter().zip(expect) {
-                assert!(text.starts_with(start), "{text}");
-            }
+            expect_errors(&errors, expect);
         }
         check(json!({"name": "a"}), false, &[]);
         check(json!({"name": "a", "namespace": "b"}), true, &[]);

@@ -13,8 +13,8 @@ pub(super) const ROW: Resource = Resource {
     singular: "podtemplate",
     columns: &[
         Column::NAME,
-        Column::string("Containers").help("Names of each container in the template."),
-        Column::string("Images").help("Images referenced by each container in the template."),
+        Column::CONTAINERS,
+        Column::IMAGES,
         Column::string("Pod Labels").help("Labels of the pods made from the template."),
         Column { ..Column::AGE },
     ],

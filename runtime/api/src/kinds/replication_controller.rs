@@ -26,10 +26,8 @@ pub(super) const ROW: Resource = Resource {
         Column::integer("Ready")
             .help("The number of ready replicas for this replication controller."),
         Column::AGE,
-        Column::string("Containers").wide().help("Names of each container in the template."),
-        Column::string("Images")
-            .wide()
-            .help("Images referenced by each container in the template."),
+        Column::CONTAINERS.wide(),
+        Column::IMAGES.wide(),
         Column::string("Selector")
             .wide()
             .help("Selector is a label query over pods that should match the Replicas count."),

@@ -195,16 +195,13 @@ fn tolerations(spec: &Value, check: &mut Check<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::expect_errors;
     use serde_json::json;
 
     fn check(spec: Value, expect: &[&str]) {
         let mut errors = Vec::new();
         validate(&spec, &mut Check::new(&mut errors, "spec"));
-        let found: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        assert_eq!(found.len(), expect.len(), "{found:?}");
-        for (text, start) in found.iter().zip(expect) {
-            assert!(text.starts_with(start), "{text}");
-        }
+        expect_errors(&errors, expect);
     }
 
     #[test]

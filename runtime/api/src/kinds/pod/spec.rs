@@ -148,6 +148,7 @@ pub(super) fn security(context: &Value, check: &mut Check<'_>) {
 mod tests {
     use super::super::defaults::pod as default_pod;
     use super::*;
+    use crate::status::expect_errors;
     use serde_json::json;
 
     /// Lays `change` over a good spec, defaults it and lists what is wrong.
@@ -159,11 +160,7 @@ mod tests {
         default_pod(&mut spec);
         let mut errors = Vec::new();
         pod_spec(&spec, "spec", &mut errors);
-        let found: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        assert_eq!(found.len(), expect.len(), "{change}: {found:#?}");
-        for (text, start) in found.iter().zip(expect) {
-            assert!(text.starts_with(start), "{text}\n{start}");
-        }
+        expect_errors(&errors, expect);
     }
 
     fn container(change: Value, expect: &[&str]) {
