@@ -82,7 +82,12 @@ fn grace_seconds(pod: &Value) -> i64 {
     }
 }
 
+/// A pod without a spec gets one: what is missing in it is said by validation,
+/// and plugins that add to it find a place.
 fn default(object: &mut Value) {
+    if value_at(object, &["spec"]).is_null() {
+        set(object, "spec", json!({}));
+    }
     if let Some(spec) = object.get_mut("spec") {
         defaults::pod(spec);
     }
@@ -121,6 +126,16 @@ mod tests {
         create(&mut pod);
         assert_eq!(pod["status"]["conditions"][0]["reason"], "SchedulingGated");
         assert_eq!(cells::cells(&pod, 0)[2], "SchedulingGated");
+    }
+
+    #[test]
+    fn a_pod_without_a_spec_lacks_containers_only() {
+        for mut pod in [json!({}), json!({"spec": null})] {
+            default(&mut pod);
+            assert_eq!(pod["spec"]["restartPolicy"], "Always");
+            let found: Vec<String> = validate(&pod, None).iter().map(|e| e.to_string()).collect();
+            assert_eq!(found, ["spec.containers: Required value"]);
+        }
     }
 
     #[test]
