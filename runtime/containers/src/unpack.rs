@@ -12,21 +12,26 @@
 //! other. Extended attributes of the `trusted` and `system` namespaces are dropped: overlayfs takes
 //! orders from the former.
 
+mod attributes;
+mod place;
+
 use std::collections::HashSet;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Timestamps, Uid, XattrFlags, chmodat,
-    chownat, fchmod, fchown, fsetxattr, futimens, linkat, mkdirat, mknodat, open, openat, openat2,
-    statat, symlinkat, unlinkat, utimensat,
+    AtFlags, CWD, FileType, Mode, OFlags, XattrFlags, chmodat, chownat, fsetxattr, futimens,
+    linkat, mkdirat, mknodat, openat, statat, symlinkat, utimensat,
 };
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 use tar::{Entry, EntryType};
+
+use attributes::{owner, set_owner, set_xattrs, times};
+use place::{Place, inside, open_at, open_dir};
 
 use crate::store::ImportLimits;
 
@@ -107,12 +112,6 @@ struct Unpacker<'a> {
     limits: &'a ImportLimits,
 }
 
-/// Where an entry goes.
-struct Place {
-    path: PathBuf,
-    name: OsString,
-}
-
 fn bad(entry: &Path, reason: &'static str) -> UnpackError {
     UnpackError::BadEntry { entry: entry.display().to_string(), reason }
 }
@@ -151,99 +150,6 @@ impl Unpacker<'_> {
         }
         self.written.insert(place.path);
         Ok(())
-    }
-
-    fn parent(&self) -> Result<&OwnedFd, UnpackError> {
-        self.parent.as_ref().map(|(_, fd)| fd).ok_or_else(|| bad(Path::new(""), "has no parent"))
-    }
-
-    /// Opens the directory that `path` is in; makes what is missing of it.
-    fn enter_parent(&mut self, path: &Path) -> Result<(), UnpackError> {
-        let parent = path.parent().unwrap_or(Path::new("")).to_owned();
-        if self.parent.as_ref().is_some_and(|(open, _)| *open == parent) {
-            return Ok(());
-        }
-        let fd = self.open_beneath(&parent, path)?;
-        self.parent = Some((parent, fd));
-        Ok(())
-    }
-
-    fn open_beneath(&self, dir: &Path, entry: &Path) -> Result<OwnedFd, UnpackError> {
-        let mut at = open_dir(self.root.as_fd(), Path::new("."))
-            .map_err(|source| UnpackError::Io { entry: entry.display().to_string(), source })?;
-        let mut prefix = PathBuf::new();
-        for part in dir.components() {
-            prefix.push(part);
-            at = match self.resolve(&prefix, ResolveFlags::BENEATH) {
-                Ok(fd) => fd,
-                Err(Errno::NOENT) => {
-                    match mkdirat(&at, part.as_os_str(), Mode::from_raw_mode(0o755)) {
-                        Ok(()) => {}
-                        Err(Errno::EXIST) => {
-                            return Err(bad(
-                                entry,
-                                "is below a symbolic link to nothing in the layer",
-                            ));
-                        }
-                        Err(error) => return Err(failed(entry)(error)),
-                    }
-                    let made =
-                        self.resolve(&prefix, ResolveFlags::BENEATH).map_err(failed(entry))?;
-                    // Whatever the umask of this process is.
-                    fchmod(&made, Mode::from_raw_mode(0o755)).map_err(failed(entry))?;
-                    made
-                }
-                // The link leaves the layer as written; in the container it means a place inside.
-                Err(Errno::XDEV) => {
-                    self.resolve(&prefix, ResolveFlags::IN_ROOT).map_err(|error| match error {
-                        Errno::NOENT => {
-                            bad(entry, "is below a symbolic link that leaves the layer")
-                        }
-                        other => failed(entry)(other),
-                    })?
-                }
-                Err(Errno::NOTDIR) => {
-                    return Err(bad(entry, "is below something that is not a directory"));
-                }
-                Err(Errno::LOOP) => return Err(bad(entry, "is below a loop of symbolic links")),
-                Err(error) => return Err(failed(entry)(error)),
-            };
-        }
-        Ok(at)
-    }
-
-    fn resolve(&self, path: &Path, how: ResolveFlags) -> rustix::io::Result<OwnedFd> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        openat2(&self.root, path, flags, Mode::empty(), how | ResolveFlags::NO_MAGICLINKS)
-    }
-
-    fn existing(&self, place: &Place) -> Result<Option<FileType>, UnpackError> {
-        match statat(self.parent()?, &place.name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
-            Err(Errno::NOENT) => Ok(None),
-            Err(error) => Err(failed(&place.path)(error)),
-        }
-    }
-
-    /// Makes room: a later entry replaces an earlier one.
-    fn make_room(&mut self, place: &Place) -> Result<(), UnpackError> {
-        let result = match self.existing(place)? {
-            None => return Ok(()),
-            Some(FileType::Directory) => {
-                // Emptied through descriptors, so nothing outside can be reached.
-                self.parent_of_removed(place)
-            }
-            Some(_) => {
-                unlinkat(self.parent()?, &place.name, AtFlags::empty()).map_err(failed(&place.path))
-            }
-        };
-        self.written.retain(|path| !path.starts_with(&place.path));
-        result
-    }
-
-    fn parent_of_removed(&mut self, place: &Place) -> Result<(), UnpackError> {
-        self.dir_times.retain(|(path, _)| !path.starts_with(&place.path));
-        remove_tree(self.parent()?, &place.name).map_err(failed(&place.path))
     }
 
     fn whiteout(&mut self, place: &Place) -> Result<(), UnpackError> {
@@ -409,13 +315,6 @@ impl Unpacker<'_> {
             .map_err(failed(&place.path))
     }
 
-    fn resolve_or_root(&self, dir: &Path) -> rustix::io::Result<OwnedFd> {
-        match dir.as_os_str().is_empty() {
-            true => open_at(&self.root, OsStr::new(".")),
-            false => self.resolve(dir, ResolveFlags::IN_ROOT),
-        }
-    }
-
     /// Owner and time of what cannot be opened.
     fn set_by_name<R: Read>(
         &self,
@@ -439,100 +338,4 @@ impl Unpacker<'_> {
             }
         }
     }
-}
-
-/// The path relative to the layer; `None` when it climbs. A leading `/` means the layer's root.
-fn inside(path: &Path) -> Option<PathBuf> {
-    let mut out = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::Normal(part) => out.push(part),
-            Component::CurDir | Component::RootDir => {}
-            Component::ParentDir | Component::Prefix(_) => return None,
-        }
-    }
-    Some(out)
-}
-
-fn open_dir(at: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(match path.is_absolute() {
-        true => open(path, flags, Mode::empty())?,
-        false => openat(at, path, flags, Mode::empty())?,
-    })
-}
-
-fn open_at(dir: &OwnedFd, name: &OsStr) -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat(dir, name, flags, Mode::empty())
-}
-
-fn remove_tree(parent: &OwnedFd, name: &OsStr) -> rustix::io::Result<()> {
-    let dir = open_at(parent, name)?;
-    for entry in rustix::fs::Dir::read_from(&dir)? {
-        let entry = entry?;
-        let child = OsStr::from_bytes(entry.file_name().to_bytes());
-        if child == "." || child == ".." {
-            continue;
-        }
-        match unlinkat(&dir, child, AtFlags::empty()) {
-            Err(Errno::ISDIR) => remove_tree(&dir, child)?,
-            result => result?,
-        }
-    }
-    unlinkat(parent, name, AtFlags::REMOVEDIR)
-}
-
-fn owner<R: Read>(path: &Path, entry: &Entry<'_, R>) -> Result<(Uid, Gid), UnpackError> {
-    let id = |id: io::Result<u64>| {
-        id.ok()
-            .and_then(|id| u32::try_from(id).ok())
-            .filter(|&id| id != u32::MAX)
-            .ok_or_else(|| bad(path, "has an owner that is not a user id"))
-    };
-    let header = entry.header();
-    Ok((Uid::from_raw(id(header.uid())?), Gid::from_raw(id(header.gid())?)))
-}
-
-/// Owner first: changing it takes set-user-id bits away.
-fn set_owner<R: Read>(
-    fd: &OwnedFd,
-    path: &Path,
-    entry: &mut Entry<'_, R>,
-) -> Result<(), UnpackError> {
-    let (uid, gid) = owner(path, entry)?;
-    fchown(fd, Some(uid), Some(gid)).map_err(failed(path))?;
-    let mode = entry.header().mode().map_err(UnpackError::Damaged)?;
-    fchmod(fd, Mode::from_raw_mode(mode & 0o7777)).map_err(failed(path))
-}
-
-fn set_xattrs<R: Read>(
-    fd: &OwnedFd,
-    path: &Path,
-    entry: &mut Entry<'_, R>,
-) -> Result<(), UnpackError> {
-    let Some(extensions) = entry.pax_extensions().map_err(UnpackError::Damaged)? else {
-        return Ok(());
-    };
-    for extension in extensions {
-        let extension = extension.map_err(UnpackError::Damaged)?;
-        let Some(name) = extension.key().ok().and_then(|key| key.strip_prefix("SCHILY.xattr."))
-        else {
-            continue;
-        };
-        if !(name.starts_with("user.") || name.starts_with("security.capability")) {
-            continue;
-        }
-        match fsetxattr(fd, name, extension.value_bytes(), XattrFlags::empty()) {
-            // A file system without them runs the image all the same.
-            Ok(()) | Err(Errno::NOTSUP) => {}
-            Err(error) => return Err(failed(path)(error)),
-        }
-    }
-    Ok(())
-}
-
-fn times(mtime: u64) -> Timestamps {
-    let time = rustix::fs::Timespec { tv_sec: i64::try_from(mtime).unwrap_or(0), tv_nsec: 0 };
-    Timestamps { last_access: time, last_modification: time }
 }

@@ -2,6 +2,8 @@
 
 mod capabilities;
 mod devices;
+mod mounts;
+mod process;
 
 use std::path::{Path, PathBuf};
 
@@ -9,13 +11,15 @@ use pintle_shim::cgroup::Hierarchies;
 use pintle_shim::layout::read_json;
 use serde_json::{Map, Value, json};
 
-use super::{ContainerSpec, ExecSpec, Mount, MountKind, Propagation, Resources, SandboxSpec, User};
+use super::{ContainerSpec, MountKind, Propagation, Resources, SandboxSpec};
 use crate::sandbox::SandboxError;
+
+use mounts::mounts;
+use process::process;
+pub(crate) use process::process_json;
 
 /// Where the stop signal is kept in `config.json`.
 const STOP_SIGNAL: &str = "io.pintle.stop-signal";
-
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Hidden from containers, as containerd hides them: each tells or changes something of the node.
 const MASKED_PATHS: [&str; 11] = [
@@ -71,127 +75,6 @@ pub(crate) fn config_json(
         config["hostname"] = context.sandbox.hostname.clone().into();
     }
     Ok(config)
-}
-
-fn process(spec: &ContainerSpec) -> Value {
-    let capabilities = match spec.privileged {
-        true => capabilities::all(),
-        false => capabilities::resolve(&spec.capabilities),
-    };
-    let env = environment(
-        spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect(),
-        spec.tty,
-    );
-    let mut process = json!({
-        "terminal": spec.tty,
-        "user": user(&spec.user),
-        "args": spec.args,
-        "env": env,
-        "cwd": if spec.cwd.is_empty() { "/" } else { &spec.cwd },
-        "capabilities": {
-            "bounding": capabilities,
-            "effective": capabilities,
-            "permitted": capabilities,
-        },
-        "noNewPrivileges": spec.no_new_privileges && !spec.privileged,
-        "oomScoreAdj": spec.oom_score_adj,
-    });
-    if !spec.rlimits.is_empty() {
-        process["rlimits"] = spec
-            .rlimits
-            .iter()
-            .map(|limit| json!({ "type": limit.kind, "soft": limit.soft, "hard": limit.hard }))
-            .collect();
-    }
-    process
-}
-
-/// Adds what programs expect to find and the image did not set.
-fn environment(mut env: Vec<String>, tty: bool) -> Vec<String> {
-    let has = |env: &[String], name: &str| env.iter().any(|entry| entry.starts_with(name));
-    if !has(&env, "PATH=") {
-        env.push(format!("PATH={DEFAULT_PATH}"));
-    }
-    if tty && !has(&env, "TERM=") {
-        env.push("TERM=xterm".into());
-    }
-    env
-}
-
-fn user(user: &User) -> Value {
-    json!({
-        "uid": user.uid,
-        "gid": user.gid,
-        "additionalGids": user.additional_gids,
-    })
-}
-
-fn mounts(spec: &ContainerSpec, context: &Context<'_>) -> Vec<Value> {
-    let sys_mode = if spec.privileged { "rw" } else { "ro" };
-    let entry = |destination: &str, kind: &str, source: &str, options: &[&str]| json!({ "destination": destination, "type": kind, "source": source, "options": options });
-    let mut mounts = vec![
-        entry("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
-        entry("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        entry(
-            "/dev/pts",
-            "devpts",
-            "devpts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
-        ),
-        entry("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
-        entry("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", sys_mode]),
-        entry(
-            "/sys/fs/cgroup",
-            "cgroup",
-            "cgroup",
-            &["nosuid", "noexec", "nodev", "relatime", sys_mode],
-        ),
-    ];
-    let has_shm = spec.mounts.iter().any(|mount| mount.destination == Path::new("/dev/shm"));
-    if !has_shm {
-        let shm = match context.sandbox.host_ipc {
-            true => Path::new("/dev/shm"),
-            false => &context.shm,
-        };
-        mounts.push(json!({
-            "destination": "/dev/shm",
-            "type": "bind",
-            "source": shm,
-            "options": ["rbind", "nosuid", "noexec", "nodev", "rprivate"],
-        }));
-    }
-    mounts.extend(spec.mounts.iter().map(mount));
-    mounts
-}
-
-fn mount(mount: &Mount) -> Value {
-    let mode = if mount.readonly { "ro" } else { "rw" };
-    match &mount.kind {
-        MountKind::Bind { propagation } => {
-            let propagation = match propagation {
-                Propagation::Private => "rprivate",
-                Propagation::HostToContainer => "rslave",
-                Propagation::Bidirectional => "rshared",
-            };
-            json!({
-                "destination": mount.destination,
-                "type": "bind",
-                "source": mount.source,
-                "options": ["rbind", propagation, mode],
-            })
-        }
-        MountKind::Tmpfs { size_bytes } => {
-            let mut options =
-                vec!["nosuid".to_owned(), "nodev".into(), "mode=1777".into(), mode.into()];
-            options.extend(size_bytes.map(|size| format!("size={size}")));
-            json!({
-                "destination": mount.destination,
-                "type": "tmpfs",
-                "source": "tmpfs",
-                "options": options,
-            })
-        }
-    }
 }
 
 fn linux(spec: &ContainerSpec, context: &Context<'_>) -> Result<Value, SandboxError> {
@@ -285,37 +168,6 @@ fn resources(spec: &ContainerSpec, context: &Context<'_>) -> Value {
     out.into()
 }
 
-/// The `process` of an exec session: the container's own with another command.
-pub(crate) fn process_json(config: &Path, spec: &ExecSpec) -> Result<String, SandboxError> {
-    if spec.args.first().is_none_or(|program| program.is_empty()) {
-        return Err(SandboxError::invalid("args", "no command to execute"));
-    }
-    let mut process = read_config(config)?["process"].take();
-    let mut env: Vec<String> = process["env"]
-        .as_array()
-        .map(|env| env.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect())
-        .unwrap_or_default();
-    for (name, value) in &spec.env {
-        let prefix = format!("{name}=");
-        env.retain(|entry| !entry.starts_with(&prefix));
-        env.push(format!("{prefix}{value}"));
-    }
-    process["env"] = environment(env, spec.tty).into();
-    process["args"] = json!(spec.args);
-    process["terminal"] = spec.tty.into();
-    if let (true, Some((width, height))) = (spec.tty, spec.size) {
-        // Set by the runtime before the process starts: it may look at once.
-        process["consoleSize"] = json!({ "width": width, "height": height });
-    }
-    if !spec.cwd.is_empty() {
-        process["cwd"] = spec.cwd.clone().into();
-    }
-    if let Some(as_user) = &spec.user {
-        process["user"] = user(as_user);
-    }
-    Ok(process.to_string())
-}
-
 /// What [`ContainerSpec::stop_signal`] said.
 pub(crate) fn stop_signal(config: &Path) -> Result<i32, SandboxError> {
     Ok(read_config(config)?["annotations"][STOP_SIGNAL]
@@ -334,7 +186,7 @@ fn read_config(config: &Path) -> Result<Value, SandboxError> {
 mod tests {
     use super::*;
 
-    fn config(change: impl FnOnce(&mut SandboxSpec, &mut ContainerSpec)) -> Value {
+    pub(super) fn config(change: impl FnOnce(&mut SandboxSpec, &mut ContainerSpec)) -> Value {
         let mut sandbox = SandboxSpec {
             id: "p".into(),
             hostname: "host".into(),
@@ -383,31 +235,5 @@ mod tests {
         let privileged = config(|_, spec| spec.privileged = true);
         assert_eq!(privileged["linux"]["maskedPaths"], Value::Null);
         assert_eq!(privileged["linux"]["resources"]["devices"][0]["allow"], true);
-    }
-
-    #[test]
-    fn exec_inherits_and_overrides() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("config.json");
-        let config = config(|_, spec| {
-            spec.env = vec![("A".into(), "1".into()), ("B".into(), "2".into())];
-            spec.user.uid = 7;
-            spec.stop_signal = 3;
-        });
-        pintle_shim::layout::write_json(&path, &config, false).unwrap();
-        let exec = ExecSpec {
-            args: vec!["id".into()],
-            env: vec![("A".into(), "3".into())],
-            tty: true,
-            ..ExecSpec::default()
-        };
-        let process: Value = serde_json::from_str(&process_json(&path, &exec).unwrap()).unwrap();
-        assert_eq!(process["user"]["uid"], 7);
-        assert_eq!(process["args"], json!(["id"]));
-        let env = process["env"].as_array().unwrap();
-        assert!(env.contains(&json!("A=3")) && env.contains(&json!("B=2")));
-        assert!(env.contains(&json!("TERM=xterm")) && !env.contains(&json!("A=1")));
-        assert_eq!(stop_signal(&path).unwrap(), 3);
-        assert!(process_json(&path, &ExecSpec::default()).is_err());
     }
 }

@@ -4,6 +4,7 @@
 #![allow(dead_code)] // each test binary uses a part
 
 pub mod image;
+pub mod store;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
