@@ -18,6 +18,7 @@ mod plugin;
 mod pods;
 mod process;
 mod report;
+mod restart;
 mod schedule;
 #[path = "../../../runtime/plugin-host/tests/support/mod.rs"]
 mod support;
@@ -45,7 +46,7 @@ struct Options {
     #[arg(long, default_value_t = 50_000)]
     large: usize,
     /// Only these parts
-    #[arg(long, value_delimiter = ',', default_values_t = ["host", "api", "schedule", "neighbours", "workloads", "large", "beside", "pods"].map(String::from))]
+    #[arg(long, value_delimiter = ',', default_values_t = ["host", "api", "schedule", "neighbours", "workloads", "restart", "large", "beside", "pods"].map(String::from))]
     parts: Vec<String>,
     /// Another build of the scheduler, to swap in
     #[arg(long)]
@@ -72,6 +73,9 @@ fn main() -> Result<()> {
         }
         if part("workloads") {
             workloads::run(&mut report, options.size).await?;
+        }
+        if part("restart") {
+            restart::run(&mut report, options.size).await?;
         }
         if part("large") {
             large::run(&mut report, options.large, 2 * options.large).await?;

@@ -94,6 +94,9 @@ impl Pintle {
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
         let _ = self.child.wait();
     }
+
+    /// At once, without a chance to tidy up: what dropping does anyway.
+    pub fn kill(self) {}
 }
 
 impl Drop for Pintle {
