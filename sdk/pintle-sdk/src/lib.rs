@@ -82,6 +82,8 @@ pub mod context;
 pub mod controller;
 pub mod error;
 pub mod extension;
+#[cfg(any(target_arch = "wasm32", test))]
+mod heap;
 pub mod ledger;
 pub mod lister;
 pub mod log;
@@ -107,6 +109,10 @@ pub mod selector;
 pub mod served;
 pub mod types;
 pub mod workload;
+
+#[cfg(target_arch = "wasm32")]
+#[global_allocator]
+static HEAP: heap::Heap = heap::Heap::new();
 
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]

@@ -6,6 +6,12 @@
 //! what the lister would list at the call's revision, in the order of namespaces and
 //! names. A fresh instance begins with the whole, and so does a replay.
 //!
+//! There is a bound, because an instance's memory has one. Answers that were not
+//! asked for the longest time are forgotten first. Of an answer that is larger than
+//! the bound by itself, the surplus is set aside: only its names are kept, and each
+//! call reads those objects anew. So what crosses is the change and the surplus: it
+//! grows by what is beyond the bound, and not at once by all there is.
+//!
 //! ```
 //! use pintle_sdk::prelude::*;
 //! use pintle_sdk::remembered::Remembered;
@@ -22,11 +28,11 @@
 //! ```
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::Error;
 use crate::lister::{Lister, Query, Typed};
-use crate::object::{Object, Resource};
+use crate::object::{KindRef, Object, Resource};
 
 /// What is made of an object once and remembered.
 pub trait FromObject: Clone {
@@ -62,11 +68,13 @@ struct Answer<T> {
     revision: u64,
     asked: u64,
     objects: BTreeMap<Key, T>,
+    /// What else belongs to it, and is read anew each time.
+    aside: BTreeSet<Key>,
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord, Clone)]
 struct Question {
-    kind: Option<crate::object::KindRef>,
+    kind: Option<KindRef>,
     namespace: Option<String>,
     owner_uid: Option<String>,
     label_selector: Option<String>,
@@ -81,8 +89,7 @@ impl<T> Default for Remembered<T> {
 }
 
 impl<T> Remembered<T> {
-    /// Remembers so many objects in all. Answers that were not asked for the longest
-    /// time are forgotten first; one that is larger than that is not remembered.
+    /// Remembers so many objects in all.
     pub fn at_most(most: usize) -> Self {
         let answers = Answers { of: BTreeMap::new(), clock: 0 };
         Self { most, answers: RefCell::new(answers) }
@@ -117,25 +124,41 @@ impl<T: FromObject> Remembered<T> {
         let known = answers.of.remove(&question);
         let since = known.as_ref().map_or(0, |known| known.revision);
         let told = lister.list_changes(query, since);
-        let mut objects = match known {
-            Some(known) if !told.whole => known.objects,
-            _ => BTreeMap::new(),
+        let (mut objects, mut aside) = match known {
+            Some(known) if !told.whole => (known.objects, known.aside),
+            _ => Default::default(),
         };
         for gone in told.gone {
-            objects.remove(&(gone.namespace, gone.name));
+            let key = (gone.namespace, gone.name);
+            objects.remove(&key);
+            aside.remove(&key);
         }
         for object in told.objects {
             let key = (object.reference.namespace.clone(), object.reference.name.clone());
+            aside.remove(&key);
             objects.insert(key, T::from_object(object)?);
         }
-        let shown = show(&objects);
-        if objects.len() <= self.most {
-            let answer = Answer { revision: told.revision, asked: clock, objects };
-            answers.of.insert(question, answer);
-            answers.forget_beyond(self.most);
+        for key in std::mem::take(&mut aside) {
+            if let Some(object) = single(lister, query, &key) {
+                objects.insert(key, T::from_object(object)?);
+            }
         }
+        let shown = show(&objects);
+        while objects.len() > self.most {
+            aside.extend(objects.pop_last().map(|(key, _)| key));
+        }
+        let answer = Answer { revision: told.revision, asked: clock, objects, aside };
+        answers.of.insert(question, answer);
+        answers.forget_beyond(self.most);
         Ok(shown)
     }
+}
+
+/// One of the objects that the query lists.
+fn single(lister: &dyn Lister, query: &Query, (namespace, name): &Key) -> Option<Object> {
+    let kind = query.kind.clone()?;
+    let one = Query::of(kind).namespace(&**namespace).field("metadata.name", &**name);
+    lister.list(&Query { fields: query.fields.clone(), ..one }).pop()
 }
 
 impl<T> Answers<T> {
@@ -199,7 +222,7 @@ mod tests {
             None
         }
 
-        fn list(&self, _: &Query) -> Vec<Object> {
+        fn list(&self, query: &Query) -> Vec<Object> {
             let mut present = BTreeMap::new();
             for (at, (name, is_there)) in self.log.borrow().iter().enumerate() {
                 match is_there {
@@ -207,7 +230,11 @@ mod tests {
                     false => present.remove(name),
                 };
             }
-            present.into_values().collect()
+            let name = query.field.as_ref().map(|(_, name)| name);
+            let meant = |object: &Object| name.is_none_or(|name| object.reference.name == *name);
+            let objects: Vec<Object> = present.into_values().filter(meant).collect();
+            self.carried.set(self.carried.get() + objects.len());
+            objects
         }
 
         fn count(&self, _: &Query) -> u32 {
@@ -218,17 +245,17 @@ mod tests {
             let revision = self.log.borrow().len() as u64;
             if since == 0 || self.whole.take() {
                 let objects = self.list(query);
-                self.carried.set(objects.len());
                 return Changed { revision, whole: true, objects, gone: Vec::new() };
             }
-            let objects: Vec<Object> =
-                self.list(query).into_iter().filter(|object| object.revision > since).collect();
+            let before = self.carried.get();
             let present = self.list(query);
+            let objects: Vec<Object> =
+                present.iter().filter(|object| object.revision > since).cloned().collect();
             let log = self.log.borrow();
             let mut gone: Vec<ObjectRef> =
                 log[since as usize..].iter().map(|(name, _)| THING.named("n", name)).collect();
             gone.retain(|gone| !present.iter().any(|object| object.reference == *gone));
-            self.carried.set(objects.len());
+            self.carried.set(before + objects.len());
             Changed { revision, whole: false, objects, gone }
         }
     }
@@ -256,20 +283,27 @@ mod tests {
 
     #[test]
     fn only_what_has_changed_is_carried() {
-        let past = Past::default();
-        let remembered = Remembered::<Seen>::default();
-        for number in 0..100 {
-            past.log.borrow_mut().push((number.to_string(), true));
+        fn check(most: usize, [whole, nothing, change]: [usize; 3]) {
+            let past = Past::default();
+            let remembered = Remembered::<Seen>::at_most(most);
+            for number in 0..100 {
+                past.log.borrow_mut().push((number.to_string(), true));
+            }
+            let query = Query::of(THING);
+            let ask = |expect: usize, carried: usize| {
+                past.carried.set(0);
+                assert_eq!(remembered.read(&past, &query).unwrap().len(), expect);
+                assert_eq!(past.carried.get(), carried, "at most {most}");
+            };
+            ask(100, whole);
+            ask(100, nothing);
+            past.log.borrow_mut().push(("7".to_owned(), true));
+            past.log.borrow_mut().push(("8".to_owned(), false));
+            ask(99, change);
         }
-        let query = Query::of(THING);
-        let check = |expect: usize, carried: usize| {
-            assert_eq!(remembered.read(&past, &query).unwrap().len(), expect);
-            assert_eq!(past.carried.get(), carried);
-        };
-        check(100, 100);
-        check(100, 0);
-        past.log.borrow_mut().push(("7".to_owned(), true));
-        past.log.borrow_mut().push(("8".to_owned(), false));
-        check(99, 1);
+        check(100, [100, 0, 1]);
+        // A few beyond the bound cost themselves, and not all of them.
+        check(95, [100, 5, 6]);
+        check(10, [100, 90, 89]);
     }
 }

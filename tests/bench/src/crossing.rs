@@ -84,11 +84,11 @@ impl Filled {
         let mut connection = access.connect().await?;
         let few = crossing(&mut connection, "few").await?;
         let many = crossing(&mut connection, "many").await?;
+        // One that has answered from what it knew, or was not asked, says so.
+        let shown = |bytes: Option<f64>| {
+            bytes.map_or_else(|| "no call".to_owned(), |bytes| format!("{:.1}", bytes / 1e3))
+        };
         for (at, name) in STATES.iter().chain(&NUMBERS).enumerate() {
-            // One that has answered from what it knew, or was not asked, says so.
-            let shown = |bytes: Option<f64>| {
-                bytes.map_or_else(|| "no call".to_owned(), |bytes| format!("{:.1}", bytes / 1e3))
-            };
             report.row(
                 &format!("bytes into {name} per call, one pod of {FEW} / of {MANY} changes"),
                 format!("{} / {} KB", shown(few[at]), shown(many[at])),
@@ -96,6 +96,16 @@ impl Filled {
                 format!("floor: the pod itself, 1.9 KB; all of them, {:.0} KB", 1.9 * MANY as f64),
             );
         }
+        let few = binding(&mut connection, 0..FEW).await?;
+        let many = binding(&mut connection, FEW..MANY).await?;
+        report.row(
+            &format!(
+                "bytes into persistent-volume per call, a claim beside {FEW} / {MANY} volumes"
+            ),
+            format!("{} / {} KB", shown(few), shown(many)),
+            "does not grow with the set",
+            format!("floor: a volume, 0.8 KB; all of them, {:.0} KB", 0.8 * MANY as f64),
+        );
         Ok(())
     }
 }
@@ -124,6 +134,37 @@ async fn crossing(connection: &mut Connection, namespace: &str) -> Result<Vec<Op
     let after = metrics::quiet(connection).await?;
     bytes.extend(per_call(&before, &after, &NUMBERS)?);
     Ok(bytes)
+}
+
+/// Bytes per call of the controller of volumes while single claims are bound,
+/// with so many more volumes that are none of theirs.
+async fn binding(connection: &mut Connection, more: std::ops::Range<usize>) -> Result<Option<f64>> {
+    const VOLUMES: &str = "/api/v1/persistentvolumes";
+    const CLAIMS: &str = "/api/v1/namespaces/few/persistentvolumeclaims";
+    for number in more.clone() {
+        send(connection, "POST", VOLUMES, &volume(&format!("spare-{number}"), "spare")).await?;
+    }
+    let mut before = metrics::quiet(connection).await?;
+    for number in 0..=CHANGES {
+        let name = format!("own-{}-{number}", more.end);
+        let claim = json!({"metadata": {"name": name}, "spec": {"storageClassName": name,
+            "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
+        send(connection, "POST", VOLUMES, &volume(&name, &name)).await?;
+        send(connection, "POST", CLAIMS, &claim).await?;
+        let quiet = metrics::quiet(connection).await?;
+        if number == 0 {
+            // What a first look costs is another matter.
+            before = quiet;
+        }
+    }
+    let after = metrics::quiet(connection).await?;
+    Ok(per_call(&before, &after, &["persistent-volume"])?[0])
+}
+
+fn volume(name: &str, class: &str) -> Value {
+    json!({"metadata": {"name": name}, "spec": {"storageClassName": class,
+        "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"},
+        "hostPath": {"path": format!("/volumes/{name}")}}})
 }
 
 fn per_call(before: &Scrape, after: &Scrape, plugins: &[&str]) -> Result<Vec<Option<f64>>> {
