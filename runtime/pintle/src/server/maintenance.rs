@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pintle_apiserver::Clock;
-use pintle_storage::{Revision, Store};
+use pintle_storage::Store;
 use pintle_watch::Bus;
 use tokio::sync::watch;
 use tracing::warn;
