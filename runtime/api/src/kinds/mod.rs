@@ -23,6 +23,7 @@ mod json;
 mod lease;
 mod limit_range;
 mod metadata;
+mod metrics;
 mod namespace;
 mod networking;
 mod node;
@@ -112,6 +113,10 @@ const ROWS: &[Resource] = &[
     attachment::ATTACHMENT_ROW,
     attachment::DRIVER_ROW,
     certificate_signing_request::ROW,
+    metrics::POD_ROW,
+    metrics::NODE_ROW,
+    metrics::CUSTOM_ROW,
+    metrics::EXTERNAL_ROW,
     plugin::ROW,
 ];
 

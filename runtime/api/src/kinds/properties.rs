@@ -132,6 +132,14 @@ fn sample(row: &Resource) -> Value {
             json!({"involvedObject": {"kind": "Pod", "name": "p", "namespace": "default"}, "reason": "R"})
         }
         "Lease" => json!({"spec": {"holderIdentity": "n", "leaseDurationSeconds": 40}}),
+        "PodMetrics" => json!({"timestamp": "2026-01-02T03:04:05Z", "window": "30s",
+            "containers": [{"name": "c", "usage": {"cpu": "100m", "memory": "10Mi"}}]}),
+        "NodeMetrics" => {
+            json!({"timestamp": "2026-01-02T03:04:05Z", "window": "30s", "usage": {"cpu": "1"}})
+        }
+        "MetricValue" => json!({"describedObject": {"kind": "Pod", "name": "web"},
+            "metric": {"name": "requests"}, "value": "100"}),
+        "ExternalMetricValue" => json!({"metricName": "queue", "value": "30"}),
         "ControllerRevision" => json!({"data": {"a": 1}, "revision": 1}),
         "Plugin" => {
             json!({"spec": {"role": "CNI", "source": {"embedded": {"name": "a"}}, "rollout": {},

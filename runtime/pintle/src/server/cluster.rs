@@ -334,6 +334,10 @@ impl Cluster for LocalCluster {
         }
     }
 
+    fn serves(&self, kind: &GroupVersionKind) -> bool {
+        self.row(kind).is_some()
+    }
+
     fn refusal(&self, plugin: &str, place: &RefusalPlace) -> Option<String> {
         self.refusals.lock().get(&(plugin.to_owned(), place.clone())).cloned()
     }
@@ -485,6 +489,9 @@ fn rejected(error: StatusError) -> ApplyError {
         (404, _) => ApplyError::NotFound(message),
         (409, "AlreadyExists") => ApplyError::AlreadyExists(message),
         (409, _) => ApplyError::Conflict(message),
+        (403, _) if error.has_cause("NamespaceTerminating") => {
+            ApplyError::NamespaceTerminating(message)
+        }
         (401 | 403, _) => ApplyError::Forbidden(message),
         (429 | 500..=599, _) => ApplyError::Transient(message),
         _ => ApplyError::Invalid(message),
