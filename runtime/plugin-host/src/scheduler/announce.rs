@@ -4,7 +4,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::task::JoinSet;
@@ -59,8 +58,8 @@ impl Shared {
     }
 
     fn has_more_urgent_work(&self) -> bool {
-        let mut inbox = self.inbox.lock();
-        inbox.in_flight > 0 || inbox.pending.is_ready(Instant::now())
+        let inbox = self.inbox.lock();
+        inbox.in_flight > 0 || inbox.pending.depth() > 0
     }
 }
 
