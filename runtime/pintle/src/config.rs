@@ -164,7 +164,7 @@ impl Settings {
     }
 
     pub fn data_dir(&self) -> PathBuf {
-        self.data_dir.clone().unwrap_or_else(|| PathBuf::from("/var/lib/pintle"))
+        data_dir(self.data_dir.as_deref())
     }
 
     pub fn listen(&self) -> SocketAddr {
@@ -274,6 +274,13 @@ fn is_range(text: &str) -> bool {
     }
 }
 
+/// Absolute: runc and the shims are started in directories of their own, and are
+/// told of files below it.
+pub fn data_dir(asked: Option<&Path>) -> PathBuf {
+    let dir = asked.unwrap_or(Path::new("/var/lib/pintle"));
+    std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -294,6 +301,14 @@ mod tests {
         assert_eq!(settings.storage, Some(Storage::Redb));
         assert_eq!(settings.listen().port(), 6443);
         assert_eq!(settings.kubeconfig(), Path::new("/x/admin.kubeconfig"));
+    }
+
+    #[test]
+    fn the_data_directory_is_absolute() {
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(data_dir(Some(Path::new("./state"))), here.join("state"));
+        assert_eq!(data_dir(Some(Path::new("/x"))), Path::new("/x"));
+        assert_eq!(data_dir(None), Path::new("/var/lib/pintle"));
     }
 
     #[test]

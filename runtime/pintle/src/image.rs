@@ -14,7 +14,7 @@ pub fn store_dir(data_dir: &Path) -> PathBuf {
 }
 
 pub fn run(command: ImageCommand) -> Result<ExitCode> {
-    let data_dir = command.data_dir.unwrap_or_else(|| PathBuf::from("/var/lib/pintle"));
+    let data_dir = crate::config::data_dir(command.data_dir.as_deref());
     let making = matches!(command.action, ImageAction::Import { .. });
     // Only an import makes a directory: a mistyped one would look like an empty node.
     let store = store_dir(&data_dir);

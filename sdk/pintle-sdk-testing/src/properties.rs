@@ -306,11 +306,11 @@ pub fn authorizes_soundly(
         assert_eq!(said, used.ask(&request), "{subject:?} an hour later about {request:?}");
         let mut other = Authorizing::of(subject, config.clone(), World::new());
         let objects = world.snapshot();
-        for (_, object) in &objects {
+        for object in objects.values() {
             other.insert(object.clone());
         }
         other.ask(&request);
-        for (reference, _) in &objects {
+        for reference in objects.keys() {
             other.remove(reference);
         }
         other.ask(&request);

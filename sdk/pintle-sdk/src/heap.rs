@@ -3,6 +3,10 @@
 //! dozens of strings and lists. Large pieces come from the heap of the compiler's
 //! library.
 //!
+//! By hand, because what crates and the library offer for wasm merges neighbours
+//! when a piece is given back, which is most of what an allocation costs there.
+//! A plugin that wants another heap takes the SDK without its feature `heap`.
+//!
 //! Does not give small pieces back: an instance whose small pieces were many once
 //! has them for its next call.
 #![allow(unsafe_code)]

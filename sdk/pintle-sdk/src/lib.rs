@@ -82,7 +82,7 @@ pub mod context;
 pub mod controller;
 pub mod error;
 pub mod extension;
-#[cfg(any(target_arch = "wasm32", test))]
+#[cfg(any(all(target_arch = "wasm32", feature = "heap"), test))]
 mod heap;
 pub mod ledger;
 pub mod lister;
@@ -110,7 +110,7 @@ pub mod served;
 pub mod types;
 pub mod workload;
 
-#[cfg(target_arch = "wasm32")]
+#[cfg(all(target_arch = "wasm32", feature = "heap"))]
 #[global_allocator]
 static HEAP: heap::Heap = heap::Heap::new();
 

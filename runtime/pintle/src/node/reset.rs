@@ -1,7 +1,6 @@
 //! `pintle reset`: the end of a node. Containers outlive their agent by design,
 //! so somebody has to be able to end them without one.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -14,7 +13,7 @@ use crate::compiler;
 use crate::config::Settings;
 
 pub fn reset(reset: Reset) -> Result<ExitCode> {
-    let data_dir = reset.data_dir.unwrap_or_else(|| PathBuf::from("/var/lib/pintle"));
+    let data_dir = crate::config::data_dir(reset.data_dir.as_deref());
     let dir = node_dir(&data_dir);
     let there =
         dir.try_exists().with_context(|| format!("cannot look for a node in {}", dir.display()))?;

@@ -15,7 +15,6 @@ use super::feed::{Delta, Feed};
 use super::inbox::Inbox;
 use super::joining::Joining;
 use super::live::{self, Live, is_node, is_pod, pod_kind};
-use super::pod::PodView;
 use super::worker::Worker;
 use crate::bindings::scheduler::SchedulerPlugin;
 use crate::cluster::{Cluster, ClusterEvent, EventBatch, ListQuery, PluginIdentity};
@@ -269,22 +268,11 @@ impl Shared {
 
     /// The pods that wait, from a list: at the start, and when events were lost.
     pub fn list_pending(&self) {
+        self.inbox.lock().begin_listing();
         let listing =
             self.cluster.list(&ListQuery { kind: Some(pod_kind()), ..ListQuery::default() });
-        let now = Instant::now();
         let mut inbox = self.inbox.lock();
-        let mut waiting = std::collections::HashSet::new();
-        for pod in listing.objects {
-            let view = PodView::of(&*pod);
-            if view.is_pending_for(&inbox.scheduler_names) {
-                waiting.insert(pod.uid().to_owned());
-                let priority = view.priority();
-                inbox.pending.put(pod, priority, true, now);
-            }
-        }
-        inbox.pending.retain(|uid| waiting.contains(uid));
-        inbox.assumed.retain(|uid, _| waiting.contains(uid));
-        inbox.listed = listing.revision;
+        inbox.listed(listing, Instant::now());
         let freed = inbox.pending.take_freed();
         drop(inbox);
         for uid in freed {
