@@ -265,7 +265,7 @@ async fn a_plugin_gets_its_share_of_the_processor_and_no_more() {
 
 /// Pods bound per second.
 async fn throughput(running: &Running, round: usize) -> f64 {
-    const PODS: usize = 300;
+    const PODS: usize = 1000;
     let before = running.memory.count_bound();
     let started = Instant::now();
     for n in 0..PODS {
@@ -333,7 +333,8 @@ async fn plugins_that_burn_their_budgets_slow_only_themselves() {
             beside.1.min(latency(&running, 2 * round + 1).await),
         );
         burn(false);
-        if round > 0 && beside.0 > 0.7 * alone.0 && beside.1 < 1.5 * alone.1 + 0.005 {
+        // Unbounded, they would leave a fifth.
+        if round > 0 && beside.0 > 0.5 * alone.0 && beside.1 < 2.0 * alone.1 + 0.005 {
             return running.stop().await;
         }
     }
