@@ -47,6 +47,7 @@ fn policies_refuse_fill_in_and_warn() {
     });
     assert_eq!(get(&cluster, "plugin always-pull-images", "{.spec.suspended}"), "true");
     quotas(&cluster);
+    quota_of_thousands(&cluster);
     limit_ranges(&cluster);
     pod_security(&cluster);
     priorities(&cluster);
@@ -72,6 +73,21 @@ fn quotas(cluster: &Cluster) {
     });
     let many = "seq 40 | xargs -P 20 -I{} kubectl run p{} -n small --image=example/pause 2>&1 | grep -c created || true";
     assert_eq!(cluster.shell(many).trim(), "1");
+}
+
+/// What is there already is counted within the request that asks first.
+fn quota_of_thousands(cluster: &Cluster) {
+    cluster.kubectl(&["create", "namespace", "large"]);
+    let image = format!("--image={PAUSE}");
+    cluster.kubectl(&["create", "deployment", "many", "-n", "large", &image, "--replicas=5000"]);
+    cluster.wait("the pods to be made", |c| {
+        get(c, "deployment many -n large", "{.status.replicas}") == "5000"
+    });
+    cluster.kubectl(&["create", "quota", "all", "-n", "large", "--hard=pods=5001"]);
+    let made = apply(cluster, "last", &pod("last", "large", ""));
+    assert!(made.stdout.contains("created"), "{made:?}");
+    let refused = apply(cluster, "more", &pod("more", "large", ""));
+    assert!(refused.stderr.contains("used: pods=5001, limited: pods=5001"), "{refused:?}");
 }
 
 fn limit_ranges(cluster: &Cluster) {
