@@ -39,6 +39,7 @@ mod host;
 pub mod inspect;
 mod lister;
 mod logging;
+mod members;
 mod metrics;
 mod opening;
 pub mod outline;

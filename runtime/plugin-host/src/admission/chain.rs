@@ -5,7 +5,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
 use pintle_api::meta::GroupVersionKind;
 use serde_json::Value;
 
@@ -14,6 +13,7 @@ use super::request::{AdmissionRequest, Admitted, Document, Operation, Refusal};
 use super::unit::{AdmissionUnit, Terms};
 use crate::bindings::types::{KindRef, ObjectRef};
 use crate::convert;
+use crate::members::{Member as _, Members};
 use crate::plugin::FailurePolicy;
 use crate::program::admission_interface::{
     Denial, Operation as Operations, Phase, Request, Response, User, Verdict,
@@ -25,40 +25,22 @@ const MAX_WARNING_BYTES: usize = 512;
 
 #[derive(Default)]
 pub struct AdmissionChain {
-    members: ArcSwap<Vec<Member>>,
+    members: Members<Member>,
 }
 
 impl AdmissionChain {
-    /// Puts a unit where its priority and name say, in place of its namesake.
     pub(crate) fn put(&self, unit: Arc<AdmissionUnit>) {
-        self.place(&Member::Present(unit));
+        self.members.put(&Member::Present(unit));
     }
 
-    /// There is to be one, and it could not be loaded. Unless it is there: then
-    /// the version before goes on.
+    /// There is to be one, and it could not be loaded.
     pub(crate) fn put_absent(&self, name: &Arc<str>, terms: Terms, absent: Absent) {
-        let is_there =
-            |member: &Member| matches!(member, Member::Present(unit) if unit.name == *name);
-        if !self.members.load().iter().any(is_there) {
-            let absent = Arc::new(absent);
-            self.place(&Member::Absent { name: name.clone(), terms, absent });
-        }
-    }
-
-    fn place(&self, member: &Member) {
-        self.members.rcu(|members| {
-            let others = members.iter().filter(|other| other.name() != member.name());
-            let mut members: Vec<_> = others.cloned().collect();
-            members.push(member.clone());
-            members.sort_by(|a, b| (a.priority(), a.name()).cmp(&(b.priority(), b.name())));
-            members
-        });
+        let absent = Arc::new(absent);
+        self.members.put(&Member::Absent { name: name.clone(), terms, absent });
     }
 
     pub(crate) fn remove(&self, name: &str) {
-        self.members.rcu(|members| {
-            members.iter().filter(|member| member.name() != name).cloned().collect::<Vec<_>>()
-        });
+        self.members.remove(name);
     }
 
     /// Whether any plugin wants to see such requests.

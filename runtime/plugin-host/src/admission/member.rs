@@ -7,6 +7,7 @@ use super::request::Operation;
 use super::rules::{covers, remembered};
 use super::unit::{AdmissionUnit, Terms};
 use crate::bindings::types::KindRef;
+use crate::members;
 use crate::plugin::{FailurePolicy, ReviewRule};
 use crate::program::admission_interface::{Phase, Rule};
 
@@ -38,23 +39,29 @@ impl Absent {
     }
 }
 
-impl Member {
-    pub fn name(&self) -> &str {
+impl members::Member for Member {
+    fn name(&self) -> &str {
         match self {
             Self::Present(unit) => &unit.name,
             Self::Absent { name, .. } => name,
         }
     }
 
+    fn priority(&self) -> i32 {
+        self.terms().priority
+    }
+
+    fn is_present(&self) -> bool {
+        matches!(self, Self::Present(_))
+    }
+}
+
+impl Member {
     fn terms(&self) -> &Terms {
         match self {
             Self::Present(unit) => &unit.terms,
             Self::Absent { terms, .. } => terms,
         }
-    }
-
-    pub fn priority(&self) -> i32 {
-        self.terms().priority
     }
 
     pub fn failure_policy(&self) -> FailurePolicy {

@@ -5,13 +5,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
-
 use super::asking::NoAnswer;
 use super::request::{self, AccessRequest, AccessUser, Key, Question, RuleSet, Verdict};
 use super::unit::{AuthorizerUnit, Terms};
 use crate::cluster::Cluster;
 use crate::events::Hub;
+use crate::members::{self, Member as _, Members};
 use crate::plugin::FailurePolicy;
 use crate::program::authorizer_interface::Decision;
 
@@ -21,7 +20,7 @@ use crate::program::authorizer_interface::Decision;
 const LONGEST_WAIT: Duration = Duration::from_millis(200);
 
 pub struct AuthorizerChain {
-    members: ArcSwap<Vec<Member>>,
+    members: Members<Member>,
     cluster: Arc<dyn Cluster>,
     hub: Arc<Hub>,
 }
@@ -38,7 +37,7 @@ enum Member {
     },
 }
 
-impl Member {
+impl members::Member for Member {
     fn name(&self) -> &str {
         match self {
             Self::Present(unit) => &unit.name,
@@ -52,43 +51,28 @@ impl Member {
             Self::Absent { terms, .. } => terms.priority,
         }
     }
+
+    fn is_present(&self) -> bool {
+        matches!(self, Self::Present(_))
+    }
 }
 
 impl AuthorizerChain {
     pub(crate) fn new(cluster: Arc<dyn Cluster>, hub: Arc<Hub>) -> Self {
-        Self { members: ArcSwap::default(), cluster, hub }
+        Self { members: Members::default(), cluster, hub }
     }
 
-    /// Puts a unit where its priority and name say, in place of its namesake.
     pub(crate) fn put(&self, unit: Arc<AuthorizerUnit>) {
-        self.place(&Member::Present(unit));
+        self.members.put(&Member::Present(unit));
     }
 
-    /// There is to be one, and it could not be loaded. Unless it is there: then
-    /// the version before goes on.
+    /// There is to be one, and it could not be loaded.
     pub(crate) fn put_absent(&self, name: &Arc<str>, terms: Terms, cause: &str) {
-        let members = self.members.load();
-        let is_there =
-            |member: &Member| matches!(member, Member::Present(unit) if unit.name == *name);
-        if !members.iter().any(is_there) {
-            self.place(&Member::Absent { name: name.clone(), terms, cause: cause.into() });
-        }
-    }
-
-    fn place(&self, member: &Member) {
-        self.members.rcu(|members| {
-            let others = members.iter().filter(|other| other.name() != member.name());
-            let mut members: Vec<_> = others.cloned().collect();
-            members.push(member.clone());
-            members.sort_by(|a, b| (a.priority(), a.name()).cmp(&(b.priority(), b.name())));
-            members
-        });
+        self.members.put(&Member::Absent { name: name.clone(), terms, cause: cause.into() });
     }
 
     pub(crate) fn remove(&self, name: &str) {
-        self.members.rcu(|members| {
-            members.iter().filter(|member| member.name() != name).cloned().collect::<Vec<_>>()
-        });
+        self.members.remove(name);
     }
 
     /// Whether one of that name is to be asked.
